@@ -1,0 +1,96 @@
+//! What a node's log is told: who it is, who the others are, limits and times.
+use crate::topic::{ClusterId, NodeId};
+use std::{path::PathBuf, time::Duration};
+
+/// A node and its addresses (host:port). Only `peer` matters to the log; the others are carried in the cluster map for
+/// those who ask any node where to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAddress {
+    /// The node.
+    pub id: NodeId,
+    /// Where it listens for peers.
+    pub peer: String,
+    /// Where it serves gRPC clients; empty where it does not.
+    pub grpc: String,
+    /// Where it serves HTTP; empty where it does not.
+    pub http: String,
+    /// Where it serves operators; empty where it does not.
+    pub admin: String,
+}
+
+/// Configuration of one node's log.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data directory. Created when missing, locked while open.
+    pub dir: PathBuf,
+    /// Identity of the cluster; equal on all of its nodes.
+    pub cluster: ClusterId,
+    /// This node. One of `nodes`.
+    pub node: NodeId,
+    /// All nodes of the cluster, this one among them. Fixed for the life of the cluster.
+    pub nodes: Vec<NodeAddress>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Times.
+    pub timing: Timing,
+}
+
+/// Bounds on sizes. Bytes.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest record: key, value and headers together.
+    pub record_bytes: u64,
+    /// Largest batch, that is, largest append request and largest Raft entry.
+    pub batch_bytes: u64,
+    /// Accepted and not yet committed, per partition; above it appends are refused as busy.
+    pub in_flight_bytes: u64,
+    /// Size of a WAL segment.
+    pub segment_bytes: u64,
+    /// Largest write of one group commit.
+    pub commit_bytes: u64,
+    /// Recent entries kept in memory, per partition.
+    pub hot_tail_bytes: u64,
+    /// Partitions a topic may have, and a node may host.
+    pub partitions: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            record_bytes: 1 << 20,
+            batch_bytes: 4 << 20,
+            in_flight_bytes: 16 << 20,
+            segment_bytes: 128 << 20,
+            commit_bytes: 4 << 20,
+            hot_tail_bytes: 16 << 20,
+            partitions: 1024,
+        }
+    }
+}
+
+/// Times. Election and heartbeat must agree across the cluster.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// How often an idle leader is heard of.
+    pub heartbeat: Duration,
+    /// A follower that hears nothing for `election_max` asks for votes after a random time in this range.
+    pub election_min: Duration,
+    /// See `election_min`; also the length of a follower's lease.
+    pub election_max: Duration,
+    /// Bound on an append; then its outcome is unknown.
+    pub append_timeout: Duration,
+    /// Bound on a linearizable read.
+    pub read_timeout: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            heartbeat: Duration::from_millis(100),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(350),
+            append_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(5),
+        }
+    }
+}

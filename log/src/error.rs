@@ -1,0 +1,131 @@
+//! Errors, by what the caller does next.
+use crate::{
+    topic::{NodeId, Offset},
+    world::Halt,
+};
+use std::{io, path::PathBuf, time::Duration};
+
+/// Why the log did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LogError {
+    /// Ask the leader instead. Nothing was appended.
+    #[error("node {asked} does not lead {partition}{}", leader.map_or(String::from(" and no leader is known"), |l| format!(", node {l} does")))]
+    NotLeader {
+        /// The node that was asked.
+        asked: NodeId,
+        /// `topic/partition`.
+        partition: String,
+        /// Who leads, when known.
+        leader: Option<NodeId>,
+    },
+    /// Too much in flight. Nothing was appended; try again after the given time.
+    #[error("{partition} is busy: {in_flight} bytes are in flight, the bound is {limit}")]
+    Busy {
+        /// `topic/partition`.
+        partition: String,
+        /// Bytes accepted and not yet committed.
+        in_flight: u64,
+        /// The bound on them.
+        limit: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The append may or may not have happened, or may still happen.
+    #[error("unknown outcome: {0}")]
+    UnknownOutcome(String),
+    /// No majority answered in time. For reads; nothing happened.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// No such topic.
+    #[error("no topic named {0:?}")]
+    UnknownTopic(String),
+    /// A topic of that name exists.
+    #[error("a topic named {0:?} exists already")]
+    TopicExists(String),
+    /// The topic has fewer partitions.
+    #[error("topic {topic:?} has partitions 0..{count}, there is no partition {partition}")]
+    PartitionOutOfRange {
+        /// The topic.
+        topic: String,
+        /// The partition asked for.
+        partition: u32,
+        /// How many there are.
+        count: u32,
+    },
+    /// The partition has no replica on this node; one of these has.
+    #[error("node {asked} holds no replica of {partition}; nodes {replicas:?} do")]
+    NotHosted {
+        /// The node that was asked.
+        asked: NodeId,
+        /// `topic/partition`.
+        partition: String,
+        /// The nodes that hold it.
+        replicas: Vec<NodeId>,
+    },
+    /// A record is larger than the limit (key, value and headers together).
+    #[error("record {index} of the request has {size} bytes, the limit is {limit}")]
+    RecordTooLarge {
+        /// Position in the request, from 0.
+        index: usize,
+        /// Bytes of key, value and headers.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The records of one request are larger than a batch may be.
+    #[error("the request has {size} bytes, a batch may have {limit}")]
+    BatchTooLarge {
+        /// Bytes of the encoded batch.
+        size: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The offset is beyond the end of the partition.
+    #[error("offset {offset} is past the end of {partition}, which is {end}")]
+    OffsetOutOfRange {
+        /// `topic/partition`.
+        partition: String,
+        /// The offset asked for.
+        offset: Offset,
+        /// The first offset that does not exist yet.
+        end: Offset,
+    },
+    /// The request itself is wrong; it says how.
+    #[error("{0}")]
+    Invalid(String),
+    /// The node is shutting down, or the partition has stopped for the reason given.
+    #[error("stopped: {0}")]
+    Stopped(String),
+}
+
+/// Why a node's log could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds the data directory.
+    #[error("the data directory {} is in use by another process", .0.display())]
+    Locked(PathBuf),
+    /// The node must not run with this data: see [`Halt`].
+    #[error("{0}")]
+    Halt(Halt),
+    /// The configuration does not hold together.
+    #[error("{0}")]
+    Config(String),
+    /// The address for peers cannot be listened on.
+    #[error("cannot listen for peers on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Anything the file system said.
+    #[error("{what} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+}

@@ -1,0 +1,96 @@
+//! Names of things: nodes, clusters, topics, partitions, offsets, log positions.
+use std::{fmt, str::FromStr};
+
+/// A node's number in its cluster, from 1. Never used again after its disk is lost.
+pub type NodeId = u64;
+
+/// Position of a record in its partition: dense, from 0.
+pub type Offset = u64;
+
+/// A Raft term.
+pub type Term = u64;
+
+/// Identity of a cluster; frames, handshakes and snapshots carry it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct ClusterId(pub [u8; 16]);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        uuid::Uuid::from_bytes(self.0).fmt(f)
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ClusterId {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(ClusterId(*uuid::Uuid::parse_str(text)?.as_bytes()))
+    }
+}
+
+/// One ordered log: the number of its topic in the high 32 bits, of the partition in the low 32.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PartitionId(pub u64);
+
+impl PartitionId {
+    /// `_cluster/0`, which keeps the cluster map.
+    pub const CLUSTER: PartitionId = PartitionId(0);
+
+    /// Partition `partition` of the topic with number `topic`.
+    pub const fn new(topic: u32, partition: u32) -> Self {
+        PartitionId((topic as u64) << 32 | partition as u64)
+    }
+
+    /// The topic's number.
+    pub const fn topic(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The partition's number in its topic.
+    pub const fn partition(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic(), self.partition())
+    }
+}
+
+impl fmt::Debug for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A position in a partition's Raft log. Not an offset: blanks and membership entries have log ids and no offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LogId {
+    /// Term of the leader that made the entry.
+    pub term: Term,
+    /// Index in the Raft log, from 0.
+    pub index: u64,
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.index, self.term)
+    }
+}
+
+/// A Raft vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Vote {
+    /// Term voted in.
+    pub term: Term,
+    /// Candidate voted for; `None` where only the term is known.
+    pub node: Option<NodeId>,
+    /// A majority is known to have granted it: the node is the leader of the term.
+    pub committed: bool,
+}

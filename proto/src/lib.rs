@@ -1,0 +1,12 @@
+//! Messages and services of `corduroy.v1`, generated from the `.proto` files beside this crate.
+//!
+//! Every `bytes` field is a [`bytes::Bytes`]: a payload is decoded by reference counting, not by copying.
+
+/// Package `corduroy.v1`.
+pub mod v1 {
+    #![allow(clippy::all, missing_docs)]
+    tonic::include_proto!("corduroy.v1");
+}
+
+/// The encoded `FileDescriptorSet` of every file in this crate, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
