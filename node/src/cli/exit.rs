@@ -1,7 +1,7 @@
 //! How the command ends: exit codes and the one line that says why.
 use corduroy_client::Error;
 use corduroy_log::{error::OpenError, world::Halt};
-use std::process::ExitCode;
+use std::{fmt, process::ExitCode};
 
 /// The request was refused, or failed without any effect.
 pub(crate) const FAILED: i32 = 1;
@@ -30,6 +30,19 @@ Exit codes:
    73  a node halted: WRONG_IDENTITY, the data directory belongs to another node or cluster
    74  a node halted: UNKNOWN_ENTRY, the log holds an entry of a kind this build does not know
   130  stopped at once by a second Ctrl-C";
+
+/// The reason a node halted for, by its exit code.
+pub(super) fn halt_name(code: i32) -> Option<&'static str> {
+    let none = String::new;
+    let halts = [
+        Halt::DiskFailed(none()),
+        Halt::Corrupt(none()),
+        Halt::DataLoss(none()),
+        Halt::WrongIdentity(none()),
+        Halt::UnknownEntry(none()),
+    ];
+    halts.iter().find(|halt| halt.exit_code() == code).map(Halt::name)
+}
 
 /// The exit codes of every command.
 #[derive(Debug, clap::Args)]
@@ -66,12 +79,23 @@ impl Failure {
         Failure::new(START, message)
     }
 
+    /// The exit code.
+    pub(crate) fn code(&self) -> i32 {
+        self.code
+    }
+
     /// Writes the line and gives the code.
     pub(super) fn report(self) -> ExitCode {
         if !self.message.is_empty() {
             eprintln!("error: {}", self.message);
         }
-        ExitCode::from(u8::try_from(self.code).expect("exit codes are below 256"))
+        ExitCode::from(u8::try_from(self.code()).expect("exit codes are below 256"))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

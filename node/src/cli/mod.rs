@@ -4,10 +4,18 @@
 //! everything else to standard error. Exit codes are in [`exit`].
 
 mod node;
+mod up;
+
+mod status;
+mod topics;
+
+mod append;
+mod read;
 
 mod connect;
-mod output;
 pub(crate) mod exit;
+mod output;
+mod records;
 
 use clap::{Parser, Subcommand};
 use exit::Failure;
@@ -37,7 +45,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Args),
     Node(node::Args),
+    Status(status::Args),
+    Topics(topics::Args),
+    Append(append::Args),
+    Read(read::Args),
     ExitCodes(exit::Args),
 }
 
@@ -51,8 +64,14 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
+    let format = cli.format;
     match cli.command {
+        Command::Up(args) => up::run(args, format),
         Command::Node(args) => node::run(args),
+        Command::Status(args) => status::run(&args, format),
+        Command::Topics(args) => topics::run(&args, format),
+        Command::Append(args) => append::run(args, format),
+        Command::Read(args) => read::run(args, format),
         Command::ExitCodes(_) => exit::print(),
     }
 }

@@ -42,3 +42,15 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
         Ok(()) => Ok(()),
     }
 }
+
+/// A table for people: a line of headings, then the rows, in columns.
+pub(crate) fn table(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING).set_header(headings.to_vec());
+    table.set_content_arrangement(comfy_table::ContentArrangement::Disabled);
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
