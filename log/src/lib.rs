@@ -4,5 +4,7 @@ pub mod error;
 pub mod log;
 pub mod partition;
 pub mod record;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod topic;
 pub mod world;
