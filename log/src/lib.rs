@@ -5,4 +5,5 @@ pub mod log;
 pub mod partition;
 pub mod record;
 pub mod topic;
+pub mod wal;
 pub mod world;
