@@ -4,6 +4,8 @@ pub mod error;
 pub mod log;
 pub mod partition;
 pub mod record;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod topic;
 pub mod wal;
 pub mod world;

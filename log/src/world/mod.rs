@@ -19,10 +19,12 @@ mod net;
 mod rng;
 mod tasks;
 
+pub mod real;
 
 pub use clock::{Clock, Timestamp};
 pub use disk::{Disk, DiskFile};
 pub use net::{Connection, Net, NetError, Purpose};
+pub use real::RealWorld;
 pub use rng::Rng;
 pub use tasks::{Halt, Tasks};
 
