@@ -4,7 +4,7 @@
 //! its power. Afterwards every acknowledged record is at its offset on every replica, and the same seed gives the same run,
 //! event for event.
 use corduroy_log::{
-    Config, Consistency, LogError, NewRecord, NewTopic, OpenError,
+    Ack, Config, Consistency, LogError, NewRecord, NewTopic, OpenError,
     config::{Limits, NodeAddress, Timing},
     log::Log,
     testing::{Sim, SimTasks, SimWorld},
@@ -98,31 +98,39 @@ impl Cluster {
             number += 1;
             let value = format!("{name}-{number}-{}", "x".repeat((number % 700) as usize));
             let outcome = self.append(target, partition, value.clone()).await;
-            let mut history = self.history.lock().unwrap();
-            let mut pause = Duration::from_millis(2);
-            match outcome {
-                Ok(ack) => {
-                    let second = self.sim.elapsed().as_secs();
-                    let before = history.acked.insert((partition, ack.first_offset), (value, second));
-                    assert_eq!(before, None, "seed {}: {TOPIC}/{partition} acknowledged offset {} twice", self.sim.seed(), ack.first_offset);
-                    history.leaders.insert((partition, target, ack.term));
-                }
-                Err(LogError::UnknownOutcome(_)) => drop(history.unknown.insert(value)),
-                Err(error) => {
-                    history.refused.insert(value);
-                    target = match error {
-                        LogError::NotLeader { leader: Some(leader), .. } => leader,
-                        _ => NODES[(target as usize) % NODES.len()],
-                    };
-                    pause = Duration::from_millis(20);
-                }
-            }
-            drop(history);
+            let pause = self.record(&mut target, partition, value, outcome);
             self.sim.sleep(pause).await;
         }
     }
 
-    async fn append(&self, target: NodeId, partition: u32, value: String) -> Result<corduroy_log::Ack, LogError> {
+    /// Writes down what happened; returns how long the client rests before it goes on with `target`.
+    fn record(&self, target: &mut NodeId, partition: u32, value: String, outcome: Result<Ack, LogError>) -> Duration {
+        let mut history = self.history.lock().unwrap();
+        match outcome {
+            Ok(ack) => {
+                let second = self.sim.elapsed().as_secs();
+                let before = history.acked.insert((partition, ack.first_offset), (value, second));
+                let offset = ack.first_offset;
+                assert_eq!(before, None, "seed {}: {TOPIC}/{partition} acknowledged offset {offset} twice", self.sim.seed());
+                history.leaders.insert((partition, *target, ack.term));
+                Duration::from_millis(2)
+            }
+            Err(LogError::UnknownOutcome(_)) => {
+                history.unknown.insert(value);
+                Duration::from_millis(2)
+            }
+            Err(error) => {
+                history.refused.insert(value);
+                *target = match error {
+                    LogError::NotLeader { leader: Some(leader), .. } => leader,
+                    _ => NODES[*target as usize % NODES.len()],
+                };
+                Duration::from_millis(20)
+            }
+        }
+    }
+
+    async fn append(&self, target: NodeId, partition: u32, value: String) -> Result<Ack, LogError> {
         let missing = || LogError::Unavailable(format!("node {target} is down"));
         let log = self.log(target).ok_or_else(missing)?;
         let appending = async move { log.partition(TOPIC, partition)?.append(vec![NewRecord::new(value)]).await };
