@@ -12,7 +12,7 @@ use crate::{
 };
 use openraft_rt::{AsyncRuntime, Select2};
 use std::{
-    fmt, io,
+    fmt,
     path::PathBuf,
     sync::{
         Arc,
@@ -299,10 +299,4 @@ async fn run_controller<W: World>(controller: Arc<Controller<W>>, stopping: Arc<
     if let Select2::Second(Err(error)) = <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), running).await {
         tracing::error!(%error, "this node's part of the cluster stopped");
     }
-}
-
-/// An I/O error with what was being done, for [`OpenError::Io`].
-pub(crate) fn io_error(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> OpenError {
-    let path = path.into();
-    move |source| OpenError::Io { what, path, source }
 }

@@ -153,7 +153,7 @@ fn judge(
             return Ok(None);
         }
     }
-    known.insert(from, met.clone());
+    known.insert(from, met);
     Ok(Some(met))
 }
 
