@@ -62,11 +62,11 @@
 
 mod sim;
 
-mod tasks;
+mod clock;
 mod disk;
 mod net;
-mod clock;
 mod rng;
+mod tasks;
 
 mod trace;
 mod universe;
@@ -81,9 +81,9 @@ pub use rng::SimRng;
 pub use sim::{Sim, SimConfig};
 pub use tasks::{SimTasks, TaskError, TaskHandle};
 
-use crate::world::World;
 #[cfg(doc)]
 use crate::world::Env;
+use crate::world::World;
 use std::sync::{Mutex, MutexGuard};
 
 /// The world of one [`Sim`].

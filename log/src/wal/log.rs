@@ -77,7 +77,7 @@ impl<W: World> PartitionLog<W> {
         self.core.lock().hash()
     }
 
-    /// Appends entries, the first of which must follow [`PartitionLog::last`] (index 0 in an empty log). `done` is called
+    /// Appends entries, the first of which must follow [`PartitionLog::last`] (an empty log may begin anywhere). `done` is called
     /// once, from the writer, when all of them are durable, after those of every earlier append of this WAL; or with the
     /// error that stopped the writer. It must not block.
     ///
@@ -120,14 +120,17 @@ impl<W: World> PartitionLog<W> {
         let (done, answer) = answer();
         let first_removed = last_kept.map_or(0, |index| index + 1);
         let mut state = self.core.lock();
-        let (first, next) = (state.first(), state.next());
-        assert!(first_removed >= first, "partition {}: cannot truncate from {first_removed} on, the log begins at {first}", self.id());
+        let (purged, next) = (state.purged(), state.next());
+        let keeps_purged = purged.is_none_or(|purged| first_removed > purged.index);
+        assert!(keeps_purged, "partition {}: cannot truncate from {first_removed} on, purged up to {purged:?}", self.id());
+        let first_removed = first_removed.max(state.first());
         if first_removed >= next {
             drop(state);
             done(Ok(()));
             return answer;
         }
-        let refused = match last_kept.map_or(Ok([0; 16]), |index| self.hash_at(&state, index)) {
+        let kept_hash = first_removed.checked_sub(1).map_or(Ok([0; 16]), |kept| self.hash_at(&state, kept));
+        let refused = match kept_hash {
             Ok(hash) => {
                 state.truncate(first_removed, hash);
                 self.push(Op::Truncate { core: self.core.clone(), first_removed, hash, done }, Urgency::Now)
@@ -154,7 +157,7 @@ impl<W: World> PartitionLog<W> {
     pub fn install(&self, upto: LogId, hash: LogHash) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let (done, answer) = answer();
         let mut state = self.core.lock();
-        if upto.index < state.first() {
+        if upto.index + 1 < state.first() || state.purged().is_some_and(|purged| upto.index <= purged.index) {
             drop(state);
             done(Ok(()));
             return answer;

@@ -176,6 +176,8 @@ pub(crate) struct State {
     purged: Option<LogId>,
     purged_hash: LogHash,
     last: Option<LogId>,
+    /// Index of the first entry, where none is purged.
+    begins: u64,
     hash: LogHash,
     terms: Terms,
     /// The newest entries, ending with `last`.
@@ -198,6 +200,7 @@ impl State {
             purged: None,
             purged_hash: [0; 16],
             last: None,
+            begins: 0,
             hash: [0; 16],
             terms: Terms::default(),
             hot: VecDeque::new(),
@@ -231,12 +234,17 @@ impl State {
 
     /// Index of the first entry kept, or of the next one where there is none.
     pub(crate) fn first(&self) -> u64 {
-        self.purged.map_or(0, |id| id.index + 1)
+        self.purged.map_or(self.begins, |id| id.index + 1)
     }
 
-    /// Index the next entry must have.
+    /// Index the next entry must have, unless [`State::may_begin_anywhere`].
     pub(crate) fn next(&self) -> u64 {
-        self.last.map_or(0, |id| id.index + 1)
+        self.last.map_or(self.begins, |id| id.index + 1)
+    }
+
+    /// Whether the log has never had an entry that is still part of it: the next one says where it begins.
+    pub(crate) fn may_begin_anywhere(&self) -> bool {
+        self.last.is_none()
     }
 
     pub(crate) fn log_id(&self, index: u64) -> Option<LogId> {
@@ -297,6 +305,10 @@ impl State {
         if self.last.is_some_and(|id| id.index == index) {
             return HashAt::Known(self.hash);
         }
+        if index + 1 == self.begins {
+            // Before the first entry of a log that did not begin at 0.
+            return HashAt::Known([0; 16]);
+        }
         match self.hot_at(index) {
             Some(hot) => HashAt::Known(hot.hash),
             None => HashAt::Frame(self.slot(index)),
@@ -309,6 +321,9 @@ impl State {
     pub(crate) fn append(&mut self, partition: PartitionId, entries: Vec<WalEntry>) -> Vec<Hot> {
         let mut hot = Vec::with_capacity(entries.len());
         for entry in entries {
+            if self.may_begin_anywhere() {
+                self.begins = entry.id.index;
+            }
             assert_eq!(
                 entry.id.index,
                 self.next(),
@@ -397,6 +412,9 @@ impl State {
     // What recovery finds: logical and physical at once, nothing hot.
 
     pub(crate) fn recover_entry(&mut self, id: LogId, hash: LogHash, slot: Slot) {
+        if self.may_begin_anywhere() {
+            self.begins = id.index;
+        }
         self.last = Some(id);
         self.terms.push(id);
         self.hash = hash;

@@ -65,25 +65,20 @@ impl BatchHeader {
 
 const VOTE_LEN: usize = 24;
 
-/// Term, node, and two flags.
+/// Term, node, and whether the vote is committed.
 pub(crate) fn encode_vote(vote: &Vote) -> [u8; VOTE_LEN] {
     let mut bytes = [0; VOTE_LEN];
     bytes[0..8].copy_from_slice(&vote.term.to_le_bytes());
-    bytes[8..16].copy_from_slice(&vote.node.unwrap_or(0).to_le_bytes());
-    bytes[16] = vote.node.is_some().into();
-    bytes[17] = vote.committed.into();
+    bytes[8..16].copy_from_slice(&vote.node.to_le_bytes());
+    bytes[16] = vote.committed.into();
     bytes
 }
 
 pub(crate) fn decode_vote(bytes: &[u8]) -> Option<Vote> {
-    if bytes.len() != VOTE_LEN || bytes[16] > 1 || bytes[17] > 1 || bytes[18..] != [0; 6] {
+    if bytes.len() != VOTE_LEN || bytes[16] > 1 || bytes[17..] != [0; 7] {
         return None;
     }
-    let node = (bytes[16] == 1).then(|| u64_at(bytes, 8));
-    if node.is_none() && u64_at(bytes, 8) != 0 {
-        return None;
-    }
-    Some(Vote { term: u64_at(bytes, 0), node, committed: bytes[17] == 1 })
+    Some(Vote { term: u64_at(bytes, 0), node: u64_at(bytes, 8), committed: bytes[16] == 1 })
 }
 
 /// The log hash after the last purged entry: where the hash chain of what is kept begins.

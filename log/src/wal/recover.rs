@@ -240,7 +240,7 @@ impl<D: Disk> Replay<'_, D> {
         let (first, next) = (state.first(), state.next());
         match header.kind {
             Kind::Blank | Kind::Membership | Kind::Entry => {
-                if id.index != next {
+                if id.index != next && !state.may_begin_anywhere() {
                     return Err(format!("entry {id} follows {:?}", state.last()));
                 }
                 let hash = log_hash(&chain.hash, id.index, id.term, header.crc);

@@ -40,9 +40,10 @@ pub(super) struct Sync {
 impl Sync {
     /// How many sectors it writes, and a hash over them, for the trace.
     pub(super) fn summary(&self) -> (usize, u64) {
-        let hash = self.sectors.iter().fold(self.len, |hash, (at, sector)| {
-            xxhash_rust::xxh3::xxh3_64_with_seed(sector.as_slice(), hash ^ at)
-        });
+        let hash = self
+            .sectors
+            .iter()
+            .fold(self.len, |hash, (at, sector)| xxhash_rust::xxh3::xxh3_64_with_seed(sector.as_slice(), hash ^ at));
         (self.sectors.len(), hash)
     }
 }

@@ -20,12 +20,7 @@ use crate::{
 };
 use openraft_rt::{AsyncRuntime as _, Instant as _};
 use openraft_rt_sim::{SimInstant, SimRuntime};
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, io, sync::Arc, time::Duration};
 use tokio::sync::{Notify, mpsc};
 use wire::Wire;
 
@@ -79,8 +74,7 @@ impl Universe {
     /// How long the next packet over a link takes.
     fn latency(&self, from: NodeId, to: NodeId) -> Duration {
         let mut network = lock(&self.network);
-        let stream =
-            network.latencies.entry((from, to)).or_insert_with(|| self.stream(&format!("link/{from}/{to}")));
+        let stream = network.latencies.entry((from, to)).or_insert_with(|| self.stream(&format!("link/{from}/{to}")));
         stream.duration(&self.config.latency)
     }
 

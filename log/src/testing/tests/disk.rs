@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::SimDisk;
+use crate::{testing::SimDisk, world::conformance};
 use std::io;
 
 const FILE: &str = "/data/file";
@@ -28,6 +28,12 @@ fn outcomes<T: Ord>(run: impl AsyncFn(&Sim) -> T) -> std::collections::BTreeSet<
             sim.run(run(&sim))
         })
         .collect()
+}
+
+#[test]
+fn it_keeps_the_contract_of_the_seam() {
+    let sim = Sim::new(1);
+    sim.run(async { conformance::disk(&sim.env(1).disk, Path::new("/")).await });
 }
 
 #[test]

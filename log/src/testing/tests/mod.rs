@@ -5,15 +5,9 @@ mod net;
 mod tasks;
 
 use super::{Sim, SimConfig};
-use crate::world::{Connection, Disk, DiskFile, Net, NetError, Purpose};
-use corduroy_proto::v1::{Packet, PeerMessage, Refused, peer_message::Body};
+use crate::world::{Connection, Disk, DiskFile, Net, NetError, Purpose, conformance::packet};
 use futures::StreamExt as _;
 use std::{path::Path, time::Duration};
-
-fn packet(detail: &str) -> Packet {
-    let refused = Refused { refusal: 0, detail: detail.to_owned() };
-    Packet { messages: vec![PeerMessage { body: Some(Body::Refused(refused)) }] }
-}
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)

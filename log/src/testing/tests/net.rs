@@ -1,5 +1,9 @@
 use super::*;
-use crate::testing::{SimNet, SimTasks};
+use crate::{
+    testing::{SimNet, SimTasks},
+    world::conformance,
+};
+use corduroy_proto::v1::peer_message::Body;
 use openraft_rt::AsyncRuntime as _;
 use std::io;
 use tokio::sync::mpsc;
@@ -27,6 +31,12 @@ async fn receives_nothing_for(connection: &mut Connection, time: Duration) -> bo
 
 async fn call(net: &SimNet) -> Result<Connection, NetError> {
     net.connect("two", Purpose::Consensus).await
+}
+
+#[test]
+fn it_keeps_the_contract_of_the_seam() {
+    let sim = Sim::new(1);
+    sim.run(async { conformance::net(&sim.env(1).net, &sim.env(2).net, "two").await });
 }
 
 #[test]

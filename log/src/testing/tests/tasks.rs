@@ -138,7 +138,10 @@ fn the_panic_of_a_task_fails_the_run_and_names_the_seed() {
         })
     }));
     let message = *failed.unwrap_err().downcast::<String>().unwrap();
-    assert!(message.contains("seed 77") && message.contains("node 3") && message.contains("a broken invariant"), "{message}");
+    assert!(
+        message.contains("seed 77") && message.contains("node 3") && message.contains("a broken invariant"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ fn what_was_written_is_there_after_a_restart() {
         let wal = open(&sim).unwrap();
         let log = wal.partition(P);
         append(&log, entries(1, 0..5)).await.unwrap();
-        let vote = Vote { term: 2, node: Some(3), committed: true };
+        let vote = Vote { term: 2, node: 3, committed: true };
         log.save_vote(vote).await.unwrap();
         log.save_committed(Some(LogId { term: 1, index: 3 }));
         log.truncate_after(Some(3)).await.unwrap();
@@ -59,7 +59,7 @@ fn a_vote_is_visible_only_when_it_is_durable() {
     on_node(1, |sim| async move {
         let wal = open(&sim).unwrap();
         let log = wal.partition(P);
-        let vote = Vote { term: 1, node: None, committed: false };
+        let vote = Vote { term: 1, node: 4, committed: false };
         let durable = log.save_vote(vote);
         assert_eq!(log.vote(), None);
         durable.await.unwrap();

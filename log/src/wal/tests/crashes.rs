@@ -23,7 +23,7 @@ async fn script(sim: Sim, told: Arc<Mutex<Told>>) {
         let noise = append(&b, vec![payload_entry(1, step, vec![0xbb; 300])]);
         let done: std::pin::Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>> = match step % 5 {
             3 => {
-                vote = Some(Vote { term: step, node: Some(1), committed: step % 2 == 0 });
+                vote = Some(Vote { term: step, node: 1, committed: step % 2 == 0 });
                 Box::pin(a.save_vote(vote.unwrap()))
             }
             4 => {

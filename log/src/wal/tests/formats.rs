@@ -58,11 +58,11 @@ fn golden_segment_with_a_frame_of_every_kind() {
     let image = on_node(1, |sim| async move {
         let wal = open(&sim).unwrap();
         let (a, b) = (wal.partition(P), wal.partition(Q));
-        a.save_vote(Vote { term: 3, node: Some(2), committed: true }).await.unwrap();
+        a.save_vote(Vote { term: 3, node: 2, committed: true }).await.unwrap();
         let blank = WalEntry { kind: EntryKind::Blank, ..payload_entry(3, 0, "") };
         let membership = WalEntry { kind: EntryKind::Membership, ..payload_entry(3, 1, "voters: 1, 2, 3") };
         append(&a, vec![blank, membership, payload_entry(3, 2, "records")]).await.unwrap();
-        b.save_vote(Vote { term: 1, node: None, committed: false }).await.unwrap();
+        b.save_vote(Vote { term: 1, node: 4, committed: false }).await.unwrap();
         a.save_committed(Some(LogId { term: 3, index: 1 }));
         append(&b, entries(1, 0..1)).await.unwrap();
         a.truncate_after(Some(1)).await.unwrap();
@@ -142,7 +142,7 @@ fn the_golden_segment_still_opens() {
     let image = Image::from([("00000000000000000001.seg".into(), bytes)]);
     let (partitions, peers) = recovered(&image).unwrap();
     let a = &partitions[&P];
-    assert_eq!(a.vote, Some(Vote { term: 3, node: Some(2), committed: true }));
+    assert_eq!(a.vote, Some(Vote { term: 3, node: 2, committed: true }));
     assert_eq!(a.committed, Some(LogId { term: 3, index: 1 }));
     assert_eq!(a.purged, Some(LogId { term: 3, index: 0 }));
     assert_eq!(a.entries.len(), 1);
@@ -217,7 +217,7 @@ proptest! {
 
     #[test]
     fn payloads_read_as_they_were_written(
-        term: u64, node: Option<u64>, committed: bool, incarnation: [u8; 16],
+        term: u64, node: u64, committed: bool, incarnation: [u8; 16],
         numbers: (u64, u64, u64), counts: (u32, u32, u32),
     ) {
         let vote = Vote { term, node, committed };

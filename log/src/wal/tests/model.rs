@@ -107,7 +107,7 @@ impl Run {
                 self.did(partition, |state| state.entries.extend(new), done);
             }
             Step::Vote { partition } => {
-                let vote = Vote { term, node: Some(1), committed: false };
+                let vote = Vote { term, node: 1, committed: false };
                 let done = Box::pin(log(partition).save_vote(vote));
                 self.did(partition, |state| state.vote = Some(vote), done);
             }

@@ -14,7 +14,7 @@ fn a_tool_sees_what_the_node_would_recover_and_changes_nothing() {
         let wal = Wal::<SimWorld>::open(&disk, options()).unwrap();
         let log = wal.partition(P);
         append(&log, entries(1, 0..30)).await.unwrap();
-        log.save_vote(Vote { term: 4, node: Some(2), committed: false }).await.unwrap();
+        log.save_vote(Vote { term: 4, node: 2, committed: false }).await.unwrap();
         log.truncate_after(Some(9)).await.unwrap();
         let expected = view(&log);
         // Not closed: the next open would cut the file and begin a fresh one.

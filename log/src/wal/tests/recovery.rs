@@ -19,7 +19,7 @@ fn script() -> (Image, Vec<Views>, Vec<usize>) {
             }};
         }
         batch!(append(&a, entries(1, 0..2)));
-        batch!(b.save_vote(Vote { term: 3, node: Some(1), committed: true }));
+        batch!(b.save_vote(Vote { term: 3, node: 1, committed: true }));
         batch!(append(&b, vec![WalEntry { kind: EntryKind::Blank, ..payload_entry(3, 0, "") }]));
         batch!(a.truncate_after(Some(0)));
         a.save_committed(Some(LogId { term: 1, index: 0 }));

@@ -158,12 +158,61 @@ fn a_purge_beyond_the_end_starts_the_log_anew_behind_it() {
 }
 
 #[test]
-#[should_panic(expected = "cannot truncate from 2 on, the log begins at 4")]
+#[should_panic(expected = "cannot truncate from 2 on, purged up to")]
 fn what_was_purged_cannot_be_truncated() {
     on_node(1, |sim| async move {
         let log = open(&sim).unwrap().partition(P);
         append(&log, entries(1, 0..10)).await.unwrap();
         log.purge(LogId { term: 1, index: 3 }).await.unwrap();
         drop(log.truncate_after(Some(1)));
+    });
+}
+
+#[test]
+fn an_empty_log_may_begin_anywhere() {
+    on_node(1, |sim| async move {
+        let wal = open(&sim).unwrap();
+        let log = wal.partition(P);
+        append(&log, entries(1, 5..10)).await.unwrap();
+        assert_eq!(view(&log).entries, entries(1, 5..10));
+        // To before the beginning, and begun again elsewhere, all of it in one batch.
+        let cut = log.truncate_after(Some(2));
+        assert_eq!((log.last(), log.log_hash()), (None, [0; 16]));
+        append(&log, entries(2, 3..6)).await.unwrap();
+        cut.await.unwrap();
+        log.truncate_after(Some(4)).await.unwrap();
+        assert_eq!(view(&log).entries, entries(2, 3..5));
+        let before = views(&wal);
+        wal.close().await;
+        drop((log, wal));
+        assert_eq!(views(&open(&sim).unwrap()), before);
+    });
+}
+
+#[test]
+fn entries_stay_readable_while_truncations_overtake_each_other() {
+    // Entries too large for the hot tail are dropped from memory as soon as they are on disk. While a truncation is on its
+    // way, what is on disk at an index is not what the log has there.
+    on_node(1, |sim| async move {
+        let wal = open(&sim).unwrap();
+        let log = wal.partition(P);
+        let large = |term, range: std::ops::Range<u64>| {
+            range.map(|index| payload_entry(term, index, vec![term as u8; 3000])).collect::<Vec<_>>()
+        };
+        let mut waiting = vec![append(&log, large(1, 0..6))];
+        let mut expected = large(1, 0..6);
+        for term in 2..30 {
+            let keep = term % 4 + 1;
+            drop(log.truncate_after(Some(keep - 1)));
+            waiting.push(append(&log, large(term, keep..6)));
+            expected.truncate(keep as usize);
+            expected.extend(large(term, keep..6));
+            sim.sleep(std::time::Duration::from_micros(term * 37)).await;
+            assert_eq!(view(&log).entries, expected, "term {term}");
+        }
+        for waiting in waiting {
+            waiting.await.unwrap();
+        }
+        assert_eq!(view(&log).entries, expected);
     });
 }

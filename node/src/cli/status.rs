@@ -1,0 +1,164 @@
+//! `corduroy status`: the nodes, the partitions, who leads.
+use super::{
+    block_on,
+    connect::AdminArgs,
+    exit::Failure,
+    output::{Format, Output, table},
+};
+use corduroy_client::{ClusterStatus, NodeView, PartitionView};
+use serde::Serialize;
+
+/// Shows the nodes and partitions of the cluster, and who leads.
+///
+/// One node that answers is enough to learn of the others; nodes that do not answer are shown without a pid and as not
+/// ready. A partition has no leader when nobody who answers knows a live one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  corduroy status
+  corduroy status --format json | jq '.partitions[] | select(.leader == null)'
+
+JSON: {\"nodes\":[{\"id\",\"http\",\"grpc\",\"pid\",\"ready\"}],\"partitions\":[{\"topic\",\"partition\",\"leader\",\"term\",
+\"replicas\",\"startOffset\",\"endOffset\"}]}; pid and leader may be null.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+#[derive(Serialize)]
+struct Status<'a> {
+    nodes: Vec<Node<'a>>,
+    partitions: Vec<Partition<'a>>,
+}
+
+#[derive(Serialize)]
+struct Node<'a> {
+    id: u64,
+    http: &'a str,
+    grpc: &'a str,
+    pid: Option<u32>,
+    ready: bool,
+}
+
+/// A partition in `status` and `topics describe`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Partition<'a> {
+    topic: &'a str,
+    partition: u32,
+    leader: Option<u64>,
+    term: u64,
+    replicas: &'a [u64],
+    start_offset: u64,
+    end_offset: u64,
+}
+
+impl<'a> From<&'a NodeView> for Node<'a> {
+    fn from(node: &'a NodeView) -> Self {
+        Node { id: node.id, http: &node.http, grpc: &node.grpc, pid: node.pid, ready: node.ready }
+    }
+}
+
+impl<'a> From<&'a PartitionView> for Partition<'a> {
+    fn from(view: &'a PartitionView) -> Self {
+        Partition {
+            topic: &view.topic,
+            partition: view.partition,
+            leader: view.leader,
+            term: view.term,
+            replicas: &view.replicas,
+            start_offset: view.start_offset,
+            end_offset: view.end_offset,
+        }
+    }
+}
+
+pub(super) fn run(args: &Args, format: Option<Format>) -> Result<(), Failure> {
+    let admin = args.admin.admin()?;
+    block_on(async move {
+        let cluster = admin.cluster().await?;
+        let mut out = Output::new();
+        match format.unwrap_or(Format::Text) {
+            Format::Json => out.json(&json(&cluster))?,
+            Format::Text => text(&mut out, &cluster)?,
+        }
+        out.flush()
+    })
+}
+
+fn json(cluster: &ClusterStatus) -> Status<'_> {
+    Status {
+        nodes: cluster.nodes.iter().map(Node::from).collect(),
+        partitions: cluster.partitions.iter().map(Partition::from).collect(),
+    }
+}
+
+fn text(out: &mut Output, cluster: &ClusterStatus) -> Result<(), Failure> {
+    let nodes = cluster.nodes.iter().map(|node| {
+        let pid = node.pid.map_or("-".into(), |pid| pid.to_string());
+        let state = match (node.pid, node.ready) {
+            (None, _) => "no answer".to_owned(),
+            (Some(_), true) => "ready".to_owned(),
+            (Some(_), false) => format!("not ready: {}", node.waiting_for.join("; ")),
+        };
+        vec![node.id.to_string(), state, pid, format!("http://{}", node.http), node.grpc.clone(), node.admin.clone()]
+    });
+    out.line(&table(&["node", "state", "pid", "http", "grpc", "admin"], nodes))?;
+    out.line("")?;
+    out.line(&partitions_table(&cluster.partitions))
+}
+
+/// The partitions, for people.
+pub(super) fn partitions_table<'a>(partitions: impl IntoIterator<Item = &'a PartitionView>) -> String {
+    let rows = partitions.into_iter().map(|p| {
+        let leader = p.leader.map_or("none".into(), |leader| leader.to_string());
+        let replicas: Vec<String> = p.replicas.iter().map(u64::to_string).collect();
+        vec![
+            format!("{}/{}", p.topic, p.partition),
+            leader,
+            p.term.to_string(),
+            replicas.join(","),
+            p.start_offset.to_string(),
+            p.end_offset.to_string(),
+        ]
+    });
+    table(&["partition", "leader", "term", "replicas", "start", "end"], rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_exactly_the_documented_shape() {
+        let cluster = ClusterStatus {
+            nodes: vec![NodeView {
+                id: 1,
+                http: "127.0.0.1:8001".into(),
+                grpc: "127.0.0.1:7001".into(),
+                admin: "127.0.0.1:7201".into(),
+                pid: None,
+                ready: false,
+                waiting_for: Vec::new(),
+            }],
+            partitions: vec![PartitionView {
+                topic: "_cluster".into(),
+                partition: 0,
+                leader: Some(2),
+                term: 3,
+                replicas: vec![1, 2],
+                start_offset: 0,
+                end_offset: 5,
+            }],
+            topics: Vec::new(),
+        };
+        assert_eq!(
+            serde_json::to_string(&json(&cluster)).expect("serializable"),
+            concat!(
+                r#"{"nodes":[{"id":1,"http":"127.0.0.1:8001","grpc":"127.0.0.1:7001","pid":null,"ready":false}],"#,
+                r#""partitions":[{"topic":"_cluster","partition":0,"leader":2,"term":3,"replicas":[1,2],"#,
+                r#""startOffset":0,"endOffset":5}]}"#
+            )
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! Which nodes there are, on which ports, in which folders; kept in `cluster.toml` so that the next run finds it.
+use super::Args;
+use crate::cli::exit::Failure;
+use figment::{
+    Figment,
+    providers::{Format as _, Toml},
+};
+use serde::Deserialize;
+use std::{
+    fs, io,
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
+
+/// The file that makes a folder ours.
+const FILE: &str = "cluster.toml";
+
+/// A cluster on this machine.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) dir: PathBuf,
+    pub(super) cluster: String,
+    pub(super) members: Vec<Member>,
+}
+
+/// One of its nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) id: u64,
+    http: u16,
+    grpc: u16,
+    peer: u16,
+    admin: u16,
+}
+
+/// What of `cluster.toml` matters to the next run.
+#[derive(Debug, Deserialize)]
+struct Kept {
+    cluster_id: String,
+    nodes: Vec<KeptNode>,
+}
+
+#[derive(Debug, Deserialize)]
+struct KeptNode {}
+
+impl Member {
+    pub(super) fn http(&self) -> String {
+        address(self.http)
+    }
+    pub(super) fn grpc(&self) -> String {
+        address(self.grpc)
+    }
+    pub(super) fn peer(&self) -> String {
+        address(self.peer)
+    }
+    pub(super) fn admin(&self) -> String {
+        address(self.admin)
+    }
+
+    /// (port, what for, the flag that moves it).
+    fn ports(&self) -> [(u16, &'static str, &'static str); 4] {
+        [
+            (self.http, "HTTP", "--http-port"),
+            (self.grpc, "gRPC", "--grpc-port"),
+            (self.peer, "the other nodes", "--peer-port"),
+            (self.admin, "operators", "--admin-port"),
+        ]
+    }
+}
+
+fn address(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+impl Layout {
+    /// Finds or makes the layout, checks that its ports are free, and writes `cluster.toml`.
+    pub(super) fn prepare(args: &Args) -> Result<Self, Failure> {
+        let members = members(args)?;
+        distinct(&members)?;
+        free(&members)?;
+        let kept = if args.fresh { delete(&args.data).map(|()| None)? } else { kept(&args.data)? };
+        let cluster = match kept {
+            None => uuid::Uuid::now_v7().to_string(),
+            Some(kept) if kept.nodes.len() as u64 == args.nodes => kept.cluster_id,
+            Some(kept) => {
+                let (dir, count, asked) = (args.data.display(), kept.nodes.len(), args.nodes);
+                return Err(Failure::usage(format!(
+                    "{dir} holds a cluster of {count} nodes, and the number of nodes cannot change: give --nodes {count}, or \
+                     another --data, or --fresh to delete it and begin with {asked}"
+                )));
+            }
+        };
+        let dir = args.data.clone();
+        let layout = Layout { dir, cluster, members };
+        layout.write().map_err(|error| Failure::start(format!("cannot write {}: {error}", layout.file().display())))?;
+        Ok(layout)
+    }
+
+    /// `cluster.toml`, which is also the configuration of the nodes.
+    pub(super) fn file(&self) -> PathBuf {
+        self.dir.join(FILE)
+    }
+
+    pub(super) fn data_of(&self, member: &Member) -> PathBuf {
+        self.dir.join(format!("node-{}", member.id))
+    }
+
+    pub(super) fn log_of(&self, member: &Member) -> PathBuf {
+        self.dir.join(format!("node-{}.log", member.id))
+    }
+
+    pub(super) fn member(&self, id: u64) -> &Member {
+        self.members.iter().find(|member| member.id == id).expect("children are members")
+    }
+
+    pub(super) fn majority(&self) -> usize {
+        self.members.len() / 2 + 1
+    }
+
+    /// The arguments that start one node.
+    pub(super) fn arguments(&self, member: &Member) -> Vec<String> {
+        let path = |path: PathBuf| path.display().to_string();
+        ["node", "--config", &path(self.file()), "--id", &member.id.to_string(), "--data", &path(self.data_of(member)), "--insecure-dev"]
+            .map(str::to_owned)
+            .into()
+    }
+
+    /// ` FLAG addresses`, where the ports are not those that commands try by themselves.
+    pub(super) fn flag(&self, flag: &str, base: u16, of: impl Fn(&Member) -> String) -> String {
+        let usual = |member: &Member| u64::from(base) + member.id <= u64::from(base) + 3 && of(member) == address(base + member.id as u16);
+        if self.members.first().is_some_and(usual) {
+            return String::new();
+        }
+        let addresses: Vec<String> = self.members.iter().map(of).collect();
+        format!(" {flag} {}", addresses.join(","))
+    }
+
+    fn write(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.dir)?;
+        let mut text = format!(
+            "# A cluster made by `corduroy up`. The next run continues it; `corduroy node --config` understands it too.\n\
+             cluster_id = {:?}\n",
+            self.cluster
+        );
+        for member in &self.members {
+            let (peer, grpc, http, admin) = (member.peer(), member.grpc(), member.http(), member.admin());
+            text += &format!(
+                "\n[[nodes]]\nid = {}\npeer = {peer:?}\ngrpc = {grpc:?}\nhttp = {http:?}\nadmin = {admin:?}\n",
+                member.id
+            );
+        }
+        // A run that is cut short leaves the old file or the new one.
+        let side = self.dir.join("cluster.toml.new");
+        fs::write(&side, text)?;
+        fs::rename(side, self.file())
+    }
+}
+
+fn members(args: &Args) -> Result<Vec<Member>, Failure> {
+    let port = |flag: &str, base: u16, id: u64| {
+        u16::try_from(u64::from(base) + id)
+            .map_err(|_| Failure::usage(format!("{flag} {base} is too high: node {id} would get port {}", u64::from(base) + id)))
+    };
+    (1..=args.nodes)
+        .map(|id| {
+            Ok(Member {
+                id,
+                http: port("--http-port", args.http_port, id)?,
+                grpc: port("--grpc-port", args.grpc_port, id)?,
+                peer: port("--peer-port", args.peer_port, id)?,
+                admin: port("--admin-port", args.admin_port, id)?,
+            })
+        })
+        .collect()
+}
+
+/// No port may be meant for two things.
+fn distinct(members: &[Member]) -> Result<(), Failure> {
+    let mut all: Vec<_> = members.iter().flat_map(|member| member.ports().map(|port| (port, member.id))).collect();
+    all.sort();
+    for pair in all.windows(2) {
+        let [((port, one, flag), a), ((same, other, _), b)] = pair else { continue };
+        if port == same {
+            return Err(Failure::usage(format!(
+                "port {port} would be node {a}'s for {one} and node {b}'s for {other}: choose another {flag}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Every port must be free; all that are not are named.
+fn free(members: &[Member]) -> Result<(), Failure> {
+    let taken = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse);
+    let busy: Vec<String> = members
+        .iter()
+        .flat_map(|member| member.ports().map(|port| (member.id, port)))
+        .filter(|(_, (port, ..))| taken(*port))
+        .map(|(id, (port, purpose, flag))| format!("{port} (node {id}, {purpose}, {flag})"))
+        .collect();
+    match busy.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Failure::start(format!("port {one} is in use by another process: stop it, or choose other ports"))),
+        all => Err(Failure::start(format!(
+            "ports {} are in use by other processes: stop them, or choose other ports",
+            all.join(", ")
+        ))),
+    }
+}
+
+/// What an earlier run left.
+fn kept(dir: &Path) -> Result<Option<Kept>, Failure> {
+    let file = dir.join(FILE);
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::start(format!("cannot read {}: {error}", dir.display()))),
+        Ok(entries) => entries.count(),
+    };
+    if !file.exists() {
+        return match entries {
+            0 => Ok(None),
+            _ => Err(Failure::start(format!(
+                "{} is not empty and holds no cluster.toml: it is not a folder of `corduroy up`; give another --data",
+                dir.display()
+            ))),
+        };
+    }
+    let kept = Figment::from(Toml::file_exact(&file)).extract();
+    kept.map(Some).map_err(|error| Failure::start(format!("cannot understand {}: {error}", file.display())))
+}
+
+/// Deletes a folder, if it is ours.
+fn delete(dir: &Path) -> Result<(), Failure> {
+    kept(dir)?;
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Failure::start(format!("cannot delete {}: {error}", dir.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;

@@ -1,0 +1,75 @@
+//! Layouts that are found again, and folders that are not touched.
+use super::*;
+
+fn args(dir: &Path, nodes: u64) -> Args {
+    // Ports that nothing listens on while tests run: below the ephemeral range, away from the defaults.
+    let data = dir.to_owned();
+    Args { nodes, data, http_port: 21_000, grpc_port: 21_100, peer_port: 21_200, admin_port: 21_300, fresh: false }
+}
+
+fn refusal(args: &Args) -> String {
+    Layout::prepare(args).expect_err("refused").to_string()
+}
+
+#[test]
+fn next_run_finds_the_same_cluster() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let data = dir.path().join("data");
+    let first = Layout::prepare(&args(&data, 3)).expect("a new folder");
+    let second = Layout::prepare(&args(&data, 3)).expect("the same folder");
+    assert_eq!(first.cluster, second.cluster);
+    let fresh = Layout::prepare(&Args { fresh: true, ..args(&data, 3) }).expect("a fresh folder");
+    assert_ne!(first.cluster, fresh.cluster);
+}
+
+#[test]
+fn another_number_of_nodes_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let data = dir.path().join("data");
+    Layout::prepare(&args(&data, 3)).expect("a new folder");
+    let text = refusal(&args(&data, 5));
+    assert!(text.contains("holds a cluster of 3 nodes") && text.contains("--nodes 3"), "{text}");
+    Layout::prepare(&Args { fresh: true, ..args(&data, 5) }).expect("fresh");
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_not_touched() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let thesis = dir.path().join("thesis.txt");
+    fs::write(&thesis, "years of work").expect("written");
+    for fresh in [false, true] {
+        let text = refusal(&Args { fresh, ..args(dir.path(), 3) });
+        assert!(text.contains("not a folder of `corduroy up`"), "{text}");
+        assert!(thesis.exists());
+    }
+}
+
+#[test]
+fn configuration_of_the_nodes_is_understood_by_them() {
+    use crate::config::{Flags, NodeConfig, Sources};
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let layout = Layout::prepare(&args(&dir.path().join("data"), 3)).expect("a new folder");
+    let flags = Flags { node_id: Some(2), data: Some("d".into()), insecure_dev: Some(true), ..Flags::default() };
+    let config = NodeConfig::load(&Sources { file: Some(layout.file()), flags, ..Sources::default() }).expect("valid");
+    assert_eq!(config.log.nodes.len(), 3);
+    assert_eq!(config.listen.http.port(), 21_002);
+    assert_eq!(config.listen.admin.port(), 21_302);
+}
+
+#[test]
+fn ports_that_collide_are_named() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let text = refusal(&Args { grpc_port: 21_001, ..args(&dir.path().join("data"), 3) });
+    assert!(text.starts_with("port 21002 would be node"), "{text}");
+    let text = refusal(&Args { http_port: 65_534, ..args(&dir.path().join("data"), 3) });
+    assert!(text.contains("--http-port 65534 is too high"), "{text}");
+}
+
+#[test]
+fn busy_ports_are_named_with_node_and_flag() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    let text = refusal(&Args { http_port: port - 1, ..args(&dir.path().join("data"), 1) });
+    assert!(text.starts_with(&format!("port {port} (node 1, HTTP, --http-port) is in use")), "{text}");
+}
