@@ -3,7 +3,7 @@ use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["log", "admin", "peer", "cluster"].map(|name| format!("corduroy/v1/{name}.proto"));
+    let files = ["log", "admin", "peer", "cluster", "snapshot"].map(|name| format!("corduroy/v1/{name}.proto"));
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -1,8 +1,51 @@
-//! Under construction.
+//! An ordered, replicated, replayable event log inside your own process.
+//!
+//! Three processes that embed this crate are a cluster: no broker beside them, no failover watcher, no relay. An append
+//! that is acknowledged is on disk at a majority of them. Start with [`Log`]; [`config::Config`] says who the nodes are.
+//!
+//! The way of a record, and the folders in its order:
+//!
+//! ```text
+//!   Log ─▶ Partition ─▶ raft (openraft) ─▶ wal: one group commit for all partitions of the node ┐
+//!            │                        └──▶ peer ─▶ the other nodes' wal                         ├─ a majority
+//!            └◀── Evolved: offsets, readers, subscribers ◀── commit ◀──────────────────────────┘
+//! ```
+//!
+//! - [`log`], [`topic`], [`record`], [`batch`], [`config`], [`error`]: what callers hold in their hands.
+//! - [`partition`]: append, read, subscribe; the fold that gives records their offsets.
+//! - `raft`: the openraft glue and nothing else.
+//! - [`wal`]: the one segmented log file set of a node; `docs/disk-format.md` has its bytes.
+//! - `peer`: what nodes say to each other.
+//! - `cluster`: the cluster map, itself a partition, and what follows from it.
+//! - [`world`]: disk, network, clock, randomness, tasks. Everything above is a function of these.
+pub mod batch;
 pub mod config;
 pub mod error;
 pub mod log;
-pub mod partition;
 pub mod record;
 pub mod topic;
+
+pub mod partition;
+
+mod raft;
+
+pub mod wal;
+
+mod peer;
+
+mod cluster;
+
 pub mod world;
+
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use cluster::CLUSTER_TOPIC;
+pub use config::Config;
+pub use error::{LogError, OpenError};
+pub use log::{Log, NewTopic, Topic};
+pub use partition::{Ack, Consistency, Partition};
+pub use record::{Header, NewRecord, Record};
+
+/// The log in the real world: files, gRPC connections, tokio.
+pub type RealLog = Log<world::real::RealWorld>;

@@ -1,11 +1,25 @@
 //! The log of one node: the entry point of the crate.
 use crate::{
+    cluster::{CLUSTER_TOPIC, ClusterMap, Controller, DataDir, Hosted, RUNNING, topic},
     config::{Config, NodeAddress},
     error::{LogError, OpenError},
-    partition::Partition,
+    partition::{Host, Partition, Role},
+    peer::{self, Directory, Peers},
+    raft,
     topic::{ClusterId, NodeId, PartitionId},
-    world::{Env, World},
+    wal::{Identity, Wal, WalOptions, WalStats},
+    world::{Connection, Env, Net, Rng, World},
 };
+use openraft_rt::{AsyncRuntime, Select2};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::sync::{Notify, mpsc};
 
 /// A topic of the cluster map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +28,7 @@ pub struct Topic {
     pub name: String,
     /// Its number; never used again.
     pub id: u32,
-    /// Replicas of each partition, in order.
+    /// Replicas of each partition, in order; the first one is meant to lead at the start.
     pub partitions: Vec<Vec<NodeId>>,
     /// Replicas per partition.
     pub replication: u32,
@@ -23,64 +37,266 @@ pub struct Topic {
 /// What to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTopic {
-    /// `[a-z0-9][a-z0-9._-]{0,62}`.
+    /// Up to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit.
     pub name: String,
-    /// At least 1.
+    /// At least 1; fixed for the life of the topic.
     pub partitions: u32,
     /// `None`: 3, or the number of nodes where there are fewer.
     pub replication: Option<u32>,
 }
 
-/// A node's log. Clone it freely; all clones are the same log.
-pub struct Log<W: World> {
-    _w: std::marker::PhantomData<W>,
-}
-
-impl<W: World> Clone for Log<W> {
-    fn clone(&self) -> Self {
-        todo!()
-    }
-}
-
-impl<W: World> Log<W> {
-    /// Opens the data directory, recovers, and starts to serve peers.
-    pub async fn open(config: Config, env: Env<W>) -> Result<Self, OpenError> {
-        let _ = (config, env);
-        todo!()
-    }
-    /// This node.
-    pub fn node(&self) -> NodeId { todo!() }
-    /// The cluster.
-    pub fn cluster(&self) -> ClusterId { todo!() }
-    /// How often this data directory was opened.
-    pub fn boot_epoch(&self) -> u64 { todo!() }
-    /// All nodes, with addresses.
-    pub fn nodes(&self) -> Vec<NodeAddress> { todo!() }
-    /// Topics as this node knows them, by name; `_cluster` is not among them.
-    pub fn topics(&self) -> Vec<Topic> { todo!() }
-    /// Creates a topic. Any node may be asked. Returns when the fact is committed and evolved here.
-    pub async fn create_topic(&self, new: NewTopic) -> Result<Topic, LogError> { let _ = new; todo!() }
-    /// Deletes a topic. Any node may be asked.
-    pub async fn delete_topic(&self, name: &str) -> Result<(), LogError> { let _ = name; todo!() }
-    /// A partition hosted by this node. `UnknownTopic`, `PartitionOutOfRange`, `NotHosted` otherwise.
-    pub fn partition(&self, topic: &str, partition: u32) -> Result<Partition<W>, LogError> { let _ = (topic, partition); todo!() }
-    /// All partitions hosted here, `_cluster/0` first.
-    pub fn partitions(&self) -> Vec<Partition<W>> { todo!() }
-    /// Everything that must hold before this node should get traffic, by name.
-    pub fn readiness(&self) -> Vec<Readiness> { todo!() }
-    /// Hands nothing over yet: stops accepting, finishes what is in flight, syncs, releases the directory.
-    pub async fn shutdown(&self) { todo!() }
-    /// Raw id of a partition, for tools.
-    pub fn partition_id(&self, topic: &str, partition: u32) -> Option<PartitionId> { let _ = (topic, partition); todo!() }
-}
-
 /// One condition of readiness.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// What is checked, e.g. `order/2`.
+    /// What is checked: `cluster`, `peer 2`, `order/3`.
     pub name: String,
     /// Whether it holds.
     pub ok: bool,
     /// The state, for a person.
     pub detail: String,
+}
+
+/// A node's log. Clones are the same log.
+///
+/// Dropping the last clone does not stop it: call [`Log::shutdown`].
+pub struct Log<W: World> {
+    inner: Arc<Inner<W>>,
+}
+
+struct Inner<W: World> {
+    config: Config,
+    boot_epoch: u64,
+    wal: Wal<W>,
+    peers: Arc<Peers<W>>,
+    hosted: Arc<Hosted<W>>,
+    map: Arc<ClusterMap>,
+    controller: Arc<Controller<W>>,
+    stopping: Arc<Stopping>,
+}
+
+/// Tells the tasks of a log that it is closed.
+#[derive(Default)]
+struct Stopping {
+    flag: AtomicBool,
+    changed: Notify,
+}
+
+impl Stopping {
+    async fn wait(&self) {
+        let changed = self.changed.notified();
+        tokio::pin!(changed);
+        changed.as_mut().enable();
+        if !self.flag.load(Ordering::Acquire) {
+            changed.await;
+        }
+    }
+}
+
+impl<W: World> Clone for Log<W> {
+    fn clone(&self) -> Self {
+        Log { inner: self.inner.clone() }
+    }
+}
+
+impl<W: World> fmt::Debug for Log<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("node", &self.inner.config.node).finish_non_exhaustive()
+    }
+}
+
+impl<W: World> Log<W> {
+    /// Opens the data directory, recovers the WAL and begins to serve peers. Returns at once: joining, electing leaders
+    /// and opening partitions go on in the background, and [`Log::readiness`] says how far they are.
+    pub async fn open(config: Config, env: Env<W>) -> Result<Self, OpenError> {
+        check(&config)?;
+        let raft_config = raft::config(config.cluster.to_string(), &config.timing).map_err(OpenError::Config)?;
+        let me = config.nodes.iter().find(|node| node.id == config.node).expect("just checked").clone();
+        let incoming = env.net.listen(&me.peer).await.map_err(|source| OpenError::Listen { address: me.peer.clone(), source })?;
+        let (identity, lock) = Identity::open(&env.disk, &config.dir, config.cluster, config.node, env.rng.next_id())?;
+        let wal = Wal::<W>::open(&env.disk, wal_options(&config))?;
+        let members = config.nodes.iter().map(|node| node.id).collect();
+        let directory = Directory::new(&identity, members, wal.clone());
+        let peers = Peers::start(&env.net, &directory, &config.nodes, !identity.joined);
+        let hosted = Arc::new(Hosted::default());
+        let stopping = Arc::new(Stopping::default());
+        let accepting = accept(incoming, directory, hosted.clone(), stopping.clone());
+        drop(<W::Tasks as AsyncRuntime>::spawn(accepting));
+        let host = Host {
+            node: config.node,
+            env,
+            wal: wal.clone(),
+            peers: peers.clone(),
+            raft_config,
+            limits: config.limits.clone(),
+            timing: config.timing.clone(),
+        };
+        let map = Arc::new(ClusterMap::default());
+        let data = DataDir { dir: config.dir.clone(), identity, lock: Some(lock) };
+        let controller = Controller::new(Arc::new(host), hosted.clone(), map.clone(), config.nodes.clone(), data);
+        let running = run_controller(controller.clone(), stopping.clone());
+        drop(<W::Tasks as AsyncRuntime>::spawn(running));
+        let boot_epoch = identity.boot_epoch;
+        Ok(Log { inner: Arc::new(Inner { config, boot_epoch, wal, peers, hosted, map, controller, stopping }) })
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.inner.config.node
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> ClusterId {
+        self.inner.config.cluster
+    }
+
+    /// How often this data directory has been opened, this time included.
+    pub fn boot_epoch(&self) -> u64 {
+        self.inner.boot_epoch
+    }
+
+    /// All nodes of the cluster, with addresses.
+    pub fn nodes(&self) -> Vec<NodeAddress> {
+        self.inner.config.nodes.clone()
+    }
+
+    /// Topics as this node knows them, by name; `_cluster` is not among them.
+    pub fn topics(&self) -> Vec<Topic> {
+        self.inner.map.get().topics.iter().map(|(name, plan)| topic(name, plan)).collect()
+    }
+
+    /// Creates a topic. Any node may be asked; returns when this node knows the topic. Its partitions elect their leaders
+    /// at the same time, so an append right afterwards may be told that there is no leader yet.
+    pub async fn create_topic(&self, new: NewTopic) -> Result<Topic, LogError> {
+        self.inner.controller.create_topic(new).await
+    }
+
+    /// Deletes a topic. Any node may be asked; returns when this node knows that it is gone.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), LogError> {
+        self.inner.controller.delete_topic(name).await
+    }
+
+    /// A partition with a replica on this node.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`]; [`LogError::PartitionOutOfRange`]; [`LogError::NotHosted`] when other nodes have it;
+    /// [`LogError::Unavailable`] while it is being opened.
+    pub fn partition(&self, topic: &str, partition: u32) -> Result<Partition<W>, LogError> {
+        let id = self.locate(topic, partition)?;
+        let opening = || LogError::Unavailable(format!("{topic}/{partition} is being opened on node {}", self.node()));
+        self.inner.hosted.partition(id).ok_or_else(opening)
+    }
+
+    fn locate(&self, topic: &str, partition: u32) -> Result<PartitionId, LogError> {
+        let (id, placed) = if topic == CLUSTER_TOPIC {
+            (0, vec![self.inner.config.nodes.iter().map(|node| node.id).collect()])
+        } else {
+            let map = self.inner.map.get();
+            let plan = map.topics.get(topic).ok_or_else(|| LogError::UnknownTopic(topic.into()))?;
+            (plan.id, plan.partitions.clone())
+        };
+        let count = placed.len() as u32;
+        let out_of_range = || LogError::PartitionOutOfRange { topic: topic.into(), partition, count };
+        let replicas: &Vec<NodeId> = placed.get(partition as usize).ok_or_else(out_of_range)?;
+        if !replicas.contains(&self.node()) {
+            let partition = format!("{topic}/{partition}");
+            return Err(LogError::NotHosted { asked: self.node(), partition, replicas: replicas.clone() });
+        }
+        Ok(PartitionId::new(id, partition))
+    }
+
+    /// All partitions hosted here, `_cluster/0` first.
+    pub fn partitions(&self) -> Vec<Partition<W>> {
+        self.inner.hosted.all()
+    }
+
+    /// Everything that must hold before this node should get traffic: it is part of the cluster, and every partition it
+    /// hosts has a leader and runs. Lost peers are reported and do not count against it.
+    pub fn readiness(&self) -> Vec<Readiness> {
+        let step = self.inner.controller.step();
+        let mut checks = vec![Readiness { name: "cluster".into(), ok: step == RUNNING, detail: step.into() }];
+        for (node, trouble) in self.inner.peers.health() {
+            let detail = trouble.map_or(String::from("connected"), |trouble| format!("not connected: {trouble}"));
+            checks.push(Readiness { name: format!("peer {node}"), ok: true, detail });
+        }
+        for partition in self.partitions() {
+            let info = partition.info();
+            let (ok, detail) = match (info.role, info.leader) {
+                (Role::Halted, _) => (false, "halted".into()),
+                (_, None) => (false, format!("no leader in term {}", info.term)),
+                (_, Some(leader)) => (true, format!("led by node {leader} in term {}, evolved to {}", info.term, info.end)),
+            };
+            checks.push(Readiness { name: partition.name(), ok, detail });
+        }
+        checks
+    }
+
+    /// What the WAL has done since the log was opened.
+    pub fn wal_stats(&self) -> WalStats {
+        self.inner.wal.stats()
+    }
+
+    /// Stops taking part, finishes what is queued for the disk, and releases the data directory. The log is of no use
+    /// afterwards.
+    pub async fn shutdown(&self) {
+        self.inner.stopping.flag.store(true, Ordering::Release);
+        self.inner.stopping.changed.notify_waiters();
+        for partition in self.inner.hosted.all() {
+            partition.stop().await;
+        }
+        self.inner.peers.stop();
+        self.inner.wal.close().await;
+        self.inner.controller.release();
+    }
+}
+
+fn check(config: &Config) -> Result<(), OpenError> {
+    let refuse = |text: String| Err(OpenError::Config(text));
+    let mut ids: Vec<NodeId> = config.nodes.iter().map(|node| node.id).collect();
+    if !ids.contains(&config.node) {
+        return refuse(format!("node {} is not among the configured nodes {ids:?}", config.node));
+    }
+    if ids.contains(&0) {
+        return refuse("node ids begin at 1".into());
+    }
+    ids.sort_unstable();
+    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        return refuse(format!("node {} is configured twice", twice[0]));
+    }
+    let limits = &config.limits;
+    if limits.record_bytes >= limits.batch_bytes || limits.batch_bytes > limits.segment_bytes / 2 {
+        return refuse(format!(
+            "limits: a record ({} bytes) must be smaller than a batch ({}), and a batch at most half a segment ({})",
+            limits.record_bytes, limits.batch_bytes, limits.segment_bytes
+        ));
+    }
+    Ok(())
+}
+
+fn wal_options(config: &Config) -> WalOptions {
+    WalOptions {
+        dir: PathBuf::from(&config.dir),
+        cluster: config.cluster,
+        node: config.node,
+        segment_bytes: config.limits.segment_bytes,
+        commit_bytes: config.limits.commit_bytes,
+        hot_tail_bytes: config.limits.hot_tail_bytes,
+    }
+}
+
+/// Serves peers until the log is closed.
+async fn accept<W: World>(mut incoming: mpsc::Receiver<Connection>, directory: Arc<Directory<W>>, hosted: Arc<Hosted<W>>, stopping: Arc<Stopping>) {
+    let mut stopped = std::pin::pin!(stopping.wait());
+    while let Select2::Second(Some(connection)) = <W::Tasks as AsyncRuntime>::select2(&mut stopped, std::pin::pin!(incoming.recv())).await {
+        let (stopping, serving) = (stopping.clone(), peer::serve(connection, directory.clone(), hosted.clone()));
+        drop(<W::Tasks as AsyncRuntime>::spawn(async move {
+            <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), std::pin::pin!(serving)).await;
+        }));
+    }
+}
+
+async fn run_controller<W: World>(controller: Arc<Controller<W>>, stopping: Arc<Stopping>) {
+    let running = std::pin::pin!(controller.run());
+    if let Select2::Second(Err(error)) = <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), running).await {
+        tracing::error!(%error, "this node's part of the cluster stopped");
+    }
 }

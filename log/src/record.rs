@@ -49,3 +49,11 @@ pub struct Record {
     /// The payload.
     pub value: Bytes,
 }
+
+impl Record {
+    /// Bytes of key, value and headers together.
+    pub fn size(&self) -> u64 {
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + header.value.len()).sum();
+        (self.key.as_ref().map_or(0, Bytes::len) + self.value.len() + headers) as u64
+    }
+}

@@ -89,8 +89,8 @@ impl fmt::Display for LogId {
 pub struct Vote {
     /// Term voted in.
     pub term: Term,
-    /// Candidate voted for; `None` where only the term is known.
-    pub node: Option<NodeId>,
+    /// Candidate voted for.
+    pub node: NodeId,
     /// A majority is known to have granted it: the node is the leader of the term.
     pub committed: bool,
 }

@@ -1,112 +1,173 @@
-//! One partition of one node.
+//! One partition of one node: append, read, subscribe.
+//!
+//! ```text
+//!   submit ──▶ queue ──▶ appender ──▶ Raft ──▶ WAL, followers ──▶ commit ──▶ Evolved ──▶ Ack
+//!    checks,    waits      joins what waits into one batch,             │
+//!    encodes               gives it a time, pipelines                   └──▶ readers, subscribers, the other replicas
+//! ```
+//!
+//! Offsets are not assigned by the leader: they are the fold over the batches of the log ([`Evolved`]), the same on every
+//! replica. Readers see below the *evolved offset* and nothing else, so nothing uncommitted is ever visible.
+//!
+//! **Invariant**: an [`Ack`] is given after the entry is on disk at a majority and evolved here. Appends of one partition
+//! are acknowledged in the order they were submitted, and get ascending offsets in that order.
+mod append;
+mod evolved;
+mod read;
+mod subscribe;
+mod types;
+
+pub use types::{Ack, Consistency, PartitionInfo, ReadResult, Role};
+
+pub(crate) use append::Appends;
+pub(crate) use evolved::{Evolved, Machine};
+
 use crate::{
+    config::{Limits, Timing},
     error::LogError,
-    record::{NewRecord, Record},
-    topic::{NodeId, Offset, PartitionId, Term},
-    world::{Timestamp, World},
+    peer::Peers,
+    raft::{LogStore, Network, Raft, RaftConfig, StateMachine},
+    topic::{NodeId, Offset, PartitionId},
+    wal::Wal,
+    world::{Env, World},
 };
-use futures::stream::BoxStream;
+use openraft::{ServerState, async_runtime::watch::WatchReceiver, impls::EmptyNode};
+use openraft_rt::AsyncRuntime;
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-/// The answer to an append: on disk at a majority, evolved at the leader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ack {
-    /// Offset of the first record; the others follow densely.
-    pub first_offset: Offset,
-    /// How many records.
-    pub count: u32,
-    /// Term of the entry.
-    pub term: Term,
-    /// Log time given to the records.
-    pub time: Timestamp,
+/// What every partition of a node is opened with.
+pub(crate) struct Host<W: World> {
+    pub node: NodeId,
+    pub env: Env<W>,
+    pub wal: Wal<W>,
+    pub peers: Arc<Peers<W>>,
+    pub raft_config: Arc<RaftConfig>,
+    pub limits: Limits,
+    pub timing: Timing,
 }
 
-/// What a read promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Consistency {
-    /// Sees everything acknowledged before the read began; needs a majority.
-    Linearizable,
-    /// What this replica has, at once.
-    Stale,
-}
-
-/// Records read, and the bounds of the partition at that moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReadResult {
-    /// In offset order, without holes; empty when there is nothing at the offset yet.
-    pub records: Vec<Record>,
-    /// First offset kept.
-    pub start: Offset,
-    /// Evolved offset of this replica.
-    pub end: Offset,
-}
-
-/// What this node does in the partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Leads.
-    Leader,
-    /// Follows.
-    Follower,
-    /// Asks for votes.
-    Candidate,
-    /// Gets the log, has no vote.
-    Learner,
-    /// Stopped.
-    Halted,
-}
-
-/// A snapshot of a partition's state on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PartitionInfo {
-    /// Topic name.
-    pub topic: String,
-    /// Number in the topic.
-    pub partition: u32,
-    /// Raw id.
-    pub id: PartitionId,
-    /// Who leads, as far as this node knows.
-    pub leader: Option<NodeId>,
-    /// Current term.
-    pub term: Term,
-    /// Nodes with a replica.
-    pub replicas: Vec<NodeId>,
-    /// First offset kept.
-    pub start: Offset,
-    /// Evolved offset of this replica.
-    pub end: Offset,
-    /// This node's part.
-    pub role: Role,
-}
-
-/// A partition hosted by this node. Clone freely.
+/// A partition hosted by this node. Clones are the same partition.
 pub struct Partition<W: World> {
-    _w: std::marker::PhantomData<W>,
+    core: Arc<Core<W>>,
+}
+
+pub(crate) struct Core<W: World> {
+    id: PartitionId,
+    topic: String,
+    replicas: Vec<NodeId>,
+    host: Arc<Host<W>>,
+    raft: Raft<W>,
+    log: LogStore<W>,
+    evolved: Arc<Evolved>,
+    appends: Appends,
 }
 
 impl<W: World> Clone for Partition<W> {
     fn clone(&self) -> Self {
-        todo!()
+        Partition { core: self.core.clone() }
+    }
+}
+
+impl<W: World> fmt::Debug for Partition<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partition").field("id", &self.core.id).field("topic", &self.core.topic).finish_non_exhaustive()
     }
 }
 
 impl<W: World> Partition<W> {
-    /// State of this replica.
-    pub fn info(&self) -> PartitionInfo { todo!() }
-    /// Appends records as one batch. Only the leader accepts; see [`LogError`] for what each refusal means.
-    pub async fn append(&self, records: Vec<NewRecord>) -> Result<Ack, LogError> { let _ = records; todo!() }
-    /// Enqueues an append (fixing its place in the order of this partition's appends before returning) and gives the
-    /// future of its answer.
-    pub fn submit(&self, records: Vec<NewRecord>) -> Result<impl Future<Output = Result<Ack, LogError>> + Send + 'static, LogError> {
-        let _ = records;
-        Ok(async { todo!() })
+    /// Recovers this node's replica and starts its Raft group.
+    pub(crate) async fn open(
+        host: Arc<Host<W>>,
+        id: PartitionId,
+        topic: String,
+        replicas: Vec<NodeId>,
+        machine: Option<Box<dyn Machine>>,
+    ) -> Result<Self, LogError> {
+        let evolved = Arc::new(Evolved::new(machine));
+        let log = LogStore::<W>::new(host.wal.partition(id));
+        let network = Network::<W>::new(id, host.peers.clone());
+        let machine = StateMachine::<W>::new(evolved.clone());
+        let raft = Raft::<W>::new(host.node, host.raft_config.clone(), network, log.clone(), machine).await;
+        let raft = raft.map_err(|fatal| LogError::Stopped(format!("{topic}/{} cannot start: {fatal}", id.partition())))?;
+        let (appends, queue) = Appends::new(host.limits.in_flight_bytes);
+        let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends });
+        append::start(&core, queue);
+        Ok(Partition { core })
     }
-    /// Reads from `offset` on: at least one record if there is one, at most about `max_bytes`, at most `max_records`.
-    pub async fn read(&self, offset: Offset, max_bytes: u64, max_records: u32, consistency: Consistency) -> Result<ReadResult, LogError> {
-        let _ = (offset, max_bytes, max_records, consistency);
-        todo!()
+
+    /// Makes sure the group has its first membership. Every replica calls it, the first one at once and the others after
+    /// it had its chance: a group must start even if the first replica is down, and rarely with more than one candidate.
+    pub(crate) async fn initialize(&self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let rank = self.core.replicas.iter().position(|node| *node == self.core.host.node).unwrap_or(0);
+        <W::Tasks as AsyncRuntime>::sleep(PATIENCE * rank as u32).await;
+        if self.core.raft.is_initialized().await.unwrap_or(true) {
+            return;
+        }
+        let members: BTreeMap<NodeId, EmptyNode> = self.core.replicas.iter().map(|node| (*node, EmptyNode::default())).collect();
+        if let Err(error) = self.core.raft.initialize(members).await {
+            tracing::debug!(partition = %self.name(), %error, "not initialized");
+        }
     }
-    /// (start, end) offsets.
-    pub async fn offsets(&self, consistency: Consistency) -> Result<(Offset, Offset), LogError> { let _ = consistency; todo!() }
-    /// Records from `offset` on, as they become readable on this replica; each item at most about `max_bytes`.
-    pub fn subscribe(&self, offset: Offset, max_bytes: u64) -> BoxStream<'static, Result<Vec<Record>, LogError>> { let _ = (offset, max_bytes); todo!() }
+
+    pub(crate) fn raft(&self) -> &Raft<W> {
+        &self.core.raft
+    }
+
+    pub(crate) async fn stop(&self) {
+        if let Err(error) = self.core.raft.shutdown().await {
+            tracing::warn!(partition = %self.name(), %error, "did not stop cleanly");
+        }
+    }
+
+    /// Raw id: topic number and partition number.
+    pub fn id(&self) -> PartitionId {
+        self.core.id
+    }
+
+    /// `topic/partition`.
+    pub fn name(&self) -> String {
+        self.core.name()
+    }
+
+    /// First offset that cannot be read yet on this replica.
+    pub fn evolved_offset(&self) -> Offset {
+        self.core.evolved.end()
+    }
+
+    /// State of this replica, as it is now and without asking anyone.
+    pub fn info(&self) -> PartitionInfo {
+        let core = &self.core;
+        let metrics = core.raft.metrics().borrow_watched().clone();
+        let role = match (&metrics.running_state, metrics.state) {
+            (Err(_), _) | (_, ServerState::Shutdown) => Role::Halted,
+            (_, ServerState::Leader) => Role::Leader,
+            (_, ServerState::Follower) => Role::Follower,
+            (_, ServerState::Candidate) => Role::Candidate,
+            (_, ServerState::Learner) => Role::Learner,
+        };
+        PartitionInfo {
+            topic: core.topic.clone(),
+            partition: core.id.partition(),
+            id: core.id,
+            leader: metrics.current_leader,
+            term: metrics.current_term,
+            replicas: core.replicas.clone(),
+            start: 0,
+            end: core.evolved.end(),
+            role,
+        }
+    }
+}
+
+impl<W: World> Core<W> {
+    fn name(&self) -> String {
+        format!("{}/{}", self.topic, self.id.partition())
+    }
+
+    fn not_leader(&self, leader: Option<NodeId>) -> LogError {
+        // A node never points at itself: it has just said that it does not lead.
+        let leader = leader.filter(|leader| *leader != self.host.node);
+        LogError::NotLeader { asked: self.host.node, partition: self.name(), leader }
+    }
 }

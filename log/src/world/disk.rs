@@ -38,13 +38,13 @@ pub trait Disk: Clone + fmt::Debug + Send + Sync + 'static {
 }
 
 /// An open file. Positions are bytes from its start.
+#[allow(clippy::len_without_is_empty, reason = "no caller asks whether a file is empty")]
 pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// Writes all of `buffers`, one after the other, from `offset` on.
     fn write_all_at(&self, offset: u64, buffers: &[&[u8]]) -> io::Result<()>;
     /// Fills `buffer` from `offset` on. Fails with `UnexpectedEof` where the file is too short.
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
-    /// The length of the file. (A file is never "empty" in a sense callers need.)
-    #[allow(clippy::len_without_is_empty)]
+    /// The length of the file.
     fn len(&self) -> io::Result<u64>;
     /// Extends the file to `len` bytes; the new bytes read as zeros. Never shortens.
     fn allocate(&self, len: u64) -> io::Result<()>;

@@ -21,6 +21,9 @@ mod tasks;
 
 pub mod real;
 
+#[cfg(test)]
+pub(crate) mod conformance;
+
 pub use clock::{Clock, Timestamp};
 pub use disk::{Disk, DiskFile};
 pub use net::{Connection, Net, NetError, Purpose};
@@ -29,9 +32,7 @@ pub use rng::Rng;
 pub use tasks::{Halt, Tasks};
 
 /// The kinds of seam one world is made of. A type, not a value: the values travel in [`Env`].
-pub trait World:
-    Copy + Clone + Default + Eq + Ord + std::fmt::Debug + Send + Sync + Sized + 'static
-{
+pub trait World: Copy + Clone + Default + Eq + Ord + std::fmt::Debug + Send + Sync + Sized + 'static {
     /// Spawn, sleep, timeouts, threads; also openraft's runtime.
     type Tasks: Tasks;
     /// Files and directories.

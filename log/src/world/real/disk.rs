@@ -48,9 +48,10 @@ impl Disk for RealDisk {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = fs::read_dir(dir)?
             .map(|entry| {
-                entry?.file_name().into_string().map_err(|name| {
-                    io::Error::new(io::ErrorKind::InvalidData, format!("{name:?} is not a UTF-8 name"))
-                })
+                entry?
+                    .file_name()
+                    .into_string()
+                    .map_err(|name| io::Error::new(io::ErrorKind::InvalidData, format!("{name:?} is not a UTF-8 name")))
             })
             .collect::<io::Result<Vec<_>>>()?;
         names.sort_unstable();
@@ -86,8 +87,7 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<RealLock> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(RealLock { _file: file }),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -211,7 +211,7 @@ fn reserve(file: &File, from: u64, len: u64) -> io::Result<()> {
 }
 
 fn write_zeros(file: &File, from: u64, len: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = from;
     while at < len {
         let chunk = (len - at).min(ZEROS.len() as u64);

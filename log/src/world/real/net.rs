@@ -67,9 +67,8 @@ impl Net for RealNet {
             .connect()
             .await
             .map_err(|error| unreachable(&error))?;
-        let mut client = PeerClient::new(channel)
-            .max_decoding_message_size(PACKET_BYTES)
-            .max_encoding_message_size(PACKET_BYTES);
+        let mut client =
+            PeerClient::new(channel).max_decoding_message_size(PACKET_BYTES).max_encoding_message_size(PACKET_BYTES);
 
         let (outgoing, packets) = mpsc::channel(OUTGOING_PACKETS);
         let call = client.exchange(ReceiverStream::new(packets));

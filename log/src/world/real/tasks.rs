@@ -12,6 +12,9 @@ use std::{
     time::Duration,
 };
 
+/// How long a halting process may try to say why.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// The tokio runtime the caller is in.
 ///
 /// **Invariant**: every function but [`AsyncRuntime::block_on`] is called inside a tokio runtime with timers enabled.
@@ -103,10 +106,16 @@ impl Tasks for RealTasks {
     }
 
     fn halt(reason: Halt) {
-        tracing::error!(reason = reason.name(), detail = reason.detail(), "halted");
-        // The one line that monitoring matches. A closed stderr must not keep the process alive.
+        let code = reason.exit_code();
+        // Neither a closed stderr nor one that nobody reads keeps the process alive.
+        let _ = thread::Builder::new().name("halt".to_owned()).spawn(move || {
+            thread::sleep(LAST_WORDS);
+            std::process::exit(code);
+        });
+        // The one line that monitoring matches.
         let _ = writeln!(io::stderr(), "corduroy: halted: {reason}");
-        std::process::exit(reason.exit_code());
+        tracing::error!(reason = reason.name(), detail = reason.detail(), "halted");
+        std::process::exit(code);
     }
 }
 

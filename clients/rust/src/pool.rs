@@ -1,0 +1,59 @@
+//! One connection per node, made when first used.
+use crate::Error;
+use corduroy_proto::v1::{admin_client::AdminClient, log_client::LogClient};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tonic::transport::{Channel, Endpoint};
+
+/// Largest answer accepted: a page of records with a batch of the largest size, and room to spare.
+const MAX_ANSWER: usize = 32 << 20;
+/// HTTP/2 windows: large enough that a reader on a fast link does not stall on window updates.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// A peer that answers no ping for this long is gone, whatever TCP believes.
+const KEEPALIVE: Duration = Duration::from_secs(3);
+
+/// Connections by address. Lazy: a connection that cannot be made fails the calls that wanted it, and the next call
+/// tries again.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    connect_timeout: Duration,
+    channels: Mutex<HashMap<String, Channel>>,
+}
+
+impl Pool {
+    pub(crate) fn new(connect_timeout: Duration) -> Self {
+        Pool { connect_timeout, channels: Mutex::default() }
+    }
+
+    pub(crate) fn log(&self, address: &str) -> Result<LogClient<Channel>, Error> {
+        Ok(LogClient::new(self.channel(address)?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    pub(crate) fn admin(&self, address: &str) -> Result<AdminClient<Channel>, Error> {
+        Ok(AdminClient::new(self.channel(address)?).max_decoding_message_size(MAX_ANSWER))
+    }
+
+    fn channel(&self, address: &str) -> Result<Channel, Error> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(address) {
+            return Ok(channel.clone());
+        }
+        let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
+        let channel = Endpoint::from_shared(uri)
+            .map_err(|error| Error::Invalid(format!("{address:?} is not an address (host:port): {error}")))?
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true)
+            .connect_lazy();
+        channels.insert(address.to_owned(), channel.clone());
+        Ok(channel)
+    }
+}

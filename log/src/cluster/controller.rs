@@ -1,0 +1,184 @@
+//! Makes this node what the cluster map says it is.
+//!
+//! Joins (once in a node's life), opens `_cluster/0`, registers the node's addresses, then opens and closes partitions as
+//! topics come and go. Runs until the log is closed; each step says what it waits for, for `/readyz`.
+use super::{CLUSTER_TOPIC, ClusterMap, Hosted, Map};
+use crate::{
+    config::NodeAddress,
+    error::LogError,
+    partition::{Host, Partition},
+    topic::{NodeId, PartitionId},
+    wal::Identity,
+    world::{Disk, Halt, Tasks, World},
+};
+use corduroy_proto::v1::{ClusterEvent, NodeRegistered, cluster_event::Event};
+use openraft_rt::AsyncRuntime;
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+/// Pause before a registration that failed is tried again.
+const RETRY: Duration = Duration::from_millis(300);
+
+/// The node's data directory: whose it is, and that nobody else uses it.
+pub(crate) struct DataDir<W: World> {
+    pub dir: PathBuf,
+    pub identity: Identity,
+    pub lock: Option<<W::Disk as Disk>::Lock>,
+}
+
+impl<W: World> DataDir<W> {
+    fn set_joined(&mut self, disk: &W::Disk) -> io::Result<()> {
+        self.identity.set_joined(disk, &self.dir)
+    }
+}
+
+/// What it needs, and how far it is.
+pub(crate) struct Controller<W: World> {
+    pub host: Arc<Host<W>>,
+    pub hosted: Arc<Hosted<W>>,
+    pub map: Arc<ClusterMap>,
+    pub nodes: Vec<NodeAddress>,
+    data: Mutex<DataDir<W>>,
+    step: Mutex<&'static str>,
+}
+
+/// `Controller::step` once the node is part of the cluster.
+pub(crate) const RUNNING: &str = "running";
+
+type Wanted = BTreeMap<PartitionId, (String, Vec<NodeId>)>;
+
+impl<W: World> Controller<W> {
+    pub(crate) fn new(
+        host: Arc<Host<W>>,
+        hosted: Arc<Hosted<W>>,
+        map: Arc<ClusterMap>,
+        nodes: Vec<NodeAddress>,
+        data: DataDir<W>,
+    ) -> Arc<Self> {
+        Arc::new(Controller { host, hosted, map, nodes, data: Mutex::new(data), step: Mutex::new("starting") })
+    }
+
+    /// What the node is doing on its way to [`RUNNING`].
+    pub(crate) fn step(&self) -> &'static str {
+        *self.step.lock().expect("a copy")
+    }
+
+    fn enter(&self, step: &'static str) {
+        tracing::debug!(step, "controller");
+        *self.step.lock().expect("a copy") = step;
+    }
+
+    fn data(&self) -> MutexGuard<'_, DataDir<W>> {
+        self.data.lock().expect("the identity is written by one task")
+    }
+
+    /// Gives the data directory free.
+    pub(crate) fn release(&self) {
+        self.data().lock.take();
+    }
+
+    /// Runs until the node stops. An error is one this node cannot go on from.
+    pub(crate) async fn run(self: Arc<Self>) -> Result<(), LogError> {
+        if !self.data().identity.joined {
+            self.enter("asking every other node whether this node's id is free");
+            self.host.peers.all_greeted().await;
+            let joined = self.data().set_joined(&self.host.env.disk);
+            if let Err(error) = joined {
+                <W::Tasks as Tasks>::halt(Halt::DiskFailed(error.to_string()));
+                return Ok(());
+            }
+        }
+        self.enter("recovering the cluster map");
+        let mut everyone: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
+        everyone.sort_unstable();
+        self.open(PartitionId::CLUSTER, CLUSTER_TOPIC.into(), everyone).await?;
+        drop(<W::Tasks as AsyncRuntime>::spawn(self.clone().register()));
+        let mut seen = None;
+        loop {
+            let (next, wanted) = self.map.wait(|map| (seen != Some(map.next)).then(|| (map.next, self.wanted(map)))).await;
+            seen = Some(next);
+            self.reconcile(wanted).await?;
+            if self.registered(&self.map.get()) {
+                self.enter(RUNNING);
+            }
+        }
+    }
+
+    /// The partitions this node should run, `_cluster/0` aside.
+    fn wanted(&self, map: &Map) -> Wanted {
+        let mut wanted = BTreeMap::new();
+        for (name, topic) in &map.topics {
+            for (number, replicas) in topic.partitions.iter().enumerate() {
+                if replicas.contains(&self.host.node) {
+                    wanted.insert(PartitionId::new(topic.id, number as u32), (name.clone(), replicas.clone()));
+                }
+            }
+        }
+        wanted
+    }
+
+    async fn reconcile(&self, wanted: Wanted) -> Result<(), LogError> {
+        for partition in self.hosted.all() {
+            if partition.id() != PartitionId::CLUSTER && !wanted.contains_key(&partition.id()) {
+                tracing::info!(partition = %partition.name(), "closing a deleted topic's partition");
+                self.hosted.remove(partition.id());
+                partition.stop().await;
+            }
+        }
+        for (id, (topic, replicas)) in wanted {
+            if self.hosted.partition(id).is_none() {
+                self.open(id, topic, replicas).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self, id: PartitionId, topic: String, replicas: Vec<NodeId>) -> Result<(), LogError> {
+        let machine = (id == PartitionId::CLUSTER).then(|| self.map.machine::<W>());
+        let partition = Partition::open(self.host.clone(), id, topic, replicas, machine).await?;
+        tracing::info!(partition = %partition.name(), evolved = partition.evolved_offset(), "opened");
+        self.hosted.insert(partition.clone());
+        drop(<W::Tasks as AsyncRuntime>::spawn(async move { partition.initialize().await }));
+        Ok(())
+    }
+
+    /// This node as the map should know it.
+    fn registration(&self) -> NodeRegistered {
+        let me = self.nodes.iter().find(|node| node.id == self.host.node).expect("the configuration was checked");
+        NodeRegistered {
+            id: me.id,
+            incarnation: self.data().identity.incarnation.to_vec().into(),
+            peer: me.peer.clone(),
+            grpc: me.grpc.clone(),
+            http: me.http.clone(),
+            admin: me.admin.clone(),
+        }
+    }
+
+    fn registered(&self, map: &Map) -> bool {
+        map.nodes.get(&self.host.node) == Some(&self.registration())
+    }
+
+    /// Announces this node's addresses, until the map has them.
+    async fn register(self: Arc<Self>) {
+        // A map that is still catching up may already say so.
+        let mut pause = Duration::ZERO;
+        loop {
+            let found = self.map.wait(|map| self.registered(map).then_some(()));
+            if <W::Tasks as AsyncRuntime>::timeout(pause, found).await.is_ok() {
+                return;
+            }
+            self.enter("registering with the cluster");
+            let fact = ClusterEvent { event: Some(Event::NodeRegistered(self.registration())) };
+            if let Err(error) = self.propose(fact).await {
+                tracing::debug!(%error, "not registered yet");
+            }
+            pause = RETRY;
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The cluster map: a fold over the records of `_cluster/0`.
+use crate::{
+    batch::Batch,
+    partition::Machine,
+    topic::{NodeId, Offset},
+    world::{Halt, Tasks, World},
+};
+use bytes::Bytes;
+use corduroy_proto::v1::{self as pb, ClusterEvent, cluster_event::Event};
+use prost::Message as _;
+use std::{
+    collections::BTreeMap,
+    marker::PhantomData,
+    sync::{Arc, Mutex, MutexGuard},
+};
+use tokio::sync::Notify;
+
+/// A topic of the map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicPlan {
+    /// Derived from the offset of its creation, hence never used again.
+    pub id: u32,
+    /// Who asked for it: tells one's own creation from a concurrent one.
+    pub request: Bytes,
+    pub replication: u32,
+    /// Replicas of each partition, the first one meant to lead at the start.
+    pub partitions: Vec<Vec<NodeId>>,
+}
+
+/// The map as of some offset. Pure: the same records give the same map everywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Map {
+    pub nodes: BTreeMap<NodeId, pb::NodeRegistered>,
+    pub topics: BTreeMap<String, TopicPlan>,
+    /// First offset not folded yet.
+    pub next: Offset,
+}
+
+impl Map {
+    /// Takes the fact at `offset`. Facts cannot be refused; one that contradicts the map changes nothing.
+    pub(crate) fn evolve(&mut self, offset: Offset, event: Event) {
+        self.next = offset + 1;
+        match event {
+            Event::NodeRegistered(node) => match self.nodes.get(&node.id) {
+                Some(known) if known.incarnation != node.incarnation => {}
+                _ => drop(self.nodes.insert(node.id, node)),
+            },
+            Event::TopicCreated(topic) => {
+                let plan = TopicPlan {
+                    // Ids start at 1: topic 0 is `_cluster`.
+                    id: u32::try_from(offset + 1).expect("four billion changes of the cluster map"),
+                    request: topic.request_id,
+                    replication: topic.replication,
+                    partitions: topic.partitions.into_iter().map(|partition| partition.replicas).collect(),
+                };
+                self.topics.entry(topic.name).or_insert(plan);
+            }
+            Event::TopicDeleted(topic) => drop(self.topics.remove(&topic.name)),
+        }
+    }
+}
+
+/// The map of this node, shared between its fold and those who look at it.
+#[derive(Debug, Default)]
+pub(crate) struct ClusterMap {
+    map: Mutex<Map>,
+    changed: Notify,
+}
+
+impl ClusterMap {
+    pub(crate) fn get(&self) -> MutexGuard<'_, Map> {
+        self.map.lock().expect("folding does not panic")
+    }
+
+    /// Resolves when `ready` holds; looks at every change.
+    pub(crate) async fn wait<T>(&self, ready: impl Fn(&Map) -> Option<T>) -> T {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(found) = ready(&self.get()) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// Feeds the map from the records of `_cluster/0`.
+    pub(crate) fn machine<W: World>(self: &Arc<Self>) -> Box<dyn Machine> {
+        Box::new(Feeder { map: self.clone(), world: PhantomData::<W> })
+    }
+}
+
+struct Feeder<W> {
+    map: Arc<ClusterMap>,
+    world: PhantomData<W>,
+}
+
+impl<W: World> Machine for Feeder<W> {
+    fn evolve(&mut self, base: Offset, batch: &Batch) {
+        for (offset, event) in facts::<W>(base, batch) {
+            self.map.get().evolve(offset, event);
+        }
+        self.map.changed.notify_waiters();
+    }
+
+    fn encode(&self) -> Bytes {
+        let map = self.map.get();
+        let topics = map.topics.iter().map(|(name, plan)| pb::TopicState {
+            id: plan.id,
+            created: Some(pb::TopicCreated {
+                request_id: plan.request.clone(),
+                name: name.clone(),
+                replication: plan.replication,
+                partitions: plan.partitions.iter().map(|nodes| pb::PartitionPlacement { replicas: nodes.clone() }).collect(),
+            }),
+        });
+        let state = pb::ClusterState { nodes: map.nodes.values().cloned().collect(), topics: topics.collect(), next_offset: map.next };
+        state.encode_to_vec().into()
+    }
+
+    fn install(&mut self, state: &[u8]) -> Result<(), prost::DecodeError> {
+        let state = pb::ClusterState::decode(state)?;
+        let topics = state.topics.into_iter().filter_map(|topic| {
+            let created = topic.created?;
+            let partitions = created.partitions.into_iter().map(|partition| partition.replicas).collect();
+            let plan = TopicPlan { id: topic.id, request: created.request_id, replication: created.replication, partitions };
+            Some((created.name, plan))
+        });
+        let nodes = state.nodes.into_iter().map(|node| (node.id, node)).collect();
+        *self.map.get() = Map { nodes, topics: topics.collect(), next: state.next_offset };
+        self.map.changed.notify_waiters();
+        Ok(())
+    }
+}
+
+/// The facts of a batch. One of a later version stops the node: skipping it would make the maps differ.
+fn facts<W: World>(base: Offset, batch: &Batch) -> Vec<(Offset, Event)> {
+    let unknown = |what: String| <W::Tasks as Tasks>::halt(Halt::UnknownEntry(format!("_cluster/0: {what}")));
+    let records = match batch.decode(base) {
+        Ok(records) => records,
+        Err(error) => {
+            unknown(format!("batch at offset {base}: {error}"));
+            return Vec::new();
+        }
+    };
+    let mut facts = Vec::with_capacity(records.len());
+    for record in records {
+        match ClusterEvent::decode(&record.value[..]).map(|fact| fact.event) {
+            Ok(Some(event)) => facts.push((record.offset, event)),
+            Ok(None) => unknown(format!("fact of an unknown kind at offset {}", record.offset)),
+            Err(error) => unknown(format!("fact at offset {}: {error}", record.offset)),
+        }
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests;

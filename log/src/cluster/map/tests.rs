@@ -1,0 +1,40 @@
+use super::*;
+
+fn created(name: &str, request: &'static str) -> Event {
+    let partitions = vec![pb::PartitionPlacement { replicas: vec![1, 2, 3] }];
+    Event::TopicCreated(pb::TopicCreated { request_id: Bytes::from_static(request.as_bytes()), name: name.into(), replication: 3, partitions })
+}
+
+fn registered(id: NodeId, incarnation: &'static str, peer: &str) -> Event {
+    let incarnation = Bytes::from_static(incarnation.as_bytes());
+    Event::NodeRegistered(pb::NodeRegistered { id, incarnation, peer: peer.into(), ..Default::default() })
+}
+
+#[test]
+fn the_first_of_two_topics_of_one_name_stays() {
+    let mut map = Map::default();
+    map.evolve(0, created("order", "a"));
+    map.evolve(1, created("order", "b"));
+    assert_eq!((map.topics["order"].id, &map.topics["order"].request[..]), (1, &b"a"[..]));
+    assert_eq!(map.next, 2);
+}
+
+#[test]
+fn a_topic_created_again_after_its_deletion_has_another_id() {
+    let mut map = Map::default();
+    map.evolve(0, created("order", "a"));
+    map.evolve(1, Event::TopicDeleted(pb::TopicDeleted { request_id: Bytes::new(), name: "order".into() }));
+    assert!(map.topics.is_empty());
+    map.evolve(2, created("order", "b"));
+    assert_eq!(map.topics["order"].id, 3);
+}
+
+#[test]
+fn an_incarnation_once_registered_stays_but_may_move() {
+    let mut map = Map::default();
+    map.evolve(0, registered(1, "first", "a:1"));
+    map.evolve(1, registered(1, "second", "b:1"));
+    assert_eq!(map.nodes[&1].peer, "a:1");
+    map.evolve(2, registered(1, "first", "c:1"));
+    assert_eq!(map.nodes[&1].peer, "c:1");
+}

@@ -1,0 +1,159 @@
+//! Reading: below the evolved offset, from this replica, with the promise asked for.
+use super::{Consistency, Core, Partition, ReadResult};
+use crate::{
+    batch::Batch,
+    error::LogError,
+    raft,
+    record::Record,
+    topic::{LogId, NodeId, Offset},
+    world::World,
+};
+use corduroy_proto::v1::{self as pb, peer_request, peer_response, read_index_response::Outcome};
+use openraft::{
+    EntryPayload, ReadPolicy,
+    error::{LinearizableReadError, RaftError},
+};
+use openraft_rt::AsyncRuntime;
+
+impl<W: World> Partition<W> {
+    /// Reads from `offset` on: at least one record if there is one, about `max_bytes` of keys, values and headers, at
+    /// most `max_records`. Nothing at the offset yet: an empty result. Offsets past the end: [`LogError::OffsetOutOfRange`].
+    pub async fn read(&self, offset: Offset, max_bytes: u64, max_records: u32, consistency: Consistency) -> Result<ReadResult, LogError> {
+        self.core.settle_read(consistency).await?;
+        let end = self.core.evolved.end();
+        if offset > end {
+            return Err(LogError::OffsetOutOfRange { partition: self.name(), offset, end });
+        }
+        let records = self.core.read_evolved(offset, end, max_bytes, max_records as usize)?;
+        Ok(ReadResult { records, start: 0, end })
+    }
+
+    /// The first offset kept and the first that cannot be read yet.
+    pub async fn offsets(&self, consistency: Consistency) -> Result<(Offset, Offset), LogError> {
+        self.core.settle_read(consistency).await?;
+        Ok((0, self.core.evolved.end()))
+    }
+
+    /// Answers a follower that asks how far it must have evolved for a linearizable read.
+    pub(crate) async fn answer_read_index(&self) -> pb::ReadIndexResponse {
+        let outcome = match self.core.read_index_as_leader().await {
+            Ok(id) => Outcome::LogId(raft::log_id_to_wire(id)),
+            Err(ReadIndexError::NotLeader(leader)) => Outcome::NotLeader(leader.unwrap_or(0)),
+            Err(ReadIndexError::Failed(why)) => Outcome::Failed(why),
+        };
+        pb::ReadIndexResponse { outcome: Some(outcome) }
+    }
+}
+
+enum ReadIndexError {
+    NotLeader(Option<NodeId>),
+    Failed(String),
+}
+
+impl<W: World> Core<W> {
+    /// Returns when this replica may serve a read of that consistency.
+    async fn settle_read(&self, consistency: Consistency) -> Result<(), LogError> {
+        if consistency == Consistency::Stale {
+            return Ok(());
+        }
+        let settled = async {
+            let target = self.read_index().await?;
+            self.evolved.wait(|evolved| evolved.next_index() > target.index).await;
+            Ok(())
+        };
+        let timeout = self.host.timing.read_timeout;
+        let settled = <W::Tasks as AsyncRuntime>::timeout(timeout, settled).await;
+        settled.unwrap_or_else(|_| Err(LogError::Unavailable(format!("{}: no majority confirmed the read within {timeout:?}", self.name()))))
+    }
+
+    /// A log id that includes everything acknowledged before this call, confirmed by a majority.
+    async fn read_index(&self) -> Result<LogId, LogError> {
+        let leader = match self.read_index_as_leader().await {
+            Ok(id) => return Ok(id),
+            Err(ReadIndexError::Failed(why)) => return Err(LogError::Unavailable(why)),
+            Err(ReadIndexError::NotLeader(leader)) => leader.ok_or_else(|| self.not_leader(None))?,
+        };
+        let link = self.host.peers.link(leader).ok_or_else(|| self.not_leader(Some(leader)))?;
+        let question = peer_request::Body::ReadIndex(pb::ReadIndexRequest {});
+        let answer = link.request(self.id, question, self.host.timing.read_timeout).await;
+        match answer.map_err(|error| LogError::Unavailable(format!("{}: {error}", self.name())))? {
+            peer_response::Body::ReadIndex(pb::ReadIndexResponse { outcome: Some(outcome) }) => match outcome {
+                Outcome::LogId(id) => Ok(raft::log_id_from_wire(&id)),
+                Outcome::NotLeader(0) => Err(self.not_leader(None)),
+                Outcome::NotLeader(leader) => Err(self.not_leader(Some(leader))),
+                Outcome::Failed(why) => Err(LogError::Unavailable(why)),
+            },
+            _ => Err(LogError::Unavailable(format!("{}: node {leader} answered something else than was asked", self.name()))),
+        }
+    }
+
+    async fn read_index_as_leader(&self) -> Result<LogId, ReadIndexError> {
+        match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
+            Ok(linearizer) => Ok(raft::from_log_id::<W>(linearizer.read_log_id().log_id())),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(elsewhere))) => Err(ReadIndexError::NotLeader(elsewhere.leader_id)),
+            Err(error) => Err(ReadIndexError::Failed(format!("{}: {error}", self.name()))),
+        }
+    }
+
+    /// Records from `offset` up to `end`, which has been evolved.
+    pub(super) fn read_evolved(&self, offset: Offset, end: Offset, max_bytes: u64, max_records: usize) -> Result<Vec<Record>, LogError> {
+        const CHUNK: u64 = 256 << 10;
+        let mut records = Vec::new();
+        if offset >= end || max_records == 0 {
+            return Ok(records);
+        }
+        let (mut index, mut base) = self.evolved.seek(offset).ok_or_else(|| self.damaged(format!("no entry for offset {offset} below {end}")))?;
+        let mut bytes = 0;
+        while base < end && records.len() < max_records && bytes < max_bytes {
+            let entries = self.log.read(index..self.evolved.next_index(), CHUNK).map_err(|error| self.damaged(error.to_string()))?;
+            if entries.is_empty() {
+                return Err(self.damaged(format!("the log ends at entry {index}, offset {base}, below the evolved offset {end}")));
+            }
+            for entry in entries {
+                index += 1;
+                let EntryPayload::Normal(batch) = entry.payload else { continue };
+                let next = base + u64::from(batch.records());
+                if next > offset {
+                    self.take(&batch, base, offset, max_bytes, max_records, &mut records, &mut bytes)?;
+                    if bytes >= max_bytes || records.len() >= max_records {
+                        return Ok(records);
+                    }
+                }
+                base = next;
+                if base >= end {
+                    return Ok(records);
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn take(
+        &self,
+        batch: &Batch,
+        base: Offset,
+        from: Offset,
+        max_bytes: u64,
+        max_records: usize,
+        records: &mut Vec<Record>,
+        bytes: &mut u64,
+    ) -> Result<(), LogError> {
+        for record in batch.decode(base).map_err(|error| self.damaged(error.to_string()))? {
+            if record.offset < from {
+                continue;
+            }
+            *bytes += record.size();
+            records.push(record);
+            if *bytes >= max_bytes || records.len() >= max_records {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, detail: String) -> LogError {
+        tracing::error!(partition = %self.name(), %detail, "a committed part of the log cannot be read");
+        LogError::Unavailable(format!("{}: {detail}", self.name()))
+    }
+}

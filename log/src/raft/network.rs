@@ -1,0 +1,245 @@
+//! openraft's network over the links to peers.
+use super::{
+    convert::{append_to_wire, from_log_id, from_vote, log_id_from_wire, log_id_to_wire, to_log_id, to_vote, vote_from_wire, vote_to_wire},
+    types::TypeConfig,
+};
+use crate::{
+    peer::{AppendStream, Link, PeerError, Peers},
+    topic::{NodeId, PartitionId},
+    world::World,
+};
+use bytes::Bytes;
+use corduroy_proto::v1::{self as pb, append_ack::Outcome, peer_request, peer_response};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+use openraft::{
+    AnyError, RaftNetworkFactory, RaftNetworkV2,
+    alias::{SnapshotOf, VoteOf},
+    error::{RPCError, ReplicationClosed, StreamingError, Unreachable},
+    impls::EmptyNode,
+    network::RPCOption,
+    raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult, VoteRequest, VoteResponse},
+};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+/// Appends a stream may have unanswered: what bounds the memory of a slow follower's queue.
+const WINDOW: u64 = 64;
+
+/// Makes the clients of one partition's group.
+pub(crate) struct Network<W: World> {
+    partition: PartitionId,
+    peers: Arc<Peers<W>>,
+}
+
+impl<W: World> Network<W> {
+    pub(crate) fn new(partition: PartitionId, peers: Arc<Peers<W>>) -> Self {
+        Network { partition, peers }
+    }
+
+    fn client(&self, target: NodeId, one_by_one: bool) -> PeerClient<W> {
+        PeerClient { target, partition: self.partition, link: self.peers.link(target).cloned(), one_by_one }
+    }
+}
+
+impl<W: World> RaftNetworkFactory<TypeConfig<W>> for Network<W> {
+    type Network = PeerClient<W>;
+
+    async fn new_client(&mut self, target: NodeId, _: &EmptyNode) -> PeerClient<W> {
+        self.client(target, false)
+    }
+
+    /// Heartbeats are one append each: a request does, a stream would be opened and closed around every one.
+    async fn new_heartbeat_client(&mut self, target: NodeId, _: &EmptyNode) -> PeerClient<W> {
+        self.client(target, true)
+    }
+}
+
+/// Speaks for one partition to one peer.
+pub(crate) struct PeerClient<W: World> {
+    target: NodeId,
+    partition: PartitionId,
+    link: Option<Arc<Link<W>>>,
+    one_by_one: bool,
+}
+
+type Rpc<W, T> = Result<T, RPCError<TypeConfig<W>>>;
+type AppendResults<'s, W> = BoxStream<'s, Rpc<W, StreamAppendResult<TypeConfig<W>>>>;
+
+fn unreachable<W: World>(error: &PeerError) -> RPCError<TypeConfig<W>> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+impl<W: World> PeerClient<W> {
+    async fn request(&self, body: peer_request::Body, deadline: Duration) -> Rpc<W, peer_response::Body> {
+        let link = self.link.as_ref().ok_or_else(|| unreachable(&PeerError::NotConnected(self.target)))?;
+        link.request(self.partition, body, deadline).await.map_err(|error| unreachable(&error))
+    }
+
+    async fn append_one(&self, request: AppendEntriesRequest<TypeConfig<W>>, deadline: Duration) -> Rpc<W, StreamAppendResult<TypeConfig<W>>> {
+        match self.request(peer_request::Body::Append(append_to_wire::<W>(0, &request)), deadline).await? {
+            peer_response::Body::Append(ack) => append_result(self.target, ack.outcome),
+            _ => Err(unreachable(&PeerError::Confused(self.target))),
+        }
+    }
+
+    async fn vote_one(&self, body: peer_request::Body, deadline: Duration) -> Rpc<W, VoteResponse<TypeConfig<W>>> {
+        let (peer_response::Body::Vote(answer) | peer_response::Body::PreVote(answer)) = self.request(body, deadline).await? else {
+            return Err(unreachable(&PeerError::Confused(self.target)));
+        };
+        let last = answer.last_log_id.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id)));
+        Ok(VoteResponse::new(to_vote::<W>(vote_from_wire(answer.vote.as_ref())), last, answer.granted))
+    }
+}
+
+fn append_result<W: World>(target: NodeId, outcome: Option<Outcome>) -> Rpc<W, StreamAppendResult<TypeConfig<W>>> {
+    match outcome {
+        Some(Outcome::Matched(matched)) => Ok(Ok(matched.log_id.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id))))),
+        Some(Outcome::Conflict(id)) => Ok(Err(StreamAppendError::Conflict(to_log_id::<W>(log_id_from_wire(&id))))),
+        Some(Outcome::HigherVote(vote)) => Ok(Err(StreamAppendError::HigherVote(to_vote::<W>(vote_from_wire(Some(&vote)))))),
+        Some(Outcome::Failed(why)) => Err(unreachable(&PeerError::Unavailable(target, why))),
+        None => Err(unreachable(&PeerError::Confused(target))),
+    }
+}
+
+fn vote_to_request<W: World>(request: &VoteRequest<TypeConfig<W>>) -> pb::VoteRequest {
+    pb::VoteRequest {
+        vote: Some(vote_to_wire(from_vote::<W>(&request.vote))),
+        last_log_id: request.last_log_id.as_ref().map(|id| log_id_to_wire(from_log_id::<W>(id))),
+    }
+}
+
+impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
+    type SnapshotData = Bytes;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig<W>>,
+        option: RPCOption,
+    ) -> Rpc<W, AppendEntriesResponse<TypeConfig<W>>> {
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        Ok(match self.append_one(request, option.hard_ttl()).await? {
+            Ok(matched) if matched == last => AppendEntriesResponse::Success,
+            Ok(matched) => AppendEntriesResponse::PartialSuccess(matched),
+            Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+            Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+        })
+    }
+
+    fn stream_append<'s, S>(&'s mut self, mut input: S, option: RPCOption) -> BoxFuture<'s, Rpc<W, AppendResults<'s, W>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Send + Unpin + 'static,
+    {
+        async move {
+            if self.one_by_one {
+                let (this, deadline) = (&*self, option.hard_ttl());
+                return Ok(input.then(move |request| this.append_one(request, deadline)).boxed());
+            }
+            let session = self.link.as_ref().and_then(|link| link.session());
+            let Some(appends) = session.and_then(|session| session.open_append(self.partition)) else {
+                // openraft paces its retries inside the input stream: an error before the first poll of it would make
+                // the caller spin.
+                let error = unreachable(&PeerError::NotConnected(self.target));
+                return Ok(stream::once(async move { input.next().await.map(|_| Err(error)) }).filter_map(async |item| item).boxed());
+            };
+            let pump = Pump { target: self.target, input: Some(input), appends, sent: 0, answered: 0, failed: false };
+            Ok(stream::unfold(pump, async |mut pump| {
+                let item = std::future::poll_fn(|cx| pump.poll(cx)).await?;
+                Some((item, pump))
+            })
+            .boxed())
+        }
+        .boxed()
+    }
+
+    async fn vote(&mut self, request: VoteRequest<TypeConfig<W>>, option: RPCOption) -> Rpc<W, VoteResponse<TypeConfig<W>>> {
+        self.vote_one(peer_request::Body::Vote(vote_to_request::<W>(&request)), option.hard_ttl()).await
+    }
+
+    async fn pre_vote(&mut self, request: VoteRequest<TypeConfig<W>>, option: RPCOption) -> Rpc<W, VoteResponse<TypeConfig<W>>> {
+        self.vote_one(peer_request::Body::PreVote(vote_to_request::<W>(&request)), option.hard_ttl()).await
+    }
+
+    /// Nothing is ever purged, so nobody needs a snapshot: openraft asking for one is a fault to be seen.
+    async fn full_snapshot(
+        &mut self,
+        _: VoteOf<TypeConfig<W>>,
+        _: SnapshotOf<TypeConfig<W>, Bytes>,
+        _: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig<W>>, StreamingError<TypeConfig<W>>> {
+        let text = format!("partition {}: a snapshot for node {} was asked for, but no log is ever purged", self.partition, self.target);
+        Err(StreamingError::Unreachable(Unreachable::new(&AnyError::error(text))))
+    }
+}
+
+/// Feeds one replication stream and takes its acks, in one task.
+struct Pump<S> {
+    target: NodeId,
+    input: Option<S>,
+    appends: AppendStream,
+    sent: u64,
+    answered: u64,
+    failed: bool,
+}
+
+impl<S> Pump<S> {
+    /// The next ack. Sends whatever openraft has to send meanwhile, up to the window.
+    fn poll<W: World>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Rpc<W, StreamAppendResult<TypeConfig<W>>>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Unpin,
+    {
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        loop {
+            let progress = self.poll_send::<W>(cx);
+            if self.input.is_none() && self.sent == self.answered {
+                return Poll::Ready(None);
+            }
+            match self.appends.poll_ack(cx) {
+                Poll::Ready(Some(ack)) => {
+                    self.answered = ack.answered;
+                    let result = append_result(self.target, ack.outcome);
+                    self.failed = !matches!(result, Ok(Ok(_)));
+                    return Poll::Ready(Some(result));
+                }
+                Poll::Ready(None) => {
+                    self.failed = true;
+                    return Poll::Ready(Some(Err(unreachable(&PeerError::Lost(self.target)))));
+                }
+                Poll::Pending if progress => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Sends one append if there is one and the window is open.
+    fn poll_send<W: World>(&mut self, cx: &mut Context<'_>) -> bool
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Unpin,
+    {
+        if self.sent - self.answered >= WINDOW {
+            return false;
+        }
+        let Some(input) = &mut self.input else { return false };
+        match input.poll_next_unpin(cx) {
+            Poll::Ready(Some(request)) => {
+                self.sent += 1;
+                // A lost connection shows as the end of the acks.
+                self.appends.send(append_to_wire::<W>(self.appends.id(), &request))
+            }
+            Poll::Ready(None) => {
+                self.input = None;
+                true
+            }
+            Poll::Pending => false,
+        }
+    }
+}

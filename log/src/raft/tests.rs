@@ -1,0 +1,43 @@
+use super::*;
+use crate::{
+    partition::Evolved,
+    topic::{ClusterId, PartitionId},
+    wal::{Wal, WalOptions},
+    world::{Env, real::RealWorld},
+};
+use openraft::{
+    StorageError,
+    testing::log::{StoreBuilder, Suite},
+};
+use std::sync::Arc;
+
+type Config = TypeConfig<RealWorld>;
+
+/// A partition among others on the node's one WAL, in a directory of its own.
+struct Store;
+
+impl StoreBuilder<Config, LogStore<RealWorld>, StateMachine<RealWorld>, (tempfile::TempDir, Wal<RealWorld>)> for Store {
+    async fn build(
+        &self,
+    ) -> Result<((tempfile::TempDir, Wal<RealWorld>), LogStore<RealWorld>, StateMachine<RealWorld>), StorageError<Config>> {
+        let dir = tempfile::tempdir().unwrap();
+        let options = WalOptions {
+            dir: dir.path().into(),
+            cluster: ClusterId([7; 16]),
+            node: 1,
+            segment_bytes: 1 << 20,
+            commit_bytes: 64 << 10,
+            hot_tail_bytes: 0,
+        };
+        let wal = Wal::open(&Env::real().disk, options).unwrap();
+        // A neighbour in the same segments, whose frames must not matter.
+        wal.partition(PartitionId::new(1, 0)).save_vote(crate::topic::Vote { term: 99, node: 9, committed: true }).await.unwrap();
+        let log = LogStore::new(wal.partition(PartitionId::new(1, 1)));
+        Ok(((dir, wal), log, StateMachine::new(Arc::new(Evolved::new(None)))))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openraft_storage_suite_passes_on_the_real_store() {
+    Suite::test_all(Store).await.unwrap();
+}

@@ -1,0 +1,51 @@
+//! What openraft is told about our types, once for every world.
+use super::state_machine::StateMachine;
+use crate::{
+    batch::Batch,
+    topic::{NodeId, Offset, Term},
+    world::{Timestamp, World},
+};
+use openraft::{
+    RaftTypeConfig,
+    impls::{BoxedErrorSource, EmptyNode, Entry, EntryPayload, InlineBatch, ProgressResponder, leader_id_std},
+    vote::RaftLeaderId,
+};
+use std::marker::PhantomData;
+
+/// openraft's type parameter. Addresses are not part of the membership: the cluster map has them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TypeConfig<W>(PhantomData<W>);
+
+impl<W: World> RaftTypeConfig for TypeConfig<W> {
+    type D = Batch;
+    type R = Applied;
+    type NodeId = NodeId;
+    type Node = EmptyNode;
+    type Term = Term;
+    type LeaderId = leader_id_std::LeaderId<Term, NodeId>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = EntryPayload<Batch, NodeId, EmptyNode>;
+    type Entry = Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
+    type AsyncRuntime = W::Tasks;
+    type Responder<T>
+        = ProgressResponder<Self, T>
+    where
+        T: Send + 'static;
+    type Batch<T>
+        = InlineBatch<T>
+    where
+        T: Send + 'static;
+    type ErrorSource = BoxedErrorSource;
+}
+
+/// What evolving an entry answers to the one who appended it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Applied {
+    /// Offset of the batch's first record (of the next record, for entries without any).
+    pub base: Offset,
+    /// Log time of the batch.
+    pub time: Timestamp,
+}
+
+pub(crate) type Raft<W> = openraft::Raft<TypeConfig<W>, StateMachine<W>>;
+pub(crate) type RaftConfig = openraft::Config;

@@ -1,0 +1,94 @@
+//! Names: what lookups see, and what would be left after a power cut.
+use super::content::Content;
+use crate::testing::{lock, rng::Stream};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex},
+};
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+pub(super) enum Entry {
+    File(Arc<Mutex<Content>>),
+    Directory(Arc<Mutex<Directory>>),
+}
+
+/// What a name stood for when its directory was last synced, and since. `None`: the name was not there.
+#[derive(Debug, Default)]
+struct Name {
+    durable: Option<Entry>,
+    /// Oldest first; the last one is the present.
+    since: Vec<Option<Entry>>,
+}
+
+impl Name {
+    fn present(&self) -> Option<&Entry> {
+        self.since.last().unwrap_or(&self.durable).as_ref()
+    }
+
+    fn settle(&mut self, on: usize) {
+        // 0 is the durable one.
+        if let Some(index) = on.checked_sub(1) {
+            self.durable = self.since.swap_remove(index);
+        }
+        self.since.clear();
+    }
+}
+
+/// A directory.
+#[derive(Debug, Default)]
+pub(super) struct Directory {
+    names: BTreeMap<String, Name>,
+}
+
+impl Directory {
+    pub(super) fn get(&self, name: &str) -> Option<&Entry> {
+        self.names.get(name)?.present()
+    }
+
+    pub(super) fn set(&mut self, name: &str, entry: Option<Entry>) {
+        self.names.entry(name.to_owned()).or_default().since.push(entry);
+    }
+
+    pub(super) fn list(&self) -> Vec<String> {
+        self.names.iter().filter(|(_, name)| name.present().is_some()).map(|(text, _)| text.clone()).collect()
+    }
+
+    pub(super) fn create_file(&mut self, name: &str) -> io::Result<Arc<Mutex<Content>>> {
+        if self.get(name).is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let content = Arc::new(Mutex::new(Content::default()));
+        self.set(name, Some(Entry::File(content.clone())));
+        Ok(content)
+    }
+
+    /// Makes the present names durable.
+    pub(super) fn sync(&mut self) {
+        self.settle(|name| name.since.len());
+    }
+
+    /// Leaves each name at its durable state or at any later one, and goes on with what is left.
+    pub(super) fn lose_power(&mut self, rng: &mut Stream) {
+        self.settle(|name| match name.since.len() as u64 {
+            0 => 0,
+            changes => rng.below(changes + 1) as usize,
+        });
+        for name in self.names.values() {
+            match &name.durable {
+                Some(Entry::File(content)) => lock(content).lose_power(rng),
+                Some(Entry::Directory(directory)) => lock(directory).lose_power(rng),
+                None => {}
+            }
+        }
+    }
+
+    fn settle(&mut self, mut choose: impl FnMut(&Name) -> usize) {
+        self.names.retain(|_, name| {
+            let on = choose(name);
+            name.settle(on);
+            name.durable.is_some()
+        });
+    }
+}

@@ -1,0 +1,275 @@
+//! Links between nodes and the connections over them.
+//!
+//! ```text
+//!   outgoing ─▶ depart: stamps the time of arrival ─▶ in flight ─▶ arrive: waits for it, and while the link is cut ─▶ incoming
+//! ```
+//!
+//! **Invariant**: a connection delivers in order and without gaps until it is lost. A cut link holds packets back; only
+//! the keepalive turns that into a loss.
+//!
+//! **Invariant**: news travels no faster than packets. That a process died, a peer hung up or nobody listens is learned a
+//! latency later; that a machine lost power, or a link was cut, only by a timeout.
+use super::{
+    lock,
+    rng::Stream,
+    universe::{Death, Life, Universe},
+};
+use crate::{
+    topic::NodeId,
+    world::{Connection, Net, NetError, Purpose},
+};
+use openraft_rt::{AsyncRuntime as _, Instant as _};
+use openraft_rt_sim::{SimInstant, SimRuntime};
+use std::{collections::BTreeMap, fmt, io, sync::Arc, time::Duration};
+use tokio::sync::{Notify, mpsc};
+use wire::Wire;
+
+mod wire;
+
+/// Accepted connections nobody has taken yet; more are refused.
+const ACCEPTED_CONNECTIONS: usize = 64;
+
+struct Listener {
+    life: Arc<Life>,
+    accepted: mpsc::Sender<Connection>,
+}
+
+impl Listener {
+    fn is_open(&self) -> bool {
+        self.life.is_alive() && !self.accepted.is_closed()
+    }
+}
+
+/// Every link, listener and connection.
+#[derive(Default)]
+pub(super) struct Network {
+    /// Who was last seen at an address.
+    addresses: BTreeMap<String, NodeId>,
+    listeners: BTreeMap<String, Listener>,
+    /// Links that are cut, with the number of the cut.
+    cuts: BTreeMap<(NodeId, NodeId), u64>,
+    next_cut: u64,
+    healed: Arc<Notify>,
+    wires: BTreeMap<u64, Wire>,
+    next_wire: u64,
+    latencies: BTreeMap<(NodeId, NodeId), Stream>,
+}
+
+impl Network {
+    fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        self.cuts.contains_key(&(from, to))
+    }
+
+    fn wires_of(&self, node: NodeId) -> Vec<Wire> {
+        self.wires.values().filter(|wire| wire.side_of(node).is_some()).cloned().collect()
+    }
+
+    /// Forgets everything, so that nothing keeps the simulation alive.
+    pub(super) fn clear(&mut self) {
+        *self = Network::default();
+    }
+}
+
+impl Universe {
+    /// How long the next packet over a link takes.
+    fn latency(&self, from: NodeId, to: NodeId) -> Duration {
+        let mut network = lock(&self.network);
+        let stream = network.latencies.entry((from, to)).or_insert_with(|| self.stream(&format!("link/{from}/{to}")));
+        stream.duration(&self.config.latency)
+    }
+
+    fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
+        lock(&self.network).is_cut(from, to)
+    }
+
+    /// Waits until a packet that has come to the end of its way may pass.
+    async fn passable(&self, from: NodeId, to: NodeId) {
+        loop {
+            let healed = lock(&self.network).healed.clone();
+            // The one thread makes this free of races: nothing heals between the look and the wait.
+            if !self.is_cut(from, to) {
+                return;
+            }
+            healed.notified().await;
+            SimRuntime::sleep(self.latency(from, to)).await;
+        }
+    }
+
+    pub(super) fn cut(self: &Arc<Self>, from: NodeId, to: NodeId) {
+        let (cut, wires) = {
+            let mut network = lock(&self.network);
+            if network.is_cut(from, to) {
+                return;
+            }
+            network.next_cut += 1;
+            let cut = network.next_cut;
+            network.cuts.insert((from, to), cut);
+            let both = |wire: &Wire| wire.side_of(to).is_some();
+            (cut, network.wires_of(from).into_iter().filter(both).collect::<Vec<_>>())
+        };
+        self.trace().event(format_args!("link {from} -> {to} is cut"));
+        for wire in wires {
+            let universe = self.clone();
+            self.start(async move {
+                SimRuntime::sleep(universe.config.keepalive).await;
+                let lasts = lock(&universe.network).cuts.get(&(from, to)) == Some(&cut);
+                if lasts {
+                    universe.lose(wire.id(), "keepalive timed out");
+                }
+            });
+        }
+    }
+
+    pub(super) fn heal(&self, mut which: impl FnMut(NodeId, NodeId) -> bool) {
+        let (healed, links) = {
+            let mut network = lock(&self.network);
+            let links: Vec<_> = network.cuts.keys().copied().filter(|(from, to)| which(*from, *to)).collect();
+            for link in &links {
+                network.cuts.remove(link);
+            }
+            (network.healed.clone(), links)
+        };
+        for (from, to) in links {
+            self.trace().event(format_args!("link {from} -> {to} is mended"));
+        }
+        healed.notify_waiters();
+    }
+
+    /// Ends a connection on both sides at once.
+    fn lose(self: &Arc<Self>, id: u64, reason: &str) {
+        let Some(wire) = lock(&self.network).wires.remove(&id) else { return };
+        self.trace().event(format_args!("{wire} is lost: {reason}"));
+        wire.lose(self, reason);
+    }
+
+    /// Ends a connection when word of it has come from `from` to the other side.
+    fn lose_later(self: &Arc<Self>, wire: &Wire, from: NodeId, reason: &'static str) {
+        let (universe, id, to) = (self.clone(), wire.id(), wire.other(from));
+        let latency = self.latency(from, to);
+        let arrival = wire.arrival_after(from, latency);
+        self.start(async move {
+            SimRuntime::sleep_until(arrival).await;
+            universe.passable(from, to).await;
+            universe.lose(id, reason);
+        });
+    }
+
+    /// What the network makes of the end of a node.
+    pub(super) fn node_died(self: &Arc<Self>, life: &Arc<Life>, death: Death) {
+        let node = life.node;
+        let wires = lock(&self.network).wires_of(node);
+        for wire in wires {
+            // What the process had not handed to its operating system is gone with it.
+            wire.stop_sending(self, node);
+            match death {
+                Death::Process => self.lose_later(&wire, node, "connection reset by peer"),
+                Death::Power => {
+                    let universe = self.clone();
+                    self.start(async move {
+                        SimRuntime::sleep(universe.config.keepalive).await;
+                        universe.lose(wire.id(), "keepalive timed out");
+                    });
+                }
+            }
+        }
+        let closed: Vec<_> = {
+            let mut network = lock(&self.network);
+            let gone = |listener: &Listener| Arc::ptr_eq(&listener.life, life);
+            let addresses: Vec<_> =
+                network.listeners.iter().filter(|(_, l)| gone(l)).map(|(address, _)| address.clone()).collect();
+            addresses.iter().filter_map(|address| network.listeners.remove(address)).collect()
+        };
+        drop(closed);
+    }
+
+    /// A machine that is back knows nothing of its connections and says so.
+    pub(super) fn node_restarted(self: &Arc<Self>, node: NodeId) {
+        let wires = lock(&self.network).wires_of(node);
+        for wire in wires {
+            self.lose_later(&wire, node, "connection reset by peer");
+        }
+    }
+}
+
+/// How one incarnation of a node reaches others. Addresses are any strings; who listens at one has it.
+#[derive(Clone)]
+pub struct SimNet {
+    universe: Arc<Universe>,
+    life: Arc<Life>,
+}
+
+impl fmt::Debug for SimNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SimNet").field(&self.life).finish()
+    }
+}
+
+impl SimNet {
+    pub(super) fn new(universe: Arc<Universe>, life: Arc<Life>) -> Self {
+        SimNet { universe, life }
+    }
+
+    /// Hands the other end to whoever listens.
+    fn accept(&self, address: &str) -> Option<Connection> {
+        let (here, there) = {
+            let network = lock(&self.universe.network);
+            let listener = network.listeners.get(address).filter(|listener| listener.is_open())?;
+            (self.life.clone(), listener.life.clone())
+        };
+        let (near, far) = wire::connect(&self.universe, here, there);
+        let network = lock(&self.universe.network);
+        let refused = network.listeners.get(address)?.accepted.try_send(far);
+        drop(network);
+        // A connection that was refused is dropped outside of the lock.
+        refused.is_ok().then_some(near)
+    }
+}
+
+impl Net for SimNet {
+    async fn connect(&self, address: &str, purpose: Purpose) -> Result<Connection, NetError> {
+        let unreachable = |why: &str| NetError::Unreachable(format!("{address}: {why}"));
+        let (universe, here) = (&self.universe, self.life.node);
+        if !self.life.is_alive() {
+            return Err(unreachable("this node is dead"));
+        }
+        let there = lock(&universe.network).addresses.get(address).copied();
+        let Some(there) = there else {
+            SimRuntime::sleep(universe.latency(here, here)).await;
+            return Err(unreachable("nobody ever listened there"));
+        };
+        let silent = universe.is_cut(here, there) || universe.is_cut(there, here) || !universe.is_responsive(there);
+        if silent {
+            SimRuntime::sleep(universe.config.connect_timeout).await;
+            return Err(unreachable("timed out"));
+        }
+        SimRuntime::sleep(universe.latency(here, there)).await;
+        let accepted = self.accept(address);
+        SimRuntime::sleep(universe.latency(there, here)).await;
+        let connection = accepted.ok_or_else(|| unreachable("connection refused"))?;
+        universe.trace().event(format_args!("{} is connected to {there} for {purpose:?}", self.life));
+        Ok(connection)
+    }
+
+    async fn listen(&self, address: &str) -> io::Result<mpsc::Receiver<Connection>> {
+        if !self.life.is_alive() {
+            return Err(io::Error::other(format!("{:?} is dead", self.life)));
+        }
+        let (accepted, connections) = mpsc::channel(ACCEPTED_CONNECTIONS);
+        let listener = Listener { life: self.life.clone(), accepted };
+        let replaced = {
+            let mut network = lock(&self.universe.network);
+            if network.listeners.get(address).is_some_and(Listener::is_open) {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            network.addresses.insert(address.to_owned(), self.life.node);
+            network.listeners.insert(address.to_owned(), listener)
+        };
+        drop(replaced);
+        Ok(connections)
+    }
+}
+
+/// The later of a time and now plus a latency.
+fn arrival(latency: Duration, not_before: SimInstant) -> SimInstant {
+    (SimInstant::now() + latency).max(not_before)
+}

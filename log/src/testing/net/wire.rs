@@ -1,0 +1,254 @@
+//! One connection: two directions, each carried by a task that sends and a task that delivers.
+use super::arrival;
+use crate::{
+    testing::{
+        lock,
+        tasks::Task,
+        universe::{Life, Universe},
+    },
+    topic::NodeId,
+    world::{Connection, NetError},
+};
+use corduroy_proto::v1::Packet;
+use futures::{StreamExt as _, stream};
+use openraft_rt::{AsyncRuntime as _, Instant as _, Select2};
+use openraft_rt_sim::{SimInstant, SimRuntime};
+use prost::Message as _;
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// Packets queued at either end before a sender waits.
+const QUEUED_PACKETS: usize = 64;
+/// Packets on their way.
+const PACKETS_IN_FLIGHT: usize = 256;
+
+/// A connection, as the network keeps it. Clones are the same one.
+#[derive(Clone)]
+pub(super) struct Wire(Arc<Inner>);
+
+struct Inner {
+    id: u64,
+    /// Who called, and who was called.
+    lives: [Arc<Life>; 2],
+    /// What each side sends; index 0 is the caller's.
+    directions: [Direction; 2],
+    lost: Mutex<Option<String>>,
+    tasks: Mutex<Vec<(Side, Role, Arc<Task>)>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Caller = 0,
+    Callee = 1,
+}
+
+impl Side {
+    fn other(self) -> Self {
+        match self {
+            Side::Caller => Side::Callee,
+            Side::Callee => Side::Caller,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Departs,
+    Arrives,
+}
+
+struct Direction {
+    state: Mutex<DirectionState>,
+}
+
+struct DirectionState {
+    /// When the last packet sent so far arrives: later ones do not overtake it.
+    last_arrival: SimInstant,
+    /// The sender has hung up and the receiver knows.
+    closed: bool,
+}
+
+/// What is on its way: a packet, or that there will be no more.
+type Flying = (SimInstant, Option<Packet>);
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connection {} ({} to {})", self.0.id, self.0.lives[0], self.0.lives[1])
+    }
+}
+
+impl Wire {
+    pub(super) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub(super) fn side_of(&self, node: NodeId) -> Option<Side> {
+        [Side::Caller, Side::Callee].into_iter().find(|side| self.life(*side).node == node)
+    }
+
+    /// The node at the other end. (Of a node's connection to itself, that is the node.)
+    pub(super) fn other(&self, node: NodeId) -> NodeId {
+        self.side_of(node).map_or(node, |side| self.life(side.other()).node)
+    }
+
+    fn life(&self, side: Side) -> &Arc<Life> {
+        &self.0.lives[side as usize]
+    }
+
+    fn direction(&self, sender: Side) -> &Direction {
+        &self.0.directions[sender as usize]
+    }
+
+    /// When something `node` sends now arrives: behind what it sent before.
+    pub(super) fn arrival_after(&self, node: NodeId, latency: Duration) -> SimInstant {
+        match self.side_of(node) {
+            Some(side) => self.stamp(side, latency),
+            None => SimInstant::now() + latency,
+        }
+    }
+
+    fn stamp(&self, sender: Side, latency: Duration) -> SimInstant {
+        let mut state = lock(&self.direction(sender).state);
+        state.last_arrival = arrival(latency, state.last_arrival);
+        state.last_arrival
+    }
+
+    /// Drops what the node has queued and not sent.
+    pub(super) fn stop_sending(&self, universe: &Arc<Universe>, node: NodeId) {
+        let tasks = lock(&self.0.tasks).clone();
+        for (side, role, task) in tasks {
+            if self.life(side).node == node && role == Role::Departs {
+                task.cancel(universe);
+            }
+        }
+    }
+
+    /// Makes sends fail and receives end, on both sides.
+    pub(super) fn lose(&self, universe: &Arc<Universe>, reason: &str) {
+        *lock(&self.0.lost) = Some(reason.to_owned());
+        let tasks = std::mem::take(&mut *lock(&self.0.tasks));
+        for (_, _, task) in tasks {
+            task.cancel(universe);
+        }
+    }
+
+    /// Takes what one side sends.
+    async fn depart(
+        self,
+        universe: Arc<Universe>,
+        side: Side,
+        mut outgoing: mpsc::Receiver<Packet>,
+        flight: mpsc::Sender<Flying>,
+    ) {
+        let (from, to) = (self.life(side).node, self.life(side.other()).node);
+        loop {
+            let packet = outgoing.recv().await;
+            let last = packet.is_none();
+            let at = self.stamp(side, universe.latency(from, to));
+            if flight.send((at, packet)).await.is_err() || last {
+                return;
+            }
+        }
+    }
+
+    /// Delivers what one side sent.
+    async fn arrive(
+        self,
+        universe: Arc<Universe>,
+        side: Side,
+        mut flight: mpsc::Receiver<Flying>,
+        incoming: mpsc::Sender<Packet>,
+    ) {
+        let (sender, receiver) = (self.life(side), self.life(side.other()));
+        loop {
+            let flying = match SimRuntime::select2(flight.recv(), incoming.closed()).await {
+                Select2::First(Some(flying)) => flying,
+                // The sender died with packets queued: the reset that tells so is on its way.
+                Select2::First(None) => return std::future::pending().await,
+                Select2::Second(()) => break,
+            };
+            let (at, packet) = flying;
+            SimRuntime::sleep_until(at).await;
+            universe.passable(sender.node, receiver.node).await;
+            let Some(packet) = packet else {
+                return self.closed(&universe, side);
+            };
+            {
+                let hash = xxhash_rust::xxh3::xxh3_64(&packet.encode_to_vec());
+                let id = self.0.id;
+                universe.trace().event(format_args!("packet {sender} -> {receiver} ({id}) {hash:016x}"));
+            }
+            if incoming.send(packet).await.is_err() {
+                break;
+            }
+        }
+        // Nobody takes packets any more. A live process says so; a dead one's fate is the network's business.
+        if receiver.is_alive() {
+            universe.lose_later(&self, receiver.node, "closed by peer");
+        }
+        while flight.recv().await.is_some() {}
+        std::future::pending().await
+    }
+
+    /// The receiver of a direction has learned that the sender hung up.
+    fn closed(&self, universe: &Arc<Universe>, side: Side) {
+        lock(&self.direction(side).state).closed = true;
+        if lock(&self.direction(side.other()).state).closed {
+            lock(&universe.network).wires.remove(&self.0.id);
+        }
+    }
+
+    /// One side's end of the connection.
+    fn end(&self, outgoing: mpsc::Sender<Packet>, incoming: mpsc::Receiver<Packet>) -> Connection {
+        let wire = self.clone();
+        let incoming = stream::unfold((Some(incoming), wire), |(incoming, wire)| async move {
+            let mut incoming = incoming?;
+            match incoming.recv().await {
+                Some(packet) => Some((Ok(packet), (Some(incoming), wire))),
+                None => {
+                    let lost = lock(&wire.0.lost).clone()?;
+                    Some((Err(NetError::Lost(lost)), (None, wire)))
+                }
+            }
+        });
+        Connection { outgoing, incoming: incoming.fuse().boxed() }
+    }
+}
+
+/// Makes a connection and returns the caller's end and the callee's.
+pub(super) fn connect(universe: &Arc<Universe>, caller: Arc<Life>, callee: Arc<Life>) -> (Connection, Connection) {
+    let id = {
+        let mut network = lock(&universe.network);
+        network.next_wire += 1;
+        network.next_wire
+    };
+    let now = SimInstant::now();
+    let direction = || Direction { state: Mutex::new(DirectionState { last_arrival: now, closed: false }) };
+    let wire = Wire(Arc::new(Inner {
+        id,
+        lives: [caller, callee],
+        directions: [direction(), direction()],
+        lost: Mutex::default(),
+        tasks: Mutex::default(),
+    }));
+    lock(&universe.network).wires.insert(id, wire.clone());
+
+    let carry = |side: Side| {
+        let (outgoing, queued) = mpsc::channel(QUEUED_PACKETS);
+        let (flight, landing) = mpsc::channel(PACKETS_IN_FLIGHT);
+        let (delivered, incoming) = mpsc::channel(QUEUED_PACKETS);
+        let departs = universe.start(wire.clone().depart(universe.clone(), side, queued, flight));
+        let arrives = universe.start(wire.clone().arrive(universe.clone(), side, landing, delivered));
+        lock(&wire.0.tasks).extend([(side, Role::Departs, departs), (side, Role::Arrives, arrives)]);
+        (outgoing, incoming)
+    };
+    let (caller_sends, callee_receives) = carry(Side::Caller);
+    let (callee_sends, caller_receives) = carry(Side::Callee);
+    let near = wire.end(caller_sends, caller_receives);
+    let far = wire.end(callee_sends, callee_receives);
+    (near, far)
+}

@@ -1,0 +1,14 @@
+//! What the simulated world promises to the tests that run in it.
+mod determinism;
+mod disk;
+mod net;
+mod tasks;
+
+use super::{Sim, SimConfig};
+use crate::world::{Connection, Disk, DiskFile, Net, NetError, Purpose, conformance::packet};
+use futures::StreamExt as _;
+use std::{path::Path, time::Duration};
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}

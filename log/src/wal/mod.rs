@@ -1,0 +1,245 @@
+//! The write-ahead log: one ordered stream of frames per node, shared by all its partitions, one sync per group commit.
+pub(crate) mod frame;
+pub(crate) mod payload;
+
+pub(crate) mod memory;
+pub(crate) mod queue;
+pub(crate) mod batch;
+pub(crate) mod writer;
+
+pub(crate) mod segment;
+pub(crate) mod scan;
+pub(crate) mod recover;
+
+pub(crate) mod read;
+mod log;
+mod offline;
+
+mod identity;
+
+pub use frame::LogHash;
+pub use identity::Identity;
+pub use log::PartitionLog;
+pub use offline::{OfflinePartition, OfflineWal, read_offline};
+
+use self::{
+    batch::{Op, Plan},
+    memory::{Core, State},
+    queue::{Queue, Urgency},
+    read::Reader,
+    segment::Segments,
+    writer::{Shared, Writer},
+};
+use crate::{
+    error::OpenError,
+    topic::{ClusterId, LogId, NodeId, PartitionId},
+    world::{Tasks, World},
+};
+use bytes::Bytes;
+use futures::{FutureExt, future};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// Where a WAL is and how large its parts are. Sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct WalOptions {
+    /// The node's data directory; the segments are in its folder `wal`.
+    pub dir: PathBuf,
+    /// Frames carry it; frames of another cluster are refused.
+    pub cluster: ClusterId,
+    /// Likewise.
+    pub node: NodeId,
+    /// Length of a segment file. A batch that does not fit gets a longer one.
+    pub segment_bytes: u64,
+    /// Largest write; a single larger entry is still one write.
+    pub commit_bytes: u64,
+    /// Recent entries kept in memory, per partition. Entries that are not durable yet are kept beside it.
+    pub hot_tail_bytes: u64,
+}
+
+/// What this node has learned of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerIdentity {
+    /// The peer.
+    pub node: NodeId,
+    /// Drawn when its data directory was made: another one under the same node id is another disk.
+    pub incarnation: [u8; 16],
+    /// How often it had opened its data directory.
+    pub boot_epoch: u64,
+}
+
+/// What an entry is to Raft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// The empty entry a leader begins its term with.
+    Blank,
+    /// A change of the voters.
+    Membership,
+    /// Records.
+    Batch,
+}
+
+/// A Raft log entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalEntry {
+    /// Its position.
+    pub id: LogId,
+    /// What it is.
+    pub kind: EntryKind,
+    /// What it carries; the WAL does not look inside.
+    pub payload: Bytes,
+    /// CRC32C of `payload`, computed once where the entry was made.
+    pub crc: u32,
+}
+
+/// What the writer has done since the WAL was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WalStats {
+    /// Batches written, marks included.
+    pub batches: u64,
+    /// Frames written, batch headers included.
+    pub frames: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Syncs that succeeded.
+    pub syncs: u64,
+    /// Number of the segment being written, from 1.
+    pub segment: u64,
+    /// How long the last sync took.
+    pub last_sync: Duration,
+}
+
+/// The write-ahead log of one node. Clone it freely; all clones are the same.
+///
+/// When the last clone is dropped without [`Wal::close`], the writer finishes what is queued and ends.
+pub struct Wal<W: World> {
+    inner: Arc<Inner<W>>,
+}
+
+struct Inner<W: World> {
+    options: WalOptions,
+    shared: Arc<Shared<W::Disk>>,
+    partitions: Mutex<BTreeMap<PartitionId, Arc<Core>>>,
+    stopped: future::Shared<oneshot::Receiver<()>>,
+}
+
+impl<W: World> Drop for Inner<W> {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
+}
+
+impl<W: World> Clone for Wal<W> {
+    fn clone(&self) -> Self {
+        Wal { inner: self.inner.clone() }
+    }
+}
+
+impl<W: World> fmt::Debug for Wal<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wal").field("dir", &self.inner.options.dir).finish_non_exhaustive()
+    }
+}
+
+impl<W: World> Wal<W> {
+    /// Opens the WAL of a data directory, which the caller has locked: recovers, makes the files agree with what was
+    /// recovered, and starts the writer.
+    ///
+    /// # Errors
+    /// [`Halt`](crate::world::Halt) `Corrupt` where bytes that were durable do not verify (nothing is changed),
+    /// `WrongIdentity` where they are another node's, `UnknownEntry` where they are newer than this build, `DiskFailed`
+    /// where a write or sync failed; `Io` where something could not be read.
+    pub fn open(disk: &W::Disk, options: WalOptions) -> Result<Self, OpenError> {
+        let segments = Segments::new(disk.clone(), &options.dir);
+        let mut recovered = recover::recover(&segments, options.cluster, options.node, options.hot_tail_bytes)?;
+        let ready = recovered.repair(&segments, options.cluster, options.node, options.segment_bytes)?;
+        let stats = WalStats { segment: ready.tail.at.segment, ..WalStats::default() };
+        let shared =
+            Arc::new(Shared { queue: Queue::new(), segments, peers: Mutex::new(recovered.peers), stats: Mutex::new(stats) });
+        let writer = Writer::<W> {
+            shared: shared.clone(),
+            segment_bytes: options.segment_bytes,
+            commit_bytes: options.commit_bytes,
+            file: ready.file,
+            capacity: ready.capacity,
+            tail: ready.tail,
+            plan: Plan::default(),
+            batch: Vec::new(),
+            waiting: Vec::new(),
+        };
+        let (stopping, stopped) = oneshot::channel();
+        W::Tasks::spawn_dedicated("wal", writer.run(stopping));
+        let partitions = recovered.partitions.into_iter().map(|(id, state)| (id, Core::new(id, state))).collect();
+        Ok(Wal { inner: Arc::new(Inner { options, shared, partitions: Mutex::new(partitions), stopped: stopped.shared() }) })
+    }
+
+    /// The log of a partition; an empty one where there was none.
+    ///
+    /// # Panics
+    /// For the two highest ids, which mark frames that belong to no partition.
+    pub fn partition(&self, id: PartitionId) -> PartitionLog<W> {
+        assert!(id.0 < frame::PEERS, "{id} is reserved for frames of the node");
+        let hot_limit = self.inner.options.hot_tail_bytes;
+        let mut partitions = self.inner.partitions.lock().expect("nothing panics while it holds the partitions");
+        let core = partitions.entry(id).or_insert_with(|| Core::new(id, State::new(hot_limit)));
+        PartitionLog::new(self.clone(), core.clone())
+    }
+
+    /// The partitions that were recovered or asked for, in order.
+    pub fn partitions(&self) -> Vec<PartitionId> {
+        self.inner.partitions.lock().expect("nothing panics while it holds the partitions").keys().copied().collect()
+    }
+
+    /// What is durably known of peers, by node.
+    pub fn peers(&self) -> Vec<PeerIdentity> {
+        self.inner.shared.peers.lock().expect("nothing panics while it holds the peers").values().copied().collect()
+    }
+
+    /// Records what was learned of a peer. Durable when resolved, and [`Wal::peers`] gives it from then on.
+    pub fn save_peer(&self, peer: PeerIdentity) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let (done, answer) = log::answer();
+        if let Err(op) = self.push(Op::Peer { peer, done }, Urgency::Now) {
+            op.fail(self.stopped_error());
+        }
+        answer
+    }
+
+    /// Writes everything queued, states that it is durable, and ends the writer. What is asked for afterwards fails.
+    pub fn close(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.inner.shared.queue.close();
+        self.inner.stopped.clone().map(drop)
+    }
+
+    /// What the writer has done so far.
+    pub fn stats(&self) -> WalStats {
+        *self.inner.shared.stats.lock().expect("nothing panics while it holds the statistics")
+    }
+
+    fn push(&self, op: Op, urgency: Urgency) -> Result<(), Op> {
+        self.inner.shared.queue.push(op, urgency)
+    }
+
+    fn stopped_error(&self) -> io::Error {
+        io::Error::other(if self.inner.shared.queue.is_poisoned() {
+            "the write-ahead log failed"
+        } else {
+            "the write-ahead log is closed"
+        })
+    }
+
+    fn reader(&self, partition: PartitionId) -> Reader<'_, W::Disk> {
+        let options = &self.inner.options;
+        Reader { segments: &self.inner.shared.segments, cluster: options.cluster, node: options.node, partition }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! The one writer of a node: takes everything queued, writes it as one batch, syncs once, and only then changes what is
+//! known and tells those who wait, in order.
+//!
+//! **Invariant**: a waiter hears `Ok` only from a sync that began after the last of its bytes was written.
+//! **Invariant**: the first error of a write, a sync or a rename is the last thing the writer does: everyone who waits or
+//! comes later hears of it, and the node halts. Nothing is tried again; a later sync can succeed without the lost pages.
+use super::{
+    PeerIdentity, WalStats,
+    batch::{BATCH_HEADER_LEN, Change, Encoded, Frame, Op, Plan, Step, Tail},
+    memory::Slot,
+    payload::{Mark, Position},
+    queue::{Queue, Taken},
+    segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments},
+};
+use crate::{
+    topic::NodeId,
+    world::{Disk, DiskFile, Halt, Tasks, World},
+};
+use openraft_rt::{AsyncRuntime, Instant};
+use std::{
+    collections::BTreeMap,
+    io, mem,
+    sync::{Arc, Mutex},
+};
+use tokio::sync::oneshot;
+
+/// What the writer shares with the handles of the WAL.
+pub(crate) struct Shared<D: Disk> {
+    pub queue: Queue<Op>,
+    pub segments: Segments<D>,
+    pub peers: Mutex<BTreeMap<NodeId, PeerIdentity>>,
+    pub stats: Mutex<WalStats>,
+}
+
+/// See the module.
+pub(crate) struct Writer<W: World> {
+    pub shared: Arc<Shared<W::Disk>>,
+    pub segment_bytes: u64,
+    pub commit_bytes: u64,
+    /// The segment being written.
+    pub file: <W::Disk as Disk>::File,
+    /// Its length.
+    pub capacity: u64,
+    pub tail: Tail,
+    pub plan: Plan,
+    /// The batch being put together: its frames, who waits, its bytes.
+    pub batch: Vec<Frame>,
+    pub waiting: Vec<super::batch::Done>,
+}
+
+impl<W: World> Writer<W> {
+    /// Runs until the queue is closed and empty, or until the disk fails.
+    pub(crate) async fn run(mut self, stopped: oneshot::Sender<()>) {
+        if let Err(error) = self.serve().await {
+            self.fail(&error);
+            W::Tasks::halt(Halt::DiskFailed(format!("{}: {error}", self.shared.segments.path(self.tail.at.segment).display())));
+        }
+        // Nobody may be left who waits for it.
+        let _ = stopped.send(());
+    }
+
+    async fn serve(&mut self) -> io::Result<()> {
+        let mut ops = Vec::new();
+        loop {
+            let taken = self.shared.queue.take(&mut ops).await;
+            for op in ops.drain(..) {
+                self.plan.add(op);
+            }
+            while self.next_batch(taken) {
+                self.commit().await?;
+            }
+            if taken == Taken::Last {
+                return self.close().await;
+            }
+        }
+    }
+
+    /// Moves the next batch out of the plan; says whether there is anything to do for it.
+    fn next_batch(&mut self, taken: Taken) -> bool {
+        let mut bytes = 0;
+        while let Some(step) = self.plan.steps.front() {
+            bytes += step.len();
+            if bytes > self.commit_bytes && !self.batch.is_empty() {
+                break;
+            }
+            let Some(Step { frame, done }) = self.plan.steps.pop_front() else { break };
+            self.batch.extend(frame);
+            self.waiting.extend(done);
+        }
+        if self.plan.steps.is_empty() && (!self.batch.is_empty() || taken == Taken::Last) {
+            let riding = mem::take(&mut self.plan.riding);
+            self.batch.extend(riding.into_values().map(|(core, id)| Frame::committed(core, id)));
+        }
+        !self.batch.is_empty() || !self.waiting.is_empty()
+    }
+
+    /// Writes the batch, syncs it, applies it, completes its waiters.
+    async fn commit(&mut self) -> io::Result<()> {
+        if !self.batch.is_empty() {
+            let len = BATCH_HEADER_LEN + self.batch.iter().map(Frame::len).sum::<u64>();
+            if self.tail.at.offset + len > self.capacity {
+                self.rotate(len)?;
+            }
+            let segment = self.tail.at.segment;
+            let offsets = self.write_batch().await?;
+            self.apply(segment, &offsets);
+        }
+        for done in self.waiting.drain(..) {
+            done(Ok(()));
+        }
+        Ok(())
+    }
+
+    async fn write_batch(&mut self) -> io::Result<Vec<u64>> {
+        let at = self.tail.at.offset;
+        let encoded = Encoded::new(&self.batch, &mut self.tail);
+        self.file.write_all_at(at, &encoded.pieces())?;
+        let began = <W::Tasks as AsyncRuntime>::Instant::now();
+        self.file.sync_data().await?;
+        let took = began.elapsed();
+        self.tail.durable = Mark { at: self.tail.at, sequence: self.tail.sequence - 1 };
+        let mut stats = self.shared.stats.lock().expect("nothing panics while it holds the statistics");
+        stats.batches += 1;
+        stats.frames += 1 + self.batch.len() as u64;
+        stats.bytes += encoded.len;
+        stats.syncs += 1;
+        stats.last_sync = took;
+        Ok(encoded.offsets)
+    }
+
+    /// Makes what is now durable known, before anybody is told.
+    fn apply(&mut self, segment: u64, offsets: &[u64]) {
+        let mut frames = self.batch.drain(..).zip(offsets).peekable();
+        while let Some((frame, _)) = frames.peek() {
+            let Some(core) = frame.core.clone() else {
+                if let Some((Frame { change: Change::Peer(peer), .. }, _)) = frames.next() {
+                    self.shared.peers.lock().expect("nothing panics while it holds the peers").insert(peer.node, peer);
+                }
+                continue;
+            };
+            // One lock for a run of frames of one partition, which is what an append makes.
+            let mut state = core.lock();
+            while let Some((frame, offset)) = frames.next_if(|(frame, _)| frame.core.as_ref().is_some_and(|c| Arc::ptr_eq(c, &core))) {
+                match frame.change {
+                    Change::Entry(..) => {
+                        state.entry_written(frame.id.index, Slot::new(segment, *offset, frame.payload.len() as u32));
+                    }
+                    Change::Vote(vote) => state.vote_written(vote),
+                    Change::Truncate(_) => state.truncate_written(frame.id.index),
+                    Change::Purge(_) => state.purge_written(frame.id),
+                    Change::Committed | Change::Peer(_) => {}
+                }
+            }
+        }
+    }
+
+    /// Goes on in a fresh segment with room for `len` bytes. Everything in the old one is durable.
+    fn rotate(&mut self, len: u64) -> io::Result<()> {
+        let number = self.tail.at.segment + 1;
+        let header = SegmentHeader {
+            cluster: self.tail.cluster,
+            node: self.tail.node,
+            number,
+            first_sequence: self.tail.sequence,
+            previous: Mark { at: self.tail.at, sequence: self.tail.sequence - 1 },
+        };
+        let capacity = self.segment_bytes.max(SEGMENT_HEADER_LEN + len).next_multiple_of(SEGMENT_HEADER_LEN);
+        self.file = self.shared.segments.create(&header, capacity)?;
+        self.capacity = capacity;
+        self.tail.at = Position { segment: number, offset: SEGMENT_HEADER_LEN };
+        self.shared.stats.lock().expect("nothing panics while it holds the statistics").segment = number;
+        Ok(())
+    }
+
+    /// States, as the last thing in the log, that everything before is durable: the next open need not wonder.
+    async fn close(&mut self) -> io::Result<()> {
+        if self.tail.at.offset + BATCH_HEADER_LEN <= self.capacity {
+            self.write_batch().await?;
+        }
+        Ok(())
+    }
+
+    /// Tells everyone who waits, and everyone who will ask from now on.
+    fn fail(&mut self, error: &io::Error) {
+        let steps = mem::take(&mut self.plan.steps);
+        for done in self.waiting.drain(..).chain(steps.into_iter().filter_map(|step| step.done)) {
+            done(Err(again(error)));
+        }
+        for op in self.shared.queue.poison() {
+            op.fail(again(error));
+        }
+    }
+}
+
+/// The same error for one more waiter.
+fn again(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("the write-ahead log failed: {error}"))
+}

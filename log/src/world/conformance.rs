@@ -1,0 +1,129 @@
+//! What every world's seams promise, checked on each of them by its own tests.
+use super::{Connection, Disk, DiskFile, Net, NetError, Purpose};
+use corduroy_proto::v1::{Packet, PeerMessage, Refused, peer_message::Body};
+use futures::StreamExt as _;
+use std::{io, path::Path};
+
+/// A packet that carries words.
+pub(crate) fn packet(words: &str) -> Packet {
+    let refused = Refused { refusal: 0, detail: words.to_owned() };
+    Packet { messages: vec![PeerMessage { body: Some(Body::Refused(refused)) }] }
+}
+
+/// The contract of [`Disk`] and [`DiskFile`] as far as it can be seen without a crash. `root` exists and is empty.
+pub(crate) async fn disk<D: Disk>(disk: &D, root: &Path) {
+    names(disk, root);
+    bytes(disk, root).await;
+    locks(disk, root);
+}
+
+fn names<D: Disk>(disk: &D, root: &Path) {
+    let (dir, a, b) = (root.join("x/names"), root.join("x/names/a"), root.join("x/names/b"));
+    disk.create_dir_all(&dir).unwrap();
+    disk.create_dir_all(&dir).unwrap();
+    assert!(disk.exists(&dir).unwrap() && !disk.exists(&a).unwrap());
+    assert_eq!(disk.list(&dir).unwrap(), Vec::<String>::new());
+    disk.create_new(&b).unwrap().write_all_at(0, &[b"b"]).unwrap();
+    disk.create_new(&a).unwrap();
+    assert_eq!(disk.list(&dir).unwrap(), ["a", "b"], "sorted");
+    assert_eq!(disk.create_new(&a).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    disk.rename(&b, &a).unwrap();
+    assert_eq!(disk.list(&dir).unwrap(), ["a"], "a rename replaces");
+    assert_eq!(disk.open_read(&a).unwrap().len().unwrap(), 1);
+    disk.sync_dir(&dir).unwrap();
+    disk.remove_file(&a).unwrap();
+    for missing in [disk.open(&a).map(drop), disk.remove_file(&a), disk.rename(&a, &b), disk.list(&a).map(drop)] {
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+    assert!(disk.free_bytes(&dir).unwrap() > 0);
+}
+
+async fn bytes<D: Disk>(disk: &D, root: &Path) {
+    let path = root.join("bytes");
+    let file = disk.create_new(&path).unwrap();
+    // More buffers than one system call takes, some of them empty.
+    let buffers: Vec<Vec<u8>> = (0..3000_usize).map(|i| vec![i as u8; i % 5]).collect();
+    let slices: Vec<&[u8]> = buffers.iter().map(Vec::as_slice).collect();
+    let expected = buffers.concat();
+    let end = 7 + expected.len() as u64;
+    file.write_all_at(7, &slices).unwrap();
+    file.write_all_at(3, &[]).unwrap();
+    file.sync_data().await.unwrap();
+    file.sync_all().unwrap();
+    assert_eq!(file.len().unwrap(), end);
+
+    let mut read = vec![1; expected.len() + 7];
+    disk.open_read(&path).unwrap().read_exact_at(0, &mut read).unwrap();
+    assert_eq!(read, [&[0; 7][..], &expected].concat(), "what was never written reads as zeros");
+    assert_eq!(file.read_exact_at(8, &mut read).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+
+    file.allocate(end + 10_000).unwrap();
+    file.allocate(1).unwrap();
+    assert_eq!(file.len().unwrap(), end + 10_000, "allocating never shortens");
+    let mut zeros = vec![1; 10_000];
+    file.read_exact_at(end, &mut zeros).unwrap();
+    assert!(zeros.iter().all(|byte| *byte == 0));
+    file.truncate(8).unwrap();
+    file.allocate(9).unwrap();
+    let mut rest = [1; 2];
+    file.read_exact_at(7, &mut rest).unwrap();
+    assert_eq!(rest, [expected[0], 0], "what was cut off does not come back");
+}
+
+fn locks<D: Disk>(disk: &D, root: &Path) {
+    let path = root.join("lock");
+    let held = disk.lock(&path).unwrap();
+    assert_eq!(disk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    drop(held);
+    disk.lock(&path).unwrap();
+}
+
+/// The contract of [`Net`] between two nodes with nothing wrong between them. Nobody listens at `address`.
+pub(crate) async fn net<N: Net>(caller: &N, callee: &N, address: &str) {
+    let refused = caller.connect(address, Purpose::Bulk).await.unwrap_err();
+    assert!(matches!(&refused, NetError::Unreachable(why) if why.contains(address)), "{refused}");
+    let mut calls = callee.listen(address).await.unwrap();
+    assert_eq!(callee.listen(address).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+
+    let mut near = caller.connect(address, Purpose::Consensus).await.unwrap();
+    let mut far = calls.recv().await.unwrap();
+    // The callee speaks first: a connection is there before anything was sent on it.
+    far.outgoing.send(packet("welcome")).await.unwrap();
+    assert_eq!(near.incoming.next().await.unwrap().unwrap(), packet("welcome"));
+    carries_in_order(&near, &mut far).await;
+    carries_in_order(&far, &mut near).await;
+    drop(near);
+    is_over(far).await;
+
+    let near = caller.connect(address, Purpose::Bulk).await.unwrap();
+    drop(calls.recv().await.unwrap());
+    is_over(near).await;
+
+    let near = caller.connect(address, Purpose::Bulk).await.unwrap();
+    let mut far = calls.recv().await.unwrap();
+    drop(calls);
+    carries_in_order(&near, &mut far).await;
+}
+
+/// More packets than any queue on the way holds.
+async fn carries_in_order(from: &Connection, to: &mut Connection) {
+    let send = async {
+        for i in 0..1000 {
+            from.outgoing.send(packet(&i.to_string())).await.unwrap();
+        }
+    };
+    let receive = async {
+        for i in 0..1000 {
+            assert_eq!(to.incoming.next().await.unwrap().unwrap(), packet(&i.to_string()));
+        }
+    };
+    futures::join!(send, receive);
+}
+
+/// Receives end, with at most one error, and sends fail.
+async fn is_over(mut connection: Connection) {
+    while let Some(Ok(_)) = connection.incoming.next().await {}
+    assert!(connection.incoming.next().await.is_none(), "nothing follows the end or the error");
+    connection.outgoing.closed().await;
+    assert!(connection.outgoing.send(packet("late")).await.is_err());
+}

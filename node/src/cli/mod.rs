@@ -1,0 +1,68 @@
+//! The `corduroy` command: one file per command.
+//!
+//! Every flag has a twin in the environment (`--data` is `CORDUROY_DATA`); flags win. Results go to standard output,
+//! everything else to standard error. Exit codes are in [`exit`].
+
+mod node;
+
+mod connect;
+mod output;
+pub(crate) mod exit;
+
+use clap::{Parser, Subcommand};
+use exit::Failure;
+use output::Format;
+use std::process::ExitCode;
+
+/// An event log replicated by Raft, in one binary.
+///
+/// Three nodes make a cluster: an append is acknowledged when a majority has it on disk. `corduroy up` starts three on
+/// this machine; the other commands talk to them.
+#[derive(Debug, Parser)]
+#[command(name = "corduroy", version, propagate_version = true, after_help = "\
+Examples:
+  corduroy up                                  three nodes on this machine, until Ctrl-C
+  corduroy topics create orders --partitions 4
+  seq 1000 | corduroy append orders            a line is a record
+  corduroy read orders --follow
+
+`corduroy help exit-codes` lists the exit codes.")]
+struct Cli {
+    /// How results are written. Default: json for records (append, read, dump), text for the rest.
+    #[arg(long, global = true, value_enum, env = "CORDUROY_FORMAT")]
+    format: Option<Format>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Node(node::Args),
+    ExitCodes(exit::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Node(args) => node::run(args),
+        Command::ExitCodes(_) => exit::print(),
+    }
+}
+
+/// Runs a command that needs the network.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::start(format!("cannot start the runtime: {error}")))?;
+    let outcome = runtime.block_on(command);
+    // What is still blocked (a read of standard input) has nothing left to say.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,97 @@
+//! Configuration of a node: one TOML file, `CORDUROY_` variables, flags; the later wins.
+//!
+//! ```text
+//! defaults ─▶ file (--config) ─▶ environment ─▶ flags ─▶ Settings (as written) ─▶ validate ─▶ NodeConfig
+//! ```
+//!
+//! Sizes and times are written for people (`"4MiB"`, `"250ms"`). What is wrong is refused in one sentence that names the
+//! key, the value, and where it came from.
+//!
+//! **Invariant**: a key that is not in [`KEYS`] is refused, never ignored.
+
+mod load;
+mod settings;
+mod units;
+mod validate;
+
+use corduroy_log::config::Config;
+use std::{net::SocketAddr, time::Duration};
+
+pub use load::Sources;
+pub use settings::{Flags, KEYS, NodeEntry};
+
+/// Everything a node needs to know before it starts. Made by [`NodeConfig::load`].
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// What the log is told: identity, data directory, nodes, limits, times.
+    pub log: Config,
+    /// Where this node listens.
+    pub listen: Listen,
+    /// How long a clean shutdown may take before what is left is dropped.
+    pub shutdown_timeout: Duration,
+}
+
+/// The addresses a node listens on. All loopback, as long as there is no TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// HTTP: health, metrics.
+    pub http: SocketAddr,
+    /// gRPC for clients.
+    pub grpc: SocketAddr,
+    /// Other nodes.
+    pub peer: SocketAddr,
+    /// gRPC for operators.
+    pub admin: SocketAddr,
+}
+
+/// Why a configuration was refused. One sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {reason}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The file is no TOML.
+    #[error("the configuration file {path} is not valid TOML: {reason}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// Where and why.
+        reason: String,
+    },
+    /// A key nobody knows.
+    #[error("unknown configuration key {key:?} in {path}{}", suggestion.as_ref().map_or(String::new(), |s| format!("; did you mean {s:?}?")))]
+    UnknownKey {
+        /// The key, with its table.
+        key: String,
+        /// The file.
+        path: String,
+        /// A key that looks alike.
+        suggestion: Option<String>,
+    },
+    /// A value of the wrong kind, or out of range.
+    #[error("{key} = {value} ({origin}): {problem}")]
+    Value {
+        /// The key, with its table.
+        key: String,
+        /// The value as given.
+        value: String,
+        /// The file, variable or flag it came from.
+        origin: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// A key that has no default was not given.
+    #[error("{0}")]
+    Missing(String),
+    /// No TLS yet, so nothing but loopback, and only when asked for.
+    #[error("{0}")]
+    Insecure(String),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! The configuration as it is written: every key, with its default.
+use super::units::{Size, Span};
+use corduroy_log::config::{Limits, Timing};
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, time::Duration};
+
+/// Every key a configuration file may have. `nodes` is a list of tables with the keys of [`NodeEntry`]. Keys that have
+/// no flag are also read from the environment: `limits.record` is `CORDUROY_LIMITS_RECORD`.
+pub const KEYS: &[&str] = &[
+    "cluster_id",
+    "node_id",
+    "data",
+    "insecure_dev",
+    "shutdown_timeout",
+    "listen.http",
+    "listen.grpc",
+    "listen.peer",
+    "listen.admin",
+    "nodes",
+    "nodes.id",
+    "nodes.peer",
+    "nodes.grpc",
+    "nodes.http",
+    "nodes.admin",
+    "limits.record",
+    "limits.batch",
+    "limits.in_flight",
+    "limits.segment",
+    "limits.commit",
+    "limits.hot_tail",
+    "limits.partitions",
+    "timing.heartbeat",
+    "timing.election_min",
+    "timing.election_max",
+    "timing.append_timeout",
+    "timing.read_timeout",
+];
+
+/// The keys that come from the environment because they have no flag (flags have twins of their own).
+pub(super) fn environment_keys() -> impl Iterator<Item = &'static str> {
+    let tables = ["limits.", "timing.", "shutdown_timeout"];
+    KEYS.iter().copied().filter(move |key| tables.iter().any(|table| key.starts_with(table)))
+}
+
+/// What flags may set. `None`: not given.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Flags {
+    /// `--cluster-id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+    /// `--id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_id: Option<u64>,
+    /// `--data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// `--insecure-dev`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub insecure_dev: Option<bool>,
+    /// `--http`, `--grpc`, `--peer`, `--admin`.
+    pub listen: ListenSettings,
+    /// `--peers`; replaces the list of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<Vec<NodeEntry>>,
+}
+
+/// Where to listen, as written.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListenSettings {
+    /// HTTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
+    /// gRPC for clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<String>,
+    /// Other nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// gRPC for operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<String>,
+}
+
+/// A node of the cluster, as written in `[[nodes]]`. Addresses are host:port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeEntry {
+    /// Its id, from 1.
+    pub id: u64,
+    /// Where other nodes reach it.
+    pub peer: String,
+    /// Where clients reach it; may be left out, nodes tell each other.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub grpc: String,
+    /// HTTP; may be left out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub http: String,
+    /// Where operators reach it; may be left out.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub admin: String,
+}
+
+/// All keys.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Settings {
+    pub cluster_id: String,
+    pub node_id: u64,
+    pub data: PathBuf,
+    pub insecure_dev: bool,
+    pub shutdown_timeout: Span,
+    pub listen: ListenSettings,
+    pub nodes: Vec<NodeEntry>,
+    pub limits: LimitSettings,
+    pub timing: TimingSettings,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct LimitSettings {
+    pub record: Size,
+    pub batch: Size,
+    pub in_flight: Size,
+    pub segment: Size,
+    pub commit: Size,
+    pub hot_tail: Size,
+    pub partitions: u32,
+}
+
+/// `[timing]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct TimingSettings {
+    pub heartbeat: Span,
+    pub election_min: Span,
+    pub election_max: Span,
+    pub append_timeout: Span,
+    pub read_timeout: Span,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            cluster_id: String::new(),
+            node_id: 0,
+            data: PathBuf::new(),
+            insecure_dev: false,
+            shutdown_timeout: Span(Duration::from_secs(10)),
+            listen: ListenSettings::default(),
+            nodes: Vec::new(),
+            limits: LimitSettings::default(),
+            timing: TimingSettings::default(),
+        }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        let limits = Limits::default();
+        LimitSettings {
+            record: Size(limits.record_bytes),
+            batch: Size(limits.batch_bytes),
+            in_flight: Size(limits.in_flight_bytes),
+            segment: Size(limits.segment_bytes),
+            commit: Size(limits.commit_bytes),
+            hot_tail: Size(limits.hot_tail_bytes),
+            partitions: limits.partitions,
+        }
+    }
+}
+
+impl Default for TimingSettings {
+    fn default() -> Self {
+        let timing = Timing::default();
+        TimingSettings {
+            heartbeat: Span(timing.heartbeat),
+            election_min: Span(timing.election_min),
+            election_max: Span(timing.election_max),
+            append_timeout: Span(timing.append_timeout),
+            read_timeout: Span(timing.read_timeout),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What a configuration may say, and how a wrong one is refused.
+use super::*;
+use std::{io::Write as _, path::PathBuf};
+
+const CLUSTER: &str = "01920000-0000-7000-8000-000000000001";
+
+fn flags() -> Flags {
+    Flags {
+        cluster_id: Some(CLUSTER.into()),
+        node_id: Some(2),
+        data: Some("data".into()),
+        insecure_dev: Some(true),
+        nodes: Some((1..=3).map(|id| entry(id, &format!("127.0.0.1:{}", 7100 + id))).collect()),
+        ..Flags::default()
+    }
+}
+
+fn entry(id: u64, peer: &str) -> NodeEntry {
+    NodeEntry { id, peer: peer.into(), grpc: String::new(), http: String::new(), admin: String::new() }
+}
+
+fn load(flags: Flags) -> Result<NodeConfig, ConfigError> {
+    NodeConfig::load(&Sources { flags, ..Sources::default() })
+}
+
+/// Loads a file with these lines; `FILE` in the refusal stands for its path.
+fn load_file(text: &str, flags: Flags) -> Result<NodeConfig, String> {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("written");
+    let path = file.path().to_owned();
+    let refusal = |error: ConfigError| error.to_string().replace(&path.display().to_string(), "FILE");
+    NodeConfig::load(&Sources { file: Some(path.clone()), flags, ..Sources::default() }).map_err(refusal)
+}
+
+#[test]
+fn ports_follow_the_node_id_unless_given() {
+    let config = load(flags()).expect("valid");
+    assert_eq!(config.listen.http.to_string(), "127.0.0.1:8002");
+    assert_eq!(config.listen.grpc.to_string(), "127.0.0.1:7002");
+    assert_eq!(config.listen.peer.to_string(), "127.0.0.1:7102");
+    assert_eq!(config.listen.admin.to_string(), "127.0.0.1:7202");
+    let own = config.log.nodes.iter().find(|node| node.id == 2).expect("listed");
+    assert_eq!((own.grpc.as_str(), own.http.as_str()), ("127.0.0.1:7002", "127.0.0.1:8002"));
+    let mut given = flags();
+    given.listen.http = Some("127.0.0.1:9999".into());
+    assert_eq!(load(given).expect("valid").listen.http.port(), 9999);
+}
+
+#[test]
+fn file_has_human_units_and_flags_win_over_it() {
+    let text = "node_id = 1\nshutdown_timeout = \"3s\"\n[limits]\nrecord = \"512KiB\"\n[timing]\nheartbeat = \"50ms\"\n";
+    let config = load_file(text, flags()).expect("valid");
+    assert_eq!(config.log.node, 2);
+    assert_eq!(config.log.limits.record_bytes, 512 << 10);
+    assert_eq!(config.log.timing.heartbeat, Duration::from_millis(50));
+    assert_eq!(config.shutdown_timeout, Duration::from_secs(3));
+}
+
+#[test]
+fn environment_wins_over_the_file() {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(b"[limits]\nbatch = \"2MiB\"\n").expect("written");
+    let sources = Sources {
+        file: Some(file.path().to_owned()),
+        environment: vec![("CORDUROY_LIMITS_BATCH".into(), "3MiB".into())],
+        flags: flags(),
+    };
+    assert_eq!(NodeConfig::load(&sources).expect("valid").log.limits.batch_bytes, 3 << 20);
+}
+
+#[test]
+fn unknown_key_is_refused_with_its_name_and_the_file() {
+    let refusal = load_file("[limits]\nrecrod = \"1MiB\"\n", flags()).expect_err("unknown key");
+    assert_eq!(refusal, r#"unknown configuration key "limits.recrod" in FILE; did you mean "limits.record"?"#);
+    let refusal = load_file("colour = \"blue\"\n", flags()).expect_err("unknown key");
+    assert_eq!(refusal, r#"unknown configuration key "colour" in FILE"#);
+    let refusal = load_file("[[nodes]]\nid = 1\npeer = \"127.0.0.1:7101\"\npear = 1\n", flags()).expect_err("unknown key");
+    assert!(refusal.starts_with(r#"unknown configuration key "nodes.pear" in FILE"#), "{refusal}");
+}
+
+#[test]
+fn value_out_of_range_names_key_value_range_and_origin() {
+    let refusal = load_file("[limits]\nrecord = \"64MiB\"\n", flags()).expect_err("out of range");
+    assert_eq!(refusal, "limits.record = 64.0 MiB (in FILE): must be from 1 B to 4.0 MiB");
+    let environment = vec![("CORDUROY_TIMING_HEARTBEAT".into(), "1us".into())];
+    let refusal = NodeConfig::load(&Sources { environment, flags: flags(), ..Sources::default() }).expect_err("out of range");
+    assert_eq!(
+        refusal.to_string(),
+        "timing.heartbeat = 1us (from CORDUROY_TIMING_HEARTBEAT): must be from 10ms to 5s"
+    );
+}
+
+#[test]
+fn value_of_the_wrong_kind_says_how_to_write_it() {
+    let refusal = load_file("[timing]\nheartbeat = 100\n", flags()).expect_err("no unit");
+    assert!(refusal.starts_with("timing.heartbeat = 100 (in FILE): "), "{refusal}");
+    assert!(refusal.contains("like \"250ms\""), "{refusal}");
+    let refusal = load_file("[limits]\nrecord = \"big\"\n", flags()).expect_err("no size");
+    assert!(refusal.contains("\"big\" is not a size; write it like \"4MiB\""), "{refusal}");
+}
+
+#[test]
+fn syntax_error_names_the_file() {
+    let refusal = load_file("[limits\n", flags()).expect_err("no TOML");
+    assert!(refusal.starts_with("the configuration file FILE is not valid TOML: "), "{refusal}");
+    assert_eq!(refusal.lines().count(), 1, "{refusal}");
+}
+
+#[test]
+fn missing_file_is_one_sentence() {
+    let sources = Sources { file: Some(PathBuf::from("/nowhere/corduroy.toml")), flags: flags(), ..Sources::default() };
+    let refusal = NodeConfig::load(&sources).expect_err("no file").to_string();
+    assert!(refusal.starts_with("cannot read the configuration file /nowhere/corduroy.toml: No such file"), "{refusal}");
+}
+
+#[test]
+fn without_insecure_dev_nothing_starts() {
+    let refusal = load(Flags { insecure_dev: None, ..flags() }).expect_err("no TLS");
+    assert!(refusal.to_string().contains("give --insecure-dev"), "{refusal}");
+}
+
+#[test]
+fn address_beyond_loopback_is_refused() {
+    let mut given = flags();
+    given.listen.http = Some("0.0.0.0:8002".into());
+    let refusal = load(given).expect_err("not loopback").to_string();
+    assert!(refusal.starts_with("listen.http = \"0.0.0.0:8002\" (from the command line): is not a loopback"), "{refusal}");
+    let nodes = vec![entry(2, "127.0.0.1:7102"), entry(3, "192.0.2.7:7103")];
+    let refusal = load(Flags { nodes: Some(nodes), ..flags() }).expect_err("not loopback").to_string();
+    assert!(refusal.starts_with("nodes[id=3].peer = \"192.0.2.7:7103\""), "{refusal}");
+}
+
+#[test]
+fn node_must_be_one_of_the_cluster() {
+    let refusal = load(Flags { node_id: Some(7), ..flags() }).expect_err("stranger").to_string();
+    assert!(refusal.starts_with("node_id = 7 (from the command line): is not one of the cluster's nodes"), "{refusal}");
+    let refusal = load(Flags { nodes: None, ..flags() }).expect_err("no nodes").to_string();
+    assert!(refusal.contains("--peers"), "{refusal}");
+    let twice = vec![entry(2, "127.0.0.1:7102"), entry(2, "127.0.0.1:7103")];
+    let refusal = load(Flags { nodes: Some(twice), ..flags() }).expect_err("twice").to_string();
+    assert!(refusal.contains("there twice"), "{refusal}");
+}

@@ -1,0 +1,204 @@
+//! From what is written to what a node can run with.
+use super::{
+    ConfigError, Listen, NodeConfig,
+    settings::{LimitSettings, ListenSettings, NodeEntry, Settings, TimingSettings},
+    units::{Size, Span},
+};
+use corduroy_log::{
+    config::{Config, Limits, NodeAddress, Timing},
+    topic::ClusterId,
+};
+use std::{
+    fmt::Display,
+    net::{SocketAddr, ToSocketAddrs},
+    time::Duration,
+};
+
+/// First ports: node `i` has the base plus `i`.
+const HTTP: u64 = 8000;
+const GRPC: u64 = 7000;
+const ADMIN: u64 = 7200;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Checks everything. `origin` tells where a key's value came from.
+pub(super) fn validate(settings: &Settings, origin: impl Fn(&str) -> String) -> Result<NodeConfig, ConfigError> {
+    let check = Check { origin: &origin };
+    let cluster = check.cluster(settings)?;
+    check.identity(settings)?;
+    let limits = check.limits(&settings.limits)?;
+    let timing = check.timing(&settings.timing)?;
+    check.within("shutdown_timeout", settings.shutdown_timeout, ms(100), ms(600_000))?;
+    check.secured(settings)?;
+    let listen = check.listen(settings)?;
+    let nodes = check.nodes(settings, &listen)?;
+    let log = Config { dir: settings.data.clone(), cluster, node: settings.node_id, nodes, limits, timing };
+    Ok(NodeConfig { log, listen, shutdown_timeout: settings.shutdown_timeout.0 })
+}
+
+fn ms(millis: u64) -> Span {
+    Span(Duration::from_millis(millis))
+}
+
+struct Check<'a> {
+    origin: &'a dyn Fn(&str) -> String,
+}
+
+impl Check<'_> {
+    fn wrong(&self, key: &str, value: impl Display, problem: impl Into<String>) -> ConfigError {
+        // A list has one origin; its elements have none of their own.
+        let top = key.split('[').next().unwrap_or(key);
+        ConfigError::Value { key: key.into(), value: value.to_string(), origin: (self.origin)(top), problem: problem.into() }
+    }
+
+    fn within<T: PartialOrd + Display>(&self, key: &str, value: T, min: T, max: T) -> Result<(), ConfigError> {
+        if value < min || value > max {
+            return Err(self.wrong(key, value, format!("must be from {min} to {max}")));
+        }
+        Ok(())
+    }
+
+    fn cluster(&self, settings: &Settings) -> Result<ClusterId, ConfigError> {
+        let text = &settings.cluster_id;
+        if text.is_empty() {
+            return Err(ConfigError::Missing(
+                "the cluster has no identity: give --cluster-id (a UUID, equal on all nodes) or cluster_id in the \
+                 configuration file"
+                    .into(),
+            ));
+        }
+        text.parse().map_err(|_| self.wrong("cluster_id", format!("{text:?}"), "is not a UUID"))
+    }
+
+    fn identity(&self, settings: &Settings) -> Result<(), ConfigError> {
+        if settings.node_id == 0 {
+            return Err(ConfigError::Missing("which node is this? Give --id (from 1) or node_id in the configuration file".into()));
+        }
+        self.within("node_id", settings.node_id, 1, 9_999)?;
+        if settings.data.as_os_str().is_empty() {
+            return Err(ConfigError::Missing("where is the data to be kept? Give --data or data in the configuration file".into()));
+        }
+        if settings.nodes.is_empty() {
+            return Err(ConfigError::Missing(
+                "which nodes are the cluster? Give --peers \"1=127.0.0.1:7101,2=127.0.0.1:7102,...\" or [[nodes]] in the \
+                 configuration file"
+                    .into(),
+            ));
+        }
+        let mut ids: Vec<u64> = settings.nodes.iter().map(|node| node.id).collect();
+        ids.sort_unstable();
+        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(self.wrong("nodes", twice[0], "this id is there twice"));
+        }
+        if !ids.contains(&settings.node_id) {
+            return Err(self.wrong("node_id", settings.node_id, format!("is not one of the cluster's nodes {ids:?}")));
+        }
+        if ids[0] == 0 {
+            return Err(self.wrong("nodes", 0, "node ids begin at 1"));
+        }
+        Ok(())
+    }
+
+    fn limits(&self, limits: &LimitSettings) -> Result<Limits, ConfigError> {
+        self.within("limits.batch", limits.batch, Size(4 * KIB), Size(16 * MIB))?;
+        self.within("limits.record", limits.record, Size(1), limits.batch)?;
+        self.within("limits.in_flight", limits.in_flight, limits.batch, Size(GIB))?;
+        self.within("limits.segment", limits.segment, Size((2 * limits.batch.0).max(MIB)), Size(4 * GIB))?;
+        self.within("limits.commit", limits.commit, Size(64 * KIB), Size(64 * MIB))?;
+        self.within("limits.hot_tail", limits.hot_tail, Size(0), Size(GIB))?;
+        self.within("limits.partitions", limits.partitions, 1, 4096)?;
+        Ok(Limits {
+            record_bytes: limits.record.0,
+            batch_bytes: limits.batch.0,
+            in_flight_bytes: limits.in_flight.0,
+            segment_bytes: limits.segment.0,
+            commit_bytes: limits.commit.0,
+            hot_tail_bytes: limits.hot_tail.0,
+            partitions: limits.partitions,
+        })
+    }
+
+    fn timing(&self, timing: &TimingSettings) -> Result<Timing, ConfigError> {
+        self.within("timing.heartbeat", timing.heartbeat, ms(10), ms(5_000))?;
+        self.within("timing.election_min", timing.election_min, Span(timing.heartbeat.0 * 2), ms(60_000))?;
+        self.within("timing.election_max", timing.election_max, Span(timing.election_min.0 + ms(1).0), ms(120_000))?;
+        self.within("timing.append_timeout", timing.append_timeout, ms(100), ms(600_000))?;
+        self.within("timing.read_timeout", timing.read_timeout, ms(100), ms(600_000))?;
+        Ok(Timing {
+            heartbeat: timing.heartbeat.0,
+            election_min: timing.election_min.0,
+            election_max: timing.election_max.0,
+            append_timeout: timing.append_timeout.0,
+            read_timeout: timing.read_timeout.0,
+        })
+    }
+
+    /// There is no TLS yet: nothing may listen or connect beyond this machine, and the operator must have said so.
+    fn secured(&self, settings: &Settings) -> Result<(), ConfigError> {
+        if settings.insecure_dev {
+            return Ok(());
+        }
+        Err(ConfigError::Insecure(
+            "this build has no TLS yet, so a node starts only for development: give --insecure-dev to run it without \
+             encryption and authentication, on loopback addresses only"
+                .into(),
+        ))
+    }
+
+    fn listen(&self, settings: &Settings) -> Result<Listen, ConfigError> {
+        let own = settings.nodes.iter().find(|node| node.id == settings.node_id);
+        let own = own.expect("identity() found this node in the list");
+        let ListenSettings { http, grpc, peer, admin } = &settings.listen;
+        let at = |base: u64| format!("127.0.0.1:{}", base + settings.node_id);
+        let choose = |given: &Option<String>, listed: &str, base: u64| match given {
+            Some(address) => address.clone(),
+            None if listed.is_empty() => at(base),
+            None => listed.to_owned(),
+        };
+        Ok(Listen {
+            http: self.address("listen.http", &choose(http, &own.http, HTTP))?,
+            grpc: self.address("listen.grpc", &choose(grpc, &own.grpc, GRPC))?,
+            peer: self.address("listen.peer", peer.as_deref().unwrap_or(&own.peer))?,
+            admin: self.address("listen.admin", &choose(admin, &own.admin, ADMIN))?,
+        })
+    }
+
+    fn nodes(&self, settings: &Settings, listen: &Listen) -> Result<Vec<NodeAddress>, ConfigError> {
+        settings.nodes.iter().map(|node| self.node(node, settings.node_id, listen)).collect()
+    }
+
+    fn node(&self, node: &NodeEntry, own: u64, listen: &Listen) -> Result<NodeAddress, ConfigError> {
+        let key = |name: &str| format!("nodes[id={}].{name}", node.id);
+        self.address(&key("peer"), &node.peer)?;
+        for (name, address) in [("grpc", &node.grpc), ("http", &node.http), ("admin", &node.admin)] {
+            if !address.is_empty() {
+                self.address(&key(name), address)?;
+            }
+        }
+        let or = |listed: &str, own_address: SocketAddr| match listed {
+            "" if node.id == own => own_address.to_string(),
+            listed => listed.to_owned(),
+        };
+        Ok(NodeAddress {
+            id: node.id,
+            peer: node.peer.clone(),
+            grpc: or(&node.grpc, listen.grpc),
+            http: or(&node.http, listen.http),
+            admin: or(&node.admin, listen.admin),
+        })
+    }
+
+    /// A host and port that mean this machine.
+    fn address(&self, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+        let shown = || format!("{text:?}");
+        let mut found = text.to_socket_addrs().map_err(|_| self.wrong(key, shown(), "is not an address (host:port)"))?;
+        let address = found.next().ok_or_else(|| self.wrong(key, shown(), "is an address of nobody"))?;
+        if !address.ip().is_loopback() {
+            let problem = "is not a loopback address; without TLS a node uses only 127.0.0.1, ::1 or localhost";
+            return Err(self.wrong(key, shown(), problem));
+        }
+        Ok(address)
+    }
+}

@@ -1,0 +1,110 @@
+//! Counters and histograms of one node, in Prometheus' text format.
+//!
+//! The recorder belongs to the node, not to the process: two nodes in one process have two, and a program that embeds a
+//! node keeps its own.
+use corduroy_log::{partition::PartitionInfo, topic::NodeId};
+use metrics::{Counter, Gauge, Histogram, Unit};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+/// Bounds of latency buckets, seconds: a fast disk's sync to a lost majority's timeout.
+const LATENCY: &[f64] =
+    &[0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+/// The handles; each is one atomic away from the exposition.
+pub(crate) struct Metrics {
+    handle: PrometheusHandle,
+    node: NodeId,
+    appends: Counter,
+    append_records: Counter,
+    append_bytes: Counter,
+    append_failures: Counter,
+    append_seconds: Histogram,
+    read_records: Counter,
+    read_bytes: Counter,
+    pub(crate) subscriptions: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new(node: NodeId) -> Self {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), LATENCY)
+            .expect("the list of buckets is not empty")
+            .add_global_label("node", node.to_string())
+            .build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || Self::register(handle, node))
+    }
+
+    fn register(handle: PrometheusHandle, node: NodeId) -> Self {
+        metrics::describe_counter!("corduroy_appends_total", "Batches acknowledged by this node as leader.");
+        metrics::describe_counter!("corduroy_append_records_total", "Records acknowledged by this node as leader.");
+        metrics::describe_counter!("corduroy_append_bytes_total", Unit::Bytes, "Bytes of those records.");
+        metrics::describe_counter!("corduroy_append_failures_total", "Append requests that were not acknowledged.");
+        metrics::describe_histogram!("corduroy_append_seconds", Unit::Seconds, "From request to acknowledgement.");
+        metrics::describe_counter!("corduroy_read_records_total", "Records sent to readers and subscribers.");
+        metrics::describe_counter!("corduroy_read_bytes_total", Unit::Bytes, "Bytes of those records.");
+        metrics::describe_gauge!("corduroy_subscriptions", "Open subscriptions.");
+        Metrics {
+            handle,
+            node,
+            appends: metrics::counter!("corduroy_appends_total"),
+            append_records: metrics::counter!("corduroy_append_records_total"),
+            append_bytes: metrics::counter!("corduroy_append_bytes_total"),
+            append_failures: metrics::counter!("corduroy_append_failures_total"),
+            append_seconds: metrics::histogram!("corduroy_append_seconds"),
+            read_records: metrics::counter!("corduroy_read_records_total"),
+            read_bytes: metrics::counter!("corduroy_read_bytes_total"),
+            subscriptions: metrics::gauge!("corduroy_subscriptions"),
+        }
+    }
+
+    pub(crate) fn appended(&self, records: u64, bytes: u64, since: Instant) {
+        self.appends.increment(1);
+        self.append_records.increment(records);
+        self.append_bytes.increment(bytes);
+        self.append_seconds.record(since.elapsed());
+    }
+
+    pub(crate) fn append_failed(&self) {
+        self.append_failures.increment(1);
+    }
+
+    pub(crate) fn sent(&self, records: u64, bytes: u64) {
+        self.read_records.increment(records);
+        self.read_bytes.increment(bytes);
+    }
+
+    /// Folds what histograms have collected; to be called now and then, scraped or not.
+    pub(crate) fn keep_up(&self) {
+        self.handle.run_upkeep();
+    }
+
+    /// Everything, with the state of the partitions as it is now.
+    pub(crate) fn render(&self, uptime: Duration, ready: bool, partitions: &[PartitionInfo]) -> String {
+        let mut text = self.handle.render();
+        let node = self.node;
+        let mut gauge = |name: &str, help: &str, value: &dyn Fn(&PartitionInfo) -> u64| {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+            for info in partitions {
+                let (topic, number) = (&info.topic, info.partition);
+                let value = value(info);
+                let _ = writeln!(text, "{name}{{node=\"{node}\",topic=\"{topic}\",partition=\"{number}\"}} {value}");
+            }
+        };
+        gauge("corduroy_partition_start_offset", "First offset kept.", &|p| p.start);
+        gauge("corduroy_partition_end_offset", "First offset that cannot be read yet.", &|p| p.end);
+        gauge("corduroy_partition_term", "Raft term.", &|p| p.term);
+        gauge("corduroy_partition_is_leader", "1 where this node leads.", &|p| u64::from(p.leader == Some(node)));
+        gauge("corduroy_partition_has_leader", "1 where a leader is known.", &|p| u64::from(p.leader.is_some()));
+        let (ready, seconds) = (u8::from(ready), uptime.as_secs_f64());
+        let _ = writeln!(text, "# HELP corduroy_ready 1 while this node should get traffic.\n# TYPE corduroy_ready gauge");
+        let _ = writeln!(text, "corduroy_ready{{node=\"{node}\"}} {ready}");
+        let _ = writeln!(text, "# HELP corduroy_uptime_seconds Since the process started the node.\n# TYPE corduroy_uptime_seconds gauge");
+        let _ = writeln!(text, "corduroy_uptime_seconds{{node=\"{node}\"}} {seconds:.3}");
+        text
+    }
+}

@@ -1,0 +1,144 @@
+//! The Admin service: what operators ask of a node, and changes to the topics.
+use super::{convert, failure::Failure};
+use crate::{
+    routing,
+    shared::Shared,
+    world::Log,
+};
+use corduroy_log::{
+    error::LogError,
+    log::{NewTopic, Topic},
+};
+use corduroy_proto::v1::{self, admin_server};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tonic::{Request, Response, Status};
+
+/// How long a new topic is waited for until its partitions have leaders. It exists either way.
+const LEADERS: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Implements the service for one node.
+pub(super) struct AdminApi {
+    shared: Shared,
+}
+
+impl AdminApi {
+    pub(super) fn new(shared: Shared) -> Self {
+        AdminApi { shared }
+    }
+
+    fn log(&self) -> Result<&Log, Status> {
+        self.shared.log().map_err(|error| Failure::new(&error, None).into_status())
+    }
+
+    fn status(&self, error: &LogError) -> Status {
+        Failure::new(error, self.shared.opened()).into_status()
+    }
+
+    fn topic(&self, name: &str) -> Result<Topic, Status> {
+        let found = self.log()?.topics().into_iter().find(|topic| topic.name == name);
+        found.ok_or_else(|| self.status(&LogError::UnknownTopic(name.to_owned())))
+    }
+
+    /// The status of each partition of a topic; replicas elsewhere have no leader and no offsets here.
+    fn partitions(&self, topic: &Topic) -> Result<Vec<v1::PartitionStatus>, Status> {
+        let log = self.log()?;
+        let status = |(partition, replicas): (u32, &Vec<u64>)| match log.partition(&topic.name, partition) {
+            Ok(hosted) => convert::partition_status(hosted.info()),
+            Err(_) => v1::PartitionStatus {
+                topic: topic.name.clone(),
+                partition,
+                replicas: replicas.clone(),
+                ..v1::PartitionStatus::default()
+            },
+        };
+        Ok((0..).zip(&topic.partitions).map(status).collect())
+    }
+}
+
+#[tonic::async_trait]
+impl admin_server::Admin for AdminApi {
+    async fn node_status(&self, _: Request<v1::NodeStatusRequest>) -> Result<Response<v1::NodeStatusResponse>, Status> {
+        Ok(Response::new(node_status(&self.shared)))
+    }
+
+    async fn create_topic(&self, request: Request<v1::CreateTopicRequest>) -> Result<Response<v1::CreateTopicResponse>, Status> {
+        let v1::CreateTopicRequest { name, partitions, replication } = request.into_inner();
+        if name == routing::CLUSTER_TOPIC {
+            return Err(self.status(&LogError::Invalid("_cluster is the name of the cluster map".into())));
+        }
+        let log = self.log()?;
+        let created = log.create_topic(NewTopic { name, partitions, replication }).await;
+        let created = created.map_err(|error| self.status(&error))?;
+        if timeout(LEADERS, leaders(log, &created)).await.is_err() {
+            tracing::warn!(topic = %created.name, after = ?LEADERS, "the topic exists, and some partition has no leader yet");
+        }
+        Ok(Response::new(v1::CreateTopicResponse { topic: Some(wire_topic(&created)) }))
+    }
+
+    async fn list_topics(&self, _: Request<v1::ListTopicsRequest>) -> Result<Response<v1::ListTopicsResponse>, Status> {
+        let topics = self.log()?.topics().iter().map(wire_topic).collect();
+        Ok(Response::new(v1::ListTopicsResponse { topics }))
+    }
+
+    async fn describe_topic(
+        &self,
+        request: Request<v1::DescribeTopicRequest>,
+    ) -> Result<Response<v1::DescribeTopicResponse>, Status> {
+        let topic = self.topic(&request.into_inner().name)?;
+        let partitions = self.partitions(&topic)?;
+        Ok(Response::new(v1::DescribeTopicResponse { topic: Some(wire_topic(&topic)), partitions }))
+    }
+
+    async fn delete_topic(&self, request: Request<v1::DeleteTopicRequest>) -> Result<Response<v1::DeleteTopicResponse>, Status> {
+        let name = request.into_inner().name;
+        self.log()?.delete_topic(&name).await.map_err(|error| self.status(&error))?;
+        Ok(Response::new(v1::DeleteTopicResponse {}))
+    }
+}
+
+/// What this node says about itself, also while it recovers.
+fn node_status(shared: &Shared) -> v1::NodeStatusResponse {
+    let config = &shared.config().log;
+    let checks = shared.checks();
+    let log = shared.opened();
+    v1::NodeStatusResponse {
+        node: config.node,
+        cluster: config.cluster.to_string(),
+        pid: std::process::id(),
+        ready: checks.iter().all(|check| check.ok),
+        checks: checks.into_iter().map(|c| v1::Check { name: c.name, ok: c.ok, detail: c.detail }).collect(),
+        nodes: log.map_or_else(|| config.nodes.clone(), |log| log.nodes()).into_iter().map(wire_node).collect(),
+        topics: log.map(|log| log.topics().iter().map(wire_topic).collect()).unwrap_or_default(),
+        partitions: log
+            .map(|log| log.partitions().iter().map(|p| convert::partition_status(p.info())).collect())
+            .unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot_epoch: log.map_or(0, Log::boot_epoch),
+    }
+}
+
+/// Resolves when every partition of a topic that this node hosts has a leader.
+async fn leaders(log: &Log, topic: &Topic) {
+    let led = |partition| match log.partition(&topic.name, partition) {
+        Ok(hosted) => hosted.info().leader.is_some(),
+        // Not hosted here: not known here. Not opened yet: wait.
+        Err(error) => matches!(error, LogError::NotHosted { .. }),
+    };
+    let count = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+    while !(0..count).all(led) {
+        sleep(LOOK).await;
+    }
+}
+
+fn wire_topic(topic: &Topic) -> v1::Topic {
+    let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+    v1::Topic { name: topic.name.clone(), partitions, replication: topic.replication, id: topic.id }
+}
+
+fn wire_node(node: corduroy_log::config::NodeAddress) -> v1::Node {
+    let corduroy_log::config::NodeAddress { id, peer, grpc, http, admin } = node;
+    v1::Node { id, http, grpc, peer, admin, incarnation: Default::default() }
+}

@@ -1,0 +1,141 @@
+//! The Log service: thin shells over the partitions of this node.
+use super::{append_stream, convert, failure::Failure, subscribe};
+use crate::{
+    routing,
+    shared::Shared,
+    world::{Log, Partition},
+};
+use corduroy_log::error::LogError;
+use corduroy_proto::v1::{self, log_server};
+use futures::stream::BoxStream;
+use std::time::Instant;
+use tonic::{Request, Response, Status, Streaming};
+
+/// A page when the reader names no size.
+const PAGE: u64 = 1 << 20;
+/// The largest page: what a client may ask for is bounded, what it gets fits in its message limit.
+const LARGEST_PAGE: u64 = 16 << 20;
+
+/// Implements the service for one node.
+pub(super) struct LogApi {
+    shared: Shared,
+}
+
+impl LogApi {
+    pub(super) fn new(shared: Shared) -> Self {
+        LogApi { shared }
+    }
+
+    fn log(&self) -> Result<&Log, Status> {
+        self.shared.log().map_err(|error| Failure::new(&error, None).into_status())
+    }
+
+    fn status(&self, error: &LogError) -> Status {
+        Failure::new(error, self.shared.opened()).into_status()
+    }
+
+    async fn append_batch(&self, request: v1::AppendRequest) -> Result<v1::AppendResponse, LogError> {
+        let (number, partition, records) = admit(&self.shared, request)?;
+        let ack = partition.append(convert::new_records(records)).await?;
+        Ok(convert::appended(number, ack))
+    }
+
+    fn partition(&self, topic: &str, partition: u32) -> Result<Partition, Status> {
+        self.log()?.partition(topic, partition).map_err(|error| self.status(&error))
+    }
+}
+
+/// The partition of an append with its number, and its records; refuses what no partition would take.
+pub(super) fn admit(shared: &Shared, request: v1::AppendRequest) -> Result<(u32, Partition, Vec<v1::Record>), LogError> {
+    if shared.is_stopping() {
+        return Err(LogError::Stopped(format!("node {} is shutting down", shared.node())));
+    }
+    let v1::AppendRequest { topic, partition, records } = request;
+    let Some(first) = records.first() else {
+        return Err(LogError::Invalid("an append needs at least one record".into()));
+    };
+    let (number, partition) = routing::to_append(shared.log()?, &topic, partition, first.key.as_deref())?;
+    Ok((number, partition, records))
+}
+
+#[tonic::async_trait]
+impl log_server::Log for LogApi {
+    async fn append(&self, request: Request<v1::AppendRequest>) -> Result<Response<v1::AppendResponse>, Status> {
+        let (since, request) = (Instant::now(), request.into_inner());
+        let (count, bytes) = (request.records.len() as u64, convert::payload_bytes(&request.records));
+        match self.append_batch(request).await {
+            Ok(answer) => {
+                self.shared.metrics().appended(count, bytes, since);
+                Ok(Response::new(answer))
+            }
+            Err(error) => {
+                self.shared.metrics().append_failed();
+                Err(self.status(&error))
+            }
+        }
+    }
+
+    type AppendStreamStream = BoxStream<'static, Result<v1::AppendStreamResponse, Status>>;
+
+    async fn append_stream(
+        &self,
+        request: Request<Streaming<v1::AppendStreamRequest>>,
+    ) -> Result<Response<Self::AppendStreamStream>, Status> {
+        self.log()?;
+        Ok(Response::new(append_stream::serve(self.shared.clone(), request.into_inner())))
+    }
+
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<v1::ReadResponse>, Status> {
+        let request = request.into_inner();
+        let partition = self.partition(&request.topic, request.partition)?;
+        let max_bytes = request.max_bytes.unwrap_or(PAGE).min(LARGEST_PAGE);
+        let max_records = request.max_records.unwrap_or(u32::MAX);
+        let consistency = convert::consistency(request.consistency);
+        let page = partition.read(request.offset, max_bytes, max_records, consistency).await;
+        let page = page.map_err(|error| self.status(&error))?;
+        let (records, bytes) = convert::stored_records(page.records);
+        self.shared.metrics().sent(records.len() as u64, bytes);
+        Ok(Response::new(v1::ReadResponse { records, start_offset: page.start, end_offset: page.end }))
+    }
+
+    type SubscribeStream = BoxStream<'static, Result<v1::SubscribeResponse, Status>>;
+
+    async fn subscribe(
+        &self,
+        request: Request<Streaming<v1::SubscribeRequest>>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let mut requests = request.into_inner();
+        let start = subscribe::first(&mut requests).await?;
+        let partition = self.partition(&start.topic, start.partition)?;
+        Ok(Response::new(subscribe::serve(self.shared.clone(), &partition, start, requests)))
+    }
+
+    async fn offsets(&self, request: Request<v1::OffsetsRequest>) -> Result<Response<v1::OffsetsResponse>, Status> {
+        let request = request.into_inner();
+        let partition = self.partition(&request.topic, request.partition)?;
+        let bounds = partition.offsets(convert::consistency(request.consistency)).await;
+        let (start_offset, end_offset) = bounds.map_err(|error| self.status(&error))?;
+        Ok(Response::new(v1::OffsetsResponse { start_offset, end_offset }))
+    }
+
+    async fn metadata(&self, request: Request<v1::MetadataRequest>) -> Result<Response<v1::MetadataResponse>, Status> {
+        let (log, topic) = (self.log()?, request.into_inner().topic);
+        let partitions = if topic.is_empty() { Vec::new() } else { self.routes(log, &topic)? };
+        let nodes = log.nodes().into_iter().map(|node| v1::Endpoint { id: node.id, grpc: node.grpc }).collect();
+        Ok(Response::new(v1::MetadataResponse { nodes, partitions }))
+    }
+}
+
+impl LogApi {
+    /// The partitions of a topic and who leads those that this node hosts.
+    fn routes(&self, log: &Log, name: &str) -> Result<Vec<v1::PartitionMetadata>, Status> {
+        let replicas: Vec<Vec<u64>> = match log.topics().into_iter().find(|topic| topic.name == name) {
+            Some(topic) => topic.partitions,
+            None if name == routing::CLUSTER_TOPIC => vec![log.nodes().iter().map(|node| node.id).collect()],
+            None => return Err(self.status(&LogError::UnknownTopic(name.to_owned()))),
+        };
+        let leader = |partition: u32| log.partition(name, partition).ok().and_then(|hosted| hosted.info().leader);
+        let route = |(partition, replicas)| v1::PartitionMetadata { partition, leader: leader(partition), replicas };
+        Ok((0..).zip(replicas).map(route).collect())
+    }
+}
