@@ -1,6 +1,6 @@
 //! The log of one node: the entry point of the crate.
 use crate::{
-    cluster::{CLUSTER_TOPIC, ClusterMap, Controller, Hosted, RUNNING, topic},
+    cluster::{CLUSTER_TOPIC, ClusterMap, Controller, DataDir, Hosted, RUNNING, topic},
     config::{Config, NodeAddress},
     error::{LogError, OpenError},
     partition::{Host, Partition, Role},
@@ -12,7 +12,7 @@ use crate::{
 };
 use openraft_rt::{AsyncRuntime, Select2};
 use std::{
-    fmt, io,
+    fmt,
     path::PathBuf,
     sync::{
         Arc,
@@ -112,12 +112,11 @@ impl<W: World> Log<W> {
         let raft_config = raft::config(config.cluster.to_string(), &config.timing).map_err(OpenError::Config)?;
         let me = config.nodes.iter().find(|node| node.id == config.node).expect("just checked").clone();
         let incoming = env.net.listen(&me.peer).await.map_err(|source| OpenError::Listen { address: me.peer.clone(), source })?;
-        let identity = Identity::<W>::open(&env.disk, &config.dir, config.cluster, config.node, env.rng.next_id())?;
+        let (identity, lock) = Identity::open(&env.disk, &config.dir, config.cluster, config.node, env.rng.next_id())?;
         let wal = Wal::<W>::open(&env.disk, wal_options(&config))?;
-        let (boot_epoch, fresh) = (identity.peer().boot_epoch, !identity.joined());
         let members = config.nodes.iter().map(|node| node.id).collect();
-        let directory = Directory::new(config.cluster, identity.peer(), members, wal.clone());
-        let peers = Peers::start(&env.net, &directory, &config.nodes, fresh);
+        let directory = Directory::new(&identity, members, wal.clone());
+        let peers = Peers::start(&env.net, &directory, &config.nodes, !identity.joined);
         let hosted = Arc::new(Hosted::default());
         let stopping = Arc::new(Stopping::default());
         let accepting = accept(incoming, directory, hosted.clone(), stopping.clone());
@@ -132,9 +131,11 @@ impl<W: World> Log<W> {
             timing: config.timing.clone(),
         };
         let map = Arc::new(ClusterMap::default());
-        let controller = Controller::new(Arc::new(host), hosted.clone(), map.clone(), config.nodes.clone(), identity);
+        let data = DataDir { dir: config.dir.clone(), identity, lock: Some(lock) };
+        let controller = Controller::new(Arc::new(host), hosted.clone(), map.clone(), config.nodes.clone(), data);
         let running = run_controller(controller.clone(), stopping.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(running));
+        let boot_epoch = identity.boot_epoch;
         Ok(Log { inner: Arc::new(Inner { config, boot_epoch, wal, peers, hosted, map, controller, stopping }) })
     }
 
@@ -298,10 +299,4 @@ async fn run_controller<W: World>(controller: Arc<Controller<W>>, stopping: Arc<
     if let Select2::Second(Err(error)) = <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), running).await {
         tracing::error!(%error, "this node's part of the cluster stopped");
     }
-}
-
-/// An I/O error with what was being done, for [`OpenError::Io`].
-pub(crate) fn io_error(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> OpenError {
-    let path = path.into();
-    move |source| OpenError::Io { what, path, source }
 }

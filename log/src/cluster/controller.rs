@@ -9,18 +9,33 @@ use crate::{
     partition::{Host, Partition},
     topic::{NodeId, PartitionId},
     wal::Identity,
-    world::{Halt, Tasks, World},
+    world::{Disk, Halt, Tasks, World},
 };
 use corduroy_proto::v1::{ClusterEvent, NodeRegistered, cluster_event::Event};
 use openraft_rt::AsyncRuntime;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 /// Pause before a registration that failed is tried again.
 const RETRY: Duration = Duration::from_millis(300);
+
+/// The node's data directory: whose it is, and that nobody else uses it.
+pub(crate) struct DataDir<W: World> {
+    pub dir: PathBuf,
+    pub identity: Identity,
+    pub lock: Option<<W::Disk as Disk>::Lock>,
+}
+
+impl<W: World> DataDir<W> {
+    fn set_joined(&mut self, disk: &W::Disk) -> io::Result<()> {
+        self.identity.set_joined(disk, &self.dir)
+    }
+}
 
 /// What it needs, and how far it is.
 pub(crate) struct Controller<W: World> {
@@ -28,7 +43,7 @@ pub(crate) struct Controller<W: World> {
     pub hosted: Arc<Hosted<W>>,
     pub map: Arc<ClusterMap>,
     pub nodes: Vec<NodeAddress>,
-    pub identity: Mutex<Identity<W>>,
+    data: Mutex<DataDir<W>>,
     step: Mutex<&'static str>,
 }
 
@@ -38,8 +53,14 @@ pub(crate) const RUNNING: &str = "running";
 type Wanted = BTreeMap<PartitionId, (String, Vec<NodeId>)>;
 
 impl<W: World> Controller<W> {
-    pub(crate) fn new(host: Arc<Host<W>>, hosted: Arc<Hosted<W>>, map: Arc<ClusterMap>, nodes: Vec<NodeAddress>, identity: Identity<W>) -> Arc<Self> {
-        Arc::new(Controller { host, hosted, map, nodes, identity: Mutex::new(identity), step: Mutex::new("starting") })
+    pub(crate) fn new(
+        host: Arc<Host<W>>,
+        hosted: Arc<Hosted<W>>,
+        map: Arc<ClusterMap>,
+        nodes: Vec<NodeAddress>,
+        data: DataDir<W>,
+    ) -> Arc<Self> {
+        Arc::new(Controller { host, hosted, map, nodes, data: Mutex::new(data), step: Mutex::new("starting") })
     }
 
     /// What the node is doing on its way to [`RUNNING`].
@@ -52,21 +73,21 @@ impl<W: World> Controller<W> {
         *self.step.lock().expect("a copy") = step;
     }
 
-    fn identity(&self) -> std::sync::MutexGuard<'_, Identity<W>> {
-        self.identity.lock().expect("identity is written by one task")
+    fn data(&self) -> MutexGuard<'_, DataDir<W>> {
+        self.data.lock().expect("the identity is written by one task")
     }
 
     /// Gives the data directory free.
     pub(crate) fn release(&self) {
-        self.identity().release();
+        self.data().lock.take();
     }
 
     /// Runs until the node stops. An error is one this node cannot go on from.
     pub(crate) async fn run(self: Arc<Self>) -> Result<(), LogError> {
-        if !self.identity().joined() {
+        if !self.data().identity.joined {
             self.enter("asking every other node whether this node's id is free");
             self.host.peers.all_greeted().await;
-            let joined = self.identity().set_joined();
+            let joined = self.data().set_joined(&self.host.env.disk);
             if let Err(error) = joined {
                 <W::Tasks as Tasks>::halt(Halt::DiskFailed(error.to_string()));
                 return Ok(());
@@ -131,7 +152,7 @@ impl<W: World> Controller<W> {
         let me = self.nodes.iter().find(|node| node.id == self.host.node).expect("the configuration was checked");
         NodeRegistered {
             id: me.id,
-            incarnation: self.identity().peer().incarnation.to_vec().into(),
+            incarnation: self.data().identity.incarnation.to_vec().into(),
             peer: me.peer.clone(),
             grpc: me.grpc.clone(),
             http: me.http.clone(),

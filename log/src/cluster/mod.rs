@@ -15,7 +15,7 @@ mod map;
 mod placement;
 mod topics;
 
-pub(crate) use controller::{Controller, RUNNING};
+pub(crate) use controller::{Controller, DataDir, RUNNING};
 pub(crate) use hosted::Hosted;
 pub(crate) use map::{ClusterMap, Map, TopicPlan};
 pub(crate) use placement::{check_topic, place};

@@ -6,7 +6,7 @@
 //! for a boot epoch lower than one already seen: that directory is an older copy of itself.
 use crate::{
     topic::{ClusterId, NodeId},
-    wal::{PeerIdentity, Wal},
+    wal::{Identity, PeerIdentity, Wal},
     world::World,
 };
 use corduroy_proto::v1::{Hello, Refusal, Refused, Welcome};
@@ -44,9 +44,11 @@ pub(crate) enum Rejected {
 }
 
 impl<W: World> Directory<W> {
-    pub(crate) fn new(cluster: ClusterId, identity: PeerIdentity, members: Vec<NodeId>, wal: Wal<W>) -> Arc<Self> {
+    pub(crate) fn new(identity: &Identity, members: Vec<NodeId>, wal: Wal<W>) -> Arc<Self> {
         let known = wal.peers().into_iter().map(|peer| (peer.node, peer)).collect();
-        Arc::new(Directory { me: Me { cluster, identity }, members, known: Mutex::new(known), wal })
+        let Identity { cluster, node, incarnation, boot_epoch, .. } = *identity;
+        let me = Me { cluster, identity: PeerIdentity { node, incarnation, boot_epoch } };
+        Arc::new(Directory { me, members, known: Mutex::new(known), wal })
     }
 
     pub(crate) fn me(&self) -> NodeId {
@@ -151,7 +153,7 @@ fn judge(
             return Ok(None);
         }
     }
-    known.insert(from, met.clone());
+    known.insert(from, met);
     Ok(Some(met))
 }
 

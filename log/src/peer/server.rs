@@ -81,7 +81,7 @@ impl<W: World> Caller<W> {
         let outbox = self.outbox.clone();
         drop(<W::Tasks as AsyncRuntime>::spawn(async move {
             let results = results.map(|result| result.map_err(|fatal| fatal.to_string()));
-            acknowledge::<W>(stream, Box::pin(results), outbox).await;
+            acknowledge::<W>(stream, results.fuse().boxed(), outbox).await;
         }));
     }
 

@@ -62,11 +62,6 @@ impl Kind {
             _ => return None,
         })
     }
-
-    /// Whether frames of this kind are entries of a partition's log, and so part of its log hash.
-    pub(crate) fn is_entry(self) -> bool {
-        matches!(self, Kind::Blank | Kind::Membership | Kind::Entry)
-    }
 }
 
 /// A frame header.

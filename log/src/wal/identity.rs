@@ -1,12 +1,282 @@
-//! temporary
-use super::PeerIdentity;
-use crate::{error::OpenError, topic::*, world::*};
-use std::{io, path::Path};
-pub struct Identity<W: World> { peer: PeerIdentity, w: std::marker::PhantomData<W>, joined: bool }
-impl<W: World> Identity<W> {
-  pub fn open(d: &W::Disk, dir: &Path, _c: ClusterId, n: NodeId, f: [u8;16]) -> Result<Self, OpenError> { d.create_dir_all(dir).unwrap(); Ok(Identity { peer: PeerIdentity { node: n, incarnation: [n as u8;16], boot_epoch: 1 + 0 * f[0] as u64 }, w: std::marker::PhantomData, joined: false }) }
-  pub fn joined(&self) -> bool { self.joined }
-  pub fn set_joined(&mut self) -> io::Result<()> { self.joined = true; Ok(()) }
-  pub fn peer(&self) -> PeerIdentity { self.peer.clone() }
-  pub fn release(&mut self) { }
+//! Who a data directory belongs to, in three copies, and who has it open.
+//!
+//! ```text
+//! DIR/LOCK          held by the process that has it open
+//! DIR/identity.1    ┐ cluster, node, incarnation, boot epoch, joined;
+//! DIR/identity.2    │ written one after the other, each by side file,
+//! DIR/identity.3    ┘ sync, rename, sync of the folder
+//! DIR/wal/          segments
+//! ```
+//!
+//! Each change has a number. Two equal copies win. Two intact copies one number apart: a change was interrupted after the
+//! first copy, and the older one holds, since a change counts only once all three copies have it. Anything else halts.
+//!
+//! **Invariant**: the incarnation never changes, and the boot epoch is higher at each open than at any before, durably,
+//! before anyone learns of it. Peers remember both: a directory that comes back with less is a restored backup.
+use super::{
+    frame::{id_at, u32_at, u64_at},
+    recover::{disk_failed, io_error},
+    segment::{parse_name, wal_dir},
+};
+use crate::{
+    error::OpenError,
+    topic::{ClusterId, NodeId},
+    world::{Disk, DiskFile, Halt},
+};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+const COPIES: [&str; 3] = ["identity.1", "identity.2", "identity.3"];
+const LOCK: &str = "LOCK";
+const MAGIC: [u8; 4] = *b"CDID";
+const VERSION: u8 = 1;
+/// Bytes of a copy.
+pub(crate) const IDENTITY_LEN: usize = 80;
+
+/// Who a data directory belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// Drawn when the directory was made.
+    pub incarnation: [u8; 16],
+    /// How often the directory was opened, this time included.
+    pub boot_epoch: u64,
+    /// Whether the node has taken part in its cluster. From then on its log must not go away.
+    pub joined: bool,
+    /// Number of the change.
+    revision: u64,
+}
+
+/// Why there is no identity to be read.
+#[derive(Debug, PartialEq, Eq)]
+enum Missing {
+    /// No copy at all.
+    Absent,
+    /// A first copy of a first identity, and nothing else: its making was interrupted.
+    Unfinished,
+    /// Copies, but no two that agree.
+    Damaged(String),
+}
+
+impl Identity {
+    /// Opens a data directory for writing: creates and locks it, makes or checks its identity, raises the boot epoch.
+    /// `fresh_incarnation` is used where the directory is new.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] where another process has it open. `WrongIdentity` where it belongs to another node or
+    /// cluster, or is not a data directory at all. `DataLoss` where part of it is gone. `Corrupt` where no two copies of
+    /// the identity agree. `DiskFailed` where a write or sync failed.
+    pub fn open<D: Disk>(
+        disk: &D,
+        dir: &Path,
+        cluster: ClusterId,
+        node: NodeId,
+        fresh_incarnation: [u8; 16],
+    ) -> Result<(Identity, D::Lock), OpenError> {
+        refuse_foreign(disk, dir)?;
+        disk.create_dir_all(dir).map_err(disk_failed("create", dir))?;
+        let lock = lock(disk, dir)?;
+        let mut identity = match read_copies(disk, dir)? {
+            Ok(identity) => identity.check(disk, dir, cluster, node)?,
+            Err(Missing::Absent | Missing::Unfinished) => {
+                if has_segments(disk, dir)? {
+                    let detail = format!("{} holds a log but no identity", dir.display());
+                    return Err(OpenError::Halt(Halt::DataLoss(detail)));
+                }
+                Identity { cluster, node, incarnation: fresh_incarnation, boot_epoch: 0, joined: false, revision: 0 }
+            }
+            Err(Missing::Damaged(what)) => return Err(OpenError::Halt(Halt::Corrupt(what))),
+        };
+        identity.boot_epoch += 1;
+        identity.store(disk, dir).map_err(disk_failed("write the identity in", dir))?;
+        Ok((identity, lock))
+    }
+
+    /// Reads the identity of a data directory and changes nothing. For tools; the directory may be in use.
+    ///
+    /// # Errors
+    /// `WrongIdentity` where there is none, `Corrupt` where no two copies agree.
+    pub fn read<D: Disk>(disk: &D, dir: &Path) -> Result<Identity, OpenError> {
+        if !disk.exists(dir).map_err(io_error("cannot look for", dir))? {
+            return Err(not_ours(dir));
+        }
+        read_copies(disk, dir)?.map_err(|missing| match missing {
+            Missing::Absent | Missing::Unfinished => not_ours(dir),
+            Missing::Damaged(what) => OpenError::Halt(Halt::Corrupt(what)),
+        })
+    }
+
+    /// Records that the node takes part in its cluster. Durable when it returns; an error must halt the node.
+    pub fn set_joined<D: Disk>(&mut self, disk: &D, dir: &Path) -> io::Result<()> {
+        if self.joined {
+            return Ok(());
+        }
+        self.joined = true;
+        self.store(disk, dir)
+    }
+
+    fn check<D: Disk>(self, disk: &D, dir: &Path, cluster: ClusterId, node: NodeId) -> Result<Identity, OpenError> {
+        if (self.cluster, self.node) != (cluster, node) {
+            return Err(OpenError::Halt(Halt::WrongIdentity(format!(
+                "{} belongs to node {} of cluster {}, this is node {node} of cluster {cluster}",
+                dir.display(),
+                self.node,
+                self.cluster
+            ))));
+        }
+        if self.joined && !has_segments(disk, dir)? {
+            let detail = format!("{} belongs to a node that has joined its cluster, and holds no log", dir.display());
+            return Err(OpenError::Halt(Halt::DataLoss(detail)));
+        }
+        Ok(self)
+    }
+
+    /// Writes all copies, each completely before the next is touched.
+    fn store<D: Disk>(&mut self, disk: &D, dir: &Path) -> io::Result<()> {
+        self.revision += 1;
+        for copy in COPIES {
+            let (path, side) = (dir.join(copy), side_file(dir, copy));
+            if disk.exists(&side)? {
+                disk.remove_file(&side)?;
+            }
+            let file = disk.create_new(&side)?;
+            file.write_all_at(0, &[&self.encode()])?;
+            file.sync_all()?;
+            disk.rename(&side, &path)?;
+            disk.sync_dir(dir)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn encode(&self) -> [u8; IDENTITY_LEN] {
+        let mut bytes = [0; IDENTITY_LEN];
+        bytes[0..4].copy_from_slice(&MAGIC);
+        bytes[4] = VERSION;
+        bytes[5] = self.joined.into();
+        bytes[8..16].copy_from_slice(&self.revision.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.cluster.0);
+        bytes[32..40].copy_from_slice(&self.node.to_le_bytes());
+        bytes[40..56].copy_from_slice(&self.incarnation);
+        bytes[56..64].copy_from_slice(&self.boot_epoch.to_le_bytes());
+        // 64..76: reserved.
+        let crc = crc32c::crc32c(&bytes[..IDENTITY_LEN - 4]);
+        bytes[IDENTITY_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Identity> {
+        let intact = bytes.len() == IDENTITY_LEN
+            && bytes[0..4] == MAGIC
+            && crc32c::crc32c(&bytes[..IDENTITY_LEN - 4]) == u32_at(bytes, IDENTITY_LEN - 4)
+            && bytes[4] == VERSION
+            && bytes[5] <= 1;
+        intact.then(|| Identity {
+            joined: bytes[5] == 1,
+            revision: u64_at(bytes, 8),
+            cluster: ClusterId(id_at(bytes, 16)),
+            node: u64_at(bytes, 32),
+            incarnation: id_at(bytes, 40),
+            boot_epoch: u64_at(bytes, 56),
+        })
+    }
+
+    /// The copy that holds, of those that are intact.
+    fn agree(copies: &[Identity]) -> Option<Identity> {
+        let equal = |a: &&Identity| copies.iter().filter(|b| a == b).count() >= 2;
+        if let Some(winner) = copies.iter().find(equal) {
+            return Some(*winner);
+        }
+        let [a, b] = copies else { return None };
+        match (a.revision.checked_add(1), b.revision.checked_add(1)) {
+            (Some(next), _) if next == b.revision => Some(*a),
+            (_, Some(next)) if next == a.revision => Some(*b),
+            _ => None,
+        }
+    }
+}
+
+/// Takes the lock of a data directory, which exists.
+pub(crate) fn lock<D: Disk>(disk: &D, dir: &Path) -> Result<D::Lock, OpenError> {
+    let path = dir.join(LOCK);
+    disk.lock(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked(dir.to_path_buf()),
+        _ => io_error("cannot lock", &path)(error),
+    })
+}
+
+fn side_file(dir: &Path, copy: &str) -> PathBuf {
+    dir.join(format!("{copy}.new"))
+}
+
+/// Refuses a directory that has files and none of them an identity, before anything is created in it.
+fn refuse_foreign<D: Disk>(disk: &D, dir: &Path) -> Result<(), OpenError> {
+    if !disk.exists(dir).map_err(io_error("cannot look for", dir))? {
+        return Ok(());
+    }
+    let names = disk.list(dir).map_err(io_error("cannot list", dir))?;
+    if names.iter().any(|name| COPIES.contains(&name.as_str())) {
+        return Ok(());
+    }
+    let ours = |name: &String| {
+        let side = name.strip_suffix(".new").is_some_and(|name| COPIES.contains(&name));
+        // A file system's own folder is nobody's data.
+        side || name == LOCK || name == "wal" || name == "lost+found"
+    };
+    if names.iter().all(ours) { Ok(()) } else { Err(not_ours(dir)) }
+}
+
+fn not_ours(dir: &Path) -> OpenError {
+    OpenError::Halt(Halt::WrongIdentity(format!("{} is not a Corduroy data directory", dir.display())))
+}
+
+/// Whether there is any segment.
+fn has_segments<D: Disk>(disk: &D, dir: &Path) -> Result<bool, OpenError> {
+    let wal = wal_dir(dir);
+    if !disk.exists(&wal).map_err(io_error("cannot look for", &wal))? {
+        return Ok(false);
+    }
+    let names = disk.list(&wal).map_err(io_error("cannot list", &wal))?;
+    Ok(names.iter().any(|name| parse_name(name).is_some()))
+}
+
+fn read_copies<D: Disk>(disk: &D, dir: &Path) -> Result<Result<Identity, Missing>, OpenError> {
+    let mut present = 0;
+    let mut intact = Vec::new();
+    for copy in COPIES {
+        let path = dir.join(copy);
+        if !disk.exists(&path).map_err(io_error("cannot look for", &path))? {
+            continue;
+        }
+        present += 1;
+        intact.extend(Identity::decode(&read_file(disk, &path)?));
+    }
+    if let Some(identity) = Identity::agree(&intact) {
+        return Ok(Ok(identity));
+    }
+    Ok(Err(match (present, intact.as_slice()) {
+        (0, _) => Missing::Absent,
+        (1, [Identity { revision: 1, .. }]) => Missing::Unfinished,
+        _ => Missing::Damaged(format!(
+            "{}: of the three copies of the identity {present} exist, {} are intact, and no two agree",
+            dir.display(),
+            intact.len()
+        )),
+    }))
+}
+
+/// A small file as a whole; cut short where it is longer than any copy.
+fn read_file<D: Disk>(disk: &D, path: &Path) -> Result<Vec<u8>, OpenError> {
+    let read = || {
+        let file = disk.open_read(path)?;
+        let len = file.len()?.min(IDENTITY_LEN as u64 + 1);
+        let mut bytes = vec![0; len as usize];
+        file.read_exact_at(0, &mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(io_error("cannot read", path))
 }

@@ -13,11 +13,14 @@ pub(crate) mod recover;
 
 pub(crate) mod read;
 mod log;
+mod offline;
+
+mod identity;
 
 pub use frame::LogHash;
-pub use log::PartitionLog;
-mod identity;
 pub use identity::Identity;
+pub use log::PartitionLog;
+pub use offline::{OfflinePartition, OfflineWal, read_offline};
 
 use self::{
     batch::{Op, Plan},

@@ -6,7 +6,7 @@
 //! behind it. Whatever does not verify anywhere else was durable once: that is rot, and the node does not open. Cutting
 //! there would lose what others count on.
 use super::{
-    EntryKind, PeerIdentity,
+    PeerIdentity,
     batch::{Chain, Tail},
     frame::{BATCHES, Kind, PEERS, link, log_hash},
     memory::{Slot, State},
