@@ -84,7 +84,7 @@ impl NodeProcess {
         self.log_start = log.metadata().expect("its size").len();
         let mut command = corduroy();
         command.arg("node").arg("--config").arg(&self.config).arg("--data").arg(&self.data);
-        command.args(["--id", &self.id.to_string(), "--insecure-dev", "--log-format", "text"]).args(flags);
+        command.args(["--id", &self.id.to_string(), "--insecure-dev", "--log-format", "human"]).args(flags);
         let stdout = log.try_clone().expect("a second handle");
         self.child = Some(command.stdout(stdout).stderr(log).spawn().expect("the binary was built for this test"));
     }
@@ -105,24 +105,30 @@ impl NodeProcess {
     /// Waits for 200 from `/readyz`; fails at once when the process ends instead.
     #[track_caller]
     pub fn wait_ready(&mut self) {
+        self.wait_for("ready", |status, _| status == 200);
+    }
+
+    /// Waits until the node has opened its log; it may be alone, and then it will not get ready.
+    #[track_caller]
+    pub fn wait_open(&mut self) {
+        self.wait_for("open", |_, checks| checks.contains("[+] recovery"));
+    }
+
+    #[track_caller]
+    fn wait_for(&mut self, what: &str, reached: impl Fn(u16, &str) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let child = self.child.as_mut().expect("the node runs");
             if let Some(status) = child.try_wait().expect("it is our child") {
-                panic!("node {} ended with {status} instead of getting ready:\n{}", self.id, self.log_of_run());
+                panic!("node {} ended with {status} instead of getting {what}:\n{}", self.id, self.log_of_run());
             }
             let answer = http::get(self.ports.http, "/readyz?verbose");
-            if matches!(answer, Ok((200, _))) {
+            if answer.as_ref().is_ok_and(|(status, checks)| reached(*status, checks)) {
                 return;
             }
-            assert!(Instant::now() < deadline, "node {} is not ready: {answer:?}\n{}", self.id, self.log_of_run());
+            assert!(Instant::now() < deadline, "node {} is not {what}: {answer:?}\n{}", self.id, self.log_of_run());
             std::thread::sleep(std::time::Duration::from_millis(25));
         }
-    }
-
-    /// True when `/readyz` says 200 now.
-    pub fn is_ready(&self) -> bool {
-        matches!(http::get(self.ports.http, "/readyz"), Ok((200, _)))
     }
 
     /// kill -9, and proof that the process is gone.

@@ -59,10 +59,10 @@ impl Recorder {
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
         let filler = "x".repeat(usize::try_from(number * 37 % 601).expect("below 601"));
         let mut record = Record::new(format!("{number} {filler}"));
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             record = record.with_key(format!("customer-{}", number % 17));
         }
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             record = record.with_header("session", session.0.to_string()).with_header("empty", "");
         }
         let headers = record.headers.iter().map(|header| (header.name.as_str(), &header.value[..]));
