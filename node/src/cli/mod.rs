@@ -12,6 +12,8 @@ mod topics;
 mod append;
 mod read;
 
+mod bench;
+
 mod connect;
 pub(crate) mod exit;
 mod output;
@@ -51,6 +53,7 @@ enum Command {
     Topics(topics::Args),
     Append(append::Args),
     Read(read::Args),
+    Bench(bench::Args),
     ExitCodes(exit::Args),
 }
 
@@ -72,6 +75,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Topics(args) => topics::run(&args, format),
         Command::Append(args) => append::run(args, format),
         Command::Read(args) => read::run(args, format),
+        Command::Bench(args) => bench::run(args, format),
         Command::ExitCodes(_) => exit::print(),
     }
 }
