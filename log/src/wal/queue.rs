@@ -139,3 +139,6 @@ fn wake(waker: Option<Waker>) {
         waker.wake();
     }
 }
+
+#[cfg(all(test, feature = "loom"))]
+mod interleavings;
