@@ -1,10 +1,19 @@
-//! The queue under every interleaving of small models: `cargo test -p corduroy-log --features loom --lib interleavings`.
-#![allow(clippy::disallowed_methods, reason = "the threads are loom's")]
-use super::{Queue, Taken, Urgency};
+//! The queue of the group commit under every interleaving of small models, by `loom`:
+//! `cargo test -p corduroy-log --features loom --test loom`.
+//!
+//! The module is included as a file: it is private to the crate, and stands alone so that this is possible.
+#![cfg(feature = "loom")]
+#![allow(missing_docs, reason = "a test")]
+
+#[allow(dead_code, reason = "the models do not need all of it")]
+#[path = "../src/wal/queue.rs"]
+mod queue;
+
 use loom::{
     sync::{Arc, Mutex, Notify},
     thread,
 };
+use queue::{Queue, Taken, Urgency};
 use std::{
     future::Future,
     pin::pin,
@@ -62,7 +71,11 @@ fn produce(queue: &Queue<u32>, outcomes: &Outcomes, items: &[u32]) {
     }
 }
 
-fn spawn(queue: &Arc<Queue<u32>>, outcomes: &Outcomes, role: impl FnOnce(&Queue<u32>, &Outcomes) + 'static) -> thread::JoinHandle<()> {
+fn spawn(
+    queue: &Arc<Queue<u32>>,
+    outcomes: &Outcomes,
+    role: impl FnOnce(&Queue<u32>, &Outcomes) + 'static,
+) -> thread::JoinHandle<()> {
     let (queue, outcomes) = (queue.clone(), outcomes.clone());
     thread::spawn(move || role(&queue, &outcomes))
 }
