@@ -71,7 +71,8 @@ fn a_vote_is_visible_only_when_it_is_durable() {
 fn what_waits_together_is_synced_together() {
     on_node(1, |sim| async move {
         let wal = open(&sim).unwrap();
-        let waiting: Vec<_> = (0..10).map(|n| append(&wal.partition(crate::topic::PartitionId::new(1, n)), entries(1, 0..1))).collect();
+        let waiting: Vec<_> =
+            (0..10).map(|n| append(&wal.partition(crate::topic::PartitionId::new(1, n)), entries(1, 0..1))).collect();
         for durable in waiting {
             durable.await.unwrap();
         }

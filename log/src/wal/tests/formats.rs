@@ -174,7 +174,9 @@ fn the_log_hash_is_what_the_documentation_says() {
 #[test]
 fn only_a_segments_own_name_is_a_segment() {
     assert_eq!(parse_name("00000000000000000012.seg"), Some(12));
-    for name in ["12.seg", "00000000000000000012", "00000000000000000012.seg.new", "+0000000000000000012.seg", ".seg", ""] {
+    for name in
+        ["12.seg", "00000000000000000012", "00000000000000000012.seg.new", "+0000000000000000012.seg", ".seg", ""]
+    {
         assert_eq!(parse_name(name), None, "{name:?}");
     }
     assert!(is_unfinished("00000000000000000012.seg.new"));
@@ -186,20 +188,22 @@ fn header() -> impl Strategy<Value = Header> {
     let kinds = [Kind::BatchHeader, Kind::Blank, Kind::Membership, Kind::Entry, Kind::Vote, Kind::Truncate, Kind::Peer];
     let places = any::<([u8; 16], u64, u64, u64, u64)>();
     let contents = any::<(u64, u64, u32, u64, [u8; 16])>();
-    (proptest::sample::select(kinds.to_vec()), places, contents, 0..=1_u32 << 30).prop_map(|(kind, place, content, len)| Header {
-        kind,
-        cluster: crate::topic::ClusterId(place.0),
-        node: place.1,
-        segment: place.2,
-        sequence: place.3,
-        partition: place.4,
-        term: content.0,
-        index: content.1,
-        len,
-        crc: content.2,
-        link: content.3,
-        hash: content.4,
-    })
+    (proptest::sample::select(kinds.to_vec()), places, contents, 0..=1_u32 << 30).prop_map(
+        |(kind, place, content, len)| Header {
+            kind,
+            cluster: crate::topic::ClusterId(place.0),
+            node: place.1,
+            segment: place.2,
+            sequence: place.3,
+            partition: place.4,
+            term: content.0,
+            index: content.1,
+            len,
+            crc: content.2,
+            link: content.3,
+            hash: content.4,
+        },
+    )
 }
 
 proptest! {

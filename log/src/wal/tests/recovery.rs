@@ -46,7 +46,8 @@ fn a_file_torn_at_any_byte_gives_the_batches_that_are_whole() {
         let mut torn = image.clone();
         newest(&mut torn)[cut..].fill(0);
         // A batch that loses nothing but zeros is whole.
-        let lost = |end: usize| end > cut && image.values().next_back().unwrap()[cut..end].iter().any(|byte| *byte != 0);
+        let lost =
+            |end: usize| end > cut && image.values().next_back().unwrap()[cut..end].iter().any(|byte| *byte != 0);
         let whole = ends.iter().take_while(|end| !lost(**end)).count() - 1;
         assert_eq!(recovered(&torn).unwrap(), in_files(states[whole].clone()), "cut at byte {cut}");
     }
