@@ -129,7 +129,8 @@ impl<W: World> PartitionLog<W> {
             done(Ok(()));
             return answer;
         }
-        let refused = match last_kept.map_or(Ok([0; 16]), |index| self.hash_at(&state, index)) {
+        let kept_hash = first_removed.checked_sub(1).map_or(Ok([0; 16]), |kept| self.hash_at(&state, kept));
+        let refused = match kept_hash {
             Ok(hash) => {
                 state.truncate(first_removed, hash);
                 self.push(Op::Truncate { core: self.core.clone(), first_removed, hash, done }, Urgency::Now)

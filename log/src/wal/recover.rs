@@ -26,6 +26,9 @@ use std::{
     path::Path,
 };
 
+/// Bytes written again at a time.
+const REWRITE: u64 = 1 << 20;
+
 /// What the files say.
 #[derive(Debug)]
 pub(crate) struct Recovered {
@@ -34,6 +37,8 @@ pub(crate) struct Recovered {
     chains: HashMap<u64, Chain>,
     /// Number of the next frame.
     sequence: u64,
+    /// The highest mark.
+    mark: Mark,
     newest: Option<Newest>,
 }
 
@@ -74,6 +79,7 @@ pub(crate) fn recover<D: Disk>(
             peers: BTreeMap::new(),
             chains: HashMap::new(),
             sequence: 1,
+            mark: Mark::default(),
             newest: None,
         },
     };
@@ -161,6 +167,8 @@ impl<D: Disk> Replay<'_, D> {
             match scan.next_batch() {
                 Ok(batch) => {
                     closed = batch.frames.len() == 1 && batch.header.mark.at == Position { segment: number, offset: begin };
+                    // Marks only grow: each states what the writer knew when it wrote the batch.
+                    self.recovered.mark = batch.header.mark;
                     self.batch(&path, number, batch)?;
                 }
                 Err(Stop::Damage { offset, what }) => break corrupt(&path, offset, &what),
@@ -299,6 +307,7 @@ impl Recovered {
             if !newest.closed && newest.len > newest.end {
                 file.truncate(newest.end).map_err(disk_failed("cut", &path))?;
             }
+            self.write_again(&file, newest).map_err(disk_failed("write", &path))?;
             file.sync_all().map_err(disk_failed("sync", &path))?;
             segments.disk().sync_dir(dir).map_err(disk_failed("sync", dir))?;
             let at = Position { segment: newest.number, offset: newest.end };
@@ -316,6 +325,20 @@ impl Recovered {
         let file = segments.create(&header, capacity).map_err(disk_failed("create", &path))?;
         let at = Position { segment: number, offset: SEGMENT_HEADER_LEN };
         Ok(Ready { file, capacity, tail: self.tail(cluster, node, at, durable) })
+    }
+
+    /// Writes what lies behind the last mark once more, with the bytes it has. A sync that failed before the restart may
+    /// have left these pages clean and unwritten: another sync alone would pass over them.
+    fn write_again<F: DiskFile>(&self, file: &F, newest: Newest) -> io::Result<()> {
+        let marked = if self.mark.at.segment == newest.number { self.mark.at.offset } else { SEGMENT_HEADER_LEN };
+        let mut at = marked;
+        while at < newest.end {
+            let mut bytes = vec![0; (newest.end - at).min(REWRITE) as usize];
+            file.read_exact_at(at, &mut bytes)?;
+            file.write_all_at(at, &[&bytes])?;
+            at += bytes.len() as u64;
+        }
+        Ok(())
     }
 
     fn tail(&mut self, cluster: ClusterId, node: NodeId, at: Position, durable: Mark) -> Tail {

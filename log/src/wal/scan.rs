@@ -178,11 +178,15 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         if header.sequence != sequence {
             return Err(damage(offset, format!("frame {sequence} was expected, this is frame {}", header.sequence)));
         }
-        let Some(payload) = self.bytes(offset + HEADER_LEN as u64, header.len.into())? else {
-            return Err(damage(offset, format!("the file ends inside the payload of frame {sequence}")));
+        let Some(rest) = self.bytes(offset + HEADER_LEN as u64, header.frame_len() - HEADER_LEN as u64)? else {
+            return Err(damage(offset, format!("the file ends inside frame {sequence}")));
         };
+        let (payload, padding) = rest.split_at(header.len as usize);
         if crc32c::crc32c(payload) != header.crc {
             return Err(damage(offset, format!("the checksum of the payload of frame {sequence} does not match")));
+        }
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(damage(offset, format!("there is something behind the payload of frame {sequence}")));
         }
         let payload = payload.to_vec();
         Ok(Found { offset, header, header_bytes, payload })

@@ -1,0 +1,230 @@
+//! Rot: bytes that were durable and do not verify. The node must refuse, and leave everything as it is.
+use super::*;
+use crate::{topic::ClusterId, wal::frame::Header};
+use std::path::Path;
+
+/// Some segments, closed in order: everything in them is covered by a mark.
+fn closed() -> Image {
+    on_node(1, |sim| async move {
+        let wal = open(&sim).unwrap();
+        for index in 0..20_u64 {
+            append(&wal.partition(P), vec![payload_entry(1, index, vec![index as u8; 1500])]).await.unwrap();
+            append(&wal.partition(Q), entries(1, index..index + 1)).await.unwrap();
+        }
+        wal.close().await;
+        image(&sim.env(1).disk)
+    })
+}
+
+/// Opens these files, which must fail, and must not change them.
+fn refused(image: &Image) -> Halt {
+    let image = image.clone();
+    on_node(0, |sim| async move {
+        restore(&sim.env(1).disk, &image);
+        let halt = halted(open(&sim));
+        assert!(super::image(&sim.env(1).disk) == image, "evidence is kept");
+        halt
+    })
+}
+
+/// Where the last frame of a file ends.
+fn end(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1
+}
+
+#[test]
+fn one_flipped_bit_before_the_last_mark_is_never_passed_over() {
+    let image = closed();
+    let mut tried = 0;
+    for (i, (name, bytes)) in image.iter().enumerate() {
+        let last = i + 1 == image.len();
+        // The closing mark itself is covered by no mark.
+        let covered = if last { end(bytes) - 152 } else { end(bytes) };
+        for at in (0..covered).step_by(if last { 53 } else { 331 }) {
+            let mut damaged = image.clone();
+            damaged.get_mut(name).unwrap()[at] ^= 1 << (at % 8);
+            let halt = refused(&damaged);
+            assert!(matches!(&halt, Halt::Corrupt(what) if what.contains(name)), "byte {at} of {name}: {halt}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 300);
+}
+
+#[test]
+fn a_damaged_header_names_the_file_and_the_byte() {
+    let mut image = closed();
+    image.values_mut().next().unwrap()[4096 + 50] ^= 1;
+    assert_eq!(
+        refused(&image),
+        Halt::Corrupt(
+            "/data/wal/00000000000000000001.seg at byte 4096: the checksum of the frame header does not match; \
+             nothing was changed"
+                .into()
+        )
+    );
+}
+
+#[test]
+fn zeros_in_a_sealed_segment_are_damage() {
+    let mut image = closed();
+    let first = image.values_mut().next().unwrap();
+    let end = end(first);
+    first[end - 700..].fill(0);
+    assert!(matches!(refused(&image), Halt::Corrupt(_)));
+}
+
+#[test]
+fn a_sealed_segment_that_lost_its_end_is_damage() {
+    let mut image = closed();
+    image.values_mut().next().unwrap().truncate(9000);
+    assert!(matches!(refused(&image), Halt::Corrupt(_)));
+}
+
+#[test]
+fn a_batch_of_zeros_before_the_last_mark_is_damage() {
+    let mut image = closed();
+    let bytes = newest(&mut image);
+    bytes[4096..4096 + 800].fill(0);
+    let halt = refused(&image);
+    assert!(matches!(&halt, Halt::Corrupt(what) if what.contains("zeros")), "{halt}");
+}
+
+#[test]
+fn a_missing_segment_is_damage() {
+    for gone in [0, 1] {
+        let mut image = closed();
+        assert!(image.len() > 2);
+        let name = image.keys().nth(gone).unwrap().clone();
+        image.remove(&name);
+        assert!(matches!(refused(&image), Halt::Corrupt(_)));
+    }
+}
+
+#[test]
+fn a_segment_in_the_place_of_another_is_damage() {
+    let mut image = closed();
+    let first = image.values().next().unwrap().clone();
+    *image.values_mut().nth(1).unwrap() = first;
+    assert!(matches!(refused(&image), Halt::Corrupt(_)));
+}
+
+#[test]
+fn a_segment_shorter_than_its_header_is_damage() {
+    let mut image = closed();
+    newest(&mut image).truncate(100);
+    assert!(matches!(refused(&image), Halt::Corrupt(_)));
+}
+
+#[test]
+fn another_nodes_or_clusters_files_are_refused_by_name() {
+    let image = closed();
+    for (cluster, node) in [(CLUSTER, 2), (ClusterId([1; 16]), 1)] {
+        let image = image.clone();
+        let halt = on_node(0, |sim| async move {
+            restore(&sim.env(1).disk, &image);
+            halted(crate::wal::Wal::<crate::testing::SimWorld>::open(
+                &sim.env(1).disk,
+                crate::wal::WalOptions { cluster, node, ..options() },
+            ))
+        });
+        assert!(matches!(&halt, Halt::WrongIdentity(what) if what.contains("was written by node 1 of cluster")), "{halt}");
+    }
+}
+
+/// Changes a header in a file and makes its checksum right again.
+fn forge(bytes: &mut [u8], at: usize, change: impl FnOnce(&mut [u8])) {
+    change(&mut bytes[at..at + 112]);
+    let crc = crc32c::crc32c(&bytes[at..at + 108]);
+    bytes[at + 108..at + 112].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// The first batch of a file, its only frame changed, everything that covers it made right again.
+fn forge_entry(bytes: &mut [u8], change: impl FnOnce(&mut [u8])) {
+    forge(bytes, 4096 + 152, change);
+    let headers_crc = crc32c::crc32c(&bytes[4096 + 152..][..112]);
+    bytes[4096 + 112 + 32..][..4].copy_from_slice(&headers_crc.to_le_bytes());
+    let payload_crc = crc32c::crc32c(&bytes[4096 + 112..][..40]);
+    forge(bytes, 4096, |header| header[76..80].copy_from_slice(&payload_crc.to_le_bytes()));
+}
+
+#[test]
+fn a_frame_that_does_not_link_to_the_one_before_is_damage() {
+    let mut image = closed();
+    forge_entry(image.values_mut().next().unwrap(), |header| header[80] ^= 1);
+    assert!(matches!(refused(&image), Halt::Corrupt(what) if what.contains("does not link")));
+}
+
+#[test]
+fn an_entry_with_another_log_hash_is_damage() {
+    let mut image = closed();
+    forge_entry(image.values_mut().next().unwrap(), |header| header[88] ^= 1);
+    assert!(matches!(refused(&image), Halt::Corrupt(what) if what.contains("log hash")));
+}
+
+#[test]
+fn an_entry_out_of_order_is_damage() {
+    let mut image = closed();
+    // An empty log may begin anywhere; the second segment's does not begin.
+    forge_entry(image.values_mut().nth(1).unwrap(), |header| header[64] ^= 1);
+    assert!(matches!(refused(&image), Halt::Corrupt(what) if what.contains("follows")));
+}
+
+#[test]
+fn a_frame_of_another_segment_is_damage() {
+    let mut image = closed();
+    forge_entry(image.values_mut().next().unwrap(), |header| header[32] ^= 2);
+    assert!(matches!(refused(&image), Halt::Corrupt(what) if what.contains("belongs to segment 3")));
+}
+
+#[test]
+fn a_frame_of_another_node_is_refused_by_name() {
+    let mut image = closed();
+    forge_entry(image.values_mut().next().unwrap(), |header| header[24] = 9);
+    assert!(matches!(refused(&image), Halt::WrongIdentity(what) if what.contains("written by node 9")));
+}
+
+#[test]
+fn what_is_newer_than_this_build_is_not_called_damage() {
+    for (at, value) in [(4, 2), (5, 9), (5, 11), (6, 1), (104, 1)] {
+        let mut image = closed();
+        forge_entry(image.values_mut().next().unwrap(), |header| header[at] = value);
+        let halt = refused(&image);
+        assert!(matches!(halt, Halt::UnknownEntry(_)), "byte {at} = {value}: {halt}");
+    }
+}
+
+#[test]
+fn a_read_verifies_what_it_reads() {
+    on_node(1, |sim| async move {
+        let wal = open(&sim).unwrap();
+        let log = wal.partition(P);
+        for index in 0..10 {
+            append(&log, vec![payload_entry(1, index, vec![index as u8; 1500])]).await.unwrap();
+        }
+        let disk = &sim.env(1).disk;
+        let path = Path::new(DIR).join("wal/00000000000000000001.seg");
+        let good = read_file(disk, &path);
+        assert_eq!(log.entries(0..1, 1).unwrap().len(), 1);
+        // The second frame of the file: header, then payload.
+        for (at, what) in [(4096 + 152 + 40, "header"), (4096 + 152 + 112 + 700, "payload of entry 0@1")] {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            write_file(disk, &path, &bad);
+            let error = log.entries(0..1, 1).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+            assert!(error.to_string().contains(what), "{error}");
+        }
+        // An intact frame of the same partition, in the wrong place.
+        let mut bad = good.clone();
+        let frame = good[4096 + 152..][..112 + 1504].to_vec();
+        let header = Header::decode(frame[..112].try_into().unwrap()).unwrap();
+        assert_eq!(header.frame_len(), frame.len() as u64);
+        let second = 4096 + 152 + frame.len() + 152;
+        bad[second..][..frame.len()].copy_from_slice(&frame);
+        write_file(disk, &path, &bad);
+        assert!(log.entries(1..2, 1).unwrap_err().to_string().contains("expected (cluster"), "a misdirected write");
+        write_file(disk, &path, &good);
+        assert_eq!(log.entries(0..10, 1 << 20).unwrap().len(), 10);
+    });
+}

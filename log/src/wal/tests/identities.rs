@@ -1,0 +1,207 @@
+//! Whose data directory is it?
+use super::*;
+use crate::{
+    testing::{Sim, SimDisk},
+    topic::ClusterId,
+    wal::{Identity, identity::IDENTITY_LEN},
+    world::Disk as _,
+};
+use std::path::{Path, PathBuf};
+
+fn dir() -> &'static Path {
+    Path::new(DIR)
+}
+
+fn copy(n: usize) -> PathBuf {
+    dir().join(format!("identity.{n}"))
+}
+
+fn open_identity(disk: &SimDisk) -> Result<Identity, OpenError> {
+    Identity::open(disk, dir(), CLUSTER, 1, [9; 16]).map(|(identity, _)| identity)
+}
+
+fn on_disk<T: Send + 'static>(test: impl FnOnce(SimDisk) -> T + Send + 'static) -> T {
+    on_node(1, |sim| async move { test(sim.env(1).disk) })
+}
+
+fn pretend_there_is_a_log(disk: &SimDisk) {
+    disk.create_dir_all(&dir().join("wal")).unwrap();
+    write_file(disk, &dir().join("wal/00000000000000000001.seg"), b"a segment");
+}
+
+#[test]
+fn a_new_directory_gets_an_identity_and_each_open_a_higher_epoch() {
+    on_disk(|disk| {
+        for epoch in 1..5 {
+            let identity = Identity::open(&disk, dir(), CLUSTER, 1, [epoch as u8; 16]).unwrap().0;
+            assert_eq!((identity.cluster, identity.node, identity.boot_epoch), (CLUSTER, 1, epoch));
+            assert_eq!(identity.incarnation, [1; 16], "drawn once");
+            assert!(!identity.joined);
+            assert_eq!(Identity::read(&disk, dir()).unwrap(), identity);
+        }
+    });
+}
+
+#[test]
+fn a_directory_that_is_open_is_locked() {
+    on_disk(|disk| {
+        let open = Identity::open(&disk, dir(), CLUSTER, 1, [1; 16]).unwrap();
+        assert!(matches!(open_identity(&disk), Err(OpenError::Locked(path)) if path == dir()));
+        drop(open);
+        assert_eq!(open_identity(&disk).unwrap().boot_epoch, 2, "a refused open changes nothing");
+    });
+}
+
+#[test]
+fn another_nodes_or_clusters_directory_is_refused_naming_both() {
+    on_disk(|disk| {
+        open_identity(&disk).unwrap();
+        let other = ClusterId([2; 16]);
+        for (cluster, node) in [(CLUSTER, 2), (other, 1)] {
+            let halt = halted(Identity::open(&disk, dir(), cluster, node, [9; 16]).map(|_| ()));
+            let Halt::WrongIdentity(what) = halt else { panic!("{halt}") };
+            assert_eq!(
+                what,
+                format!("/data belongs to node 1 of cluster {CLUSTER}, this is node {node} of cluster {cluster}")
+            );
+        }
+        assert_eq!(open_identity(&disk).unwrap().boot_epoch, 2);
+    });
+}
+
+#[test]
+fn a_directory_of_other_files_is_refused_and_left_alone() {
+    on_disk(|disk| {
+        disk.create_dir_all(dir()).unwrap();
+        write_file(&disk, &dir().join("thesis.tex"), b"years of work");
+        let halt = halted(open_identity(&disk));
+        assert_eq!(halt, Halt::WrongIdentity("/data is not a Corduroy data directory".into()));
+        assert_eq!(disk.list(dir()).unwrap(), ["thesis.tex"]);
+    });
+}
+
+#[test]
+fn an_empty_directory_and_a_file_systems_own_folder_are_fine() {
+    on_disk(|disk| {
+        disk.create_dir_all(&dir().join("lost+found")).unwrap();
+        assert_eq!(open_identity(&disk).unwrap().boot_epoch, 1);
+    });
+}
+
+#[test]
+fn a_log_without_an_identity_is_a_loss_of_data() {
+    on_disk(|disk| {
+        pretend_there_is_a_log(&disk);
+        let halt = halted(open_identity(&disk));
+        assert_eq!(halt, Halt::DataLoss("/data holds a log but no identity".into()));
+    });
+}
+
+#[test]
+fn a_node_that_joined_must_still_have_its_log() {
+    on_disk(|disk| {
+        let mut identity = open_identity(&disk).unwrap();
+        identity.set_joined(&disk, dir()).unwrap();
+        identity.set_joined(&disk, dir()).unwrap();
+        assert!(Identity::read(&disk, dir()).unwrap().joined);
+        assert!(matches!(halted(open_identity(&disk)), Halt::DataLoss(_)));
+        pretend_there_is_a_log(&disk);
+        let identity = open_identity(&disk).unwrap();
+        assert_eq!((identity.joined, identity.boot_epoch), (true, 2));
+    });
+}
+
+#[test]
+fn one_damaged_or_missing_copy_changes_nothing() {
+    for n in 1..=3 {
+        for damage in [None, Some(vec![]), Some(vec![0; IDENTITY_LEN]), Some(vec![1; IDENTITY_LEN]), Some(vec![1; 5000])] {
+            on_disk(move |disk| {
+                open_identity(&disk).unwrap();
+                match damage {
+                    None => disk.remove_file(&copy(n)).unwrap(),
+                    Some(bytes) => write_file(&disk, &copy(n), &bytes),
+                }
+                assert_eq!(open_identity(&disk).unwrap().boot_epoch, 2);
+                assert_eq!(read_file(&disk, &copy(n)).len(), IDENTITY_LEN, "and is made good");
+            });
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_of_a_copy_is_noticed() {
+    on_disk(|disk| {
+        let good = open_identity(&disk).unwrap().encode();
+        for bit in 0..IDENTITY_LEN * 8 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Identity::decode(&bad), None, "bit {bit}");
+        }
+    });
+}
+
+#[test]
+fn one_copy_alone_is_not_believed() {
+    on_disk(|disk| {
+        open_identity(&disk).unwrap();
+        open_identity(&disk).unwrap();
+        disk.remove_file(&copy(1)).unwrap();
+        write_file(&disk, &copy(3), b"rot");
+        let halt = halted(open_identity(&disk));
+        assert!(matches!(&halt, Halt::Corrupt(what) if what.contains("2 exist, 1 are intact")), "{halt}");
+    });
+}
+
+#[test]
+fn of_two_intact_copies_one_change_apart_the_older_holds() {
+    on_disk(|disk| {
+        open_identity(&disk).unwrap();
+        let older = read_file(&disk, &copy(1));
+        open_identity(&disk).unwrap();
+        // The change stopped after the first copy, and the last one has rotted since.
+        write_file(&disk, &copy(2), &older);
+        write_file(&disk, &copy(3), b"rot");
+        assert_eq!(Identity::read(&disk, dir()).unwrap().boot_epoch, 1);
+    });
+}
+
+#[test]
+fn copies_further_apart_are_not_believed() {
+    on_disk(|disk| {
+        open_identity(&disk).unwrap();
+        let oldest = read_file(&disk, &copy(1));
+        open_identity(&disk).unwrap();
+        open_identity(&disk).unwrap();
+        write_file(&disk, &copy(2), &oldest);
+        write_file(&disk, &copy(3), b"rot");
+        assert!(matches!(halted(Identity::read(&disk, dir())), Halt::Corrupt(_)));
+    });
+}
+
+#[test]
+fn a_power_cut_at_any_point_of_an_open_loses_nothing_that_was_told() {
+    for seed in 0..4 {
+        for operation in 1..60 {
+            let sim = Sim::new(seed);
+            sim.run(async {
+                let mut told = 0;
+                sim.power_cut_at(1, operation);
+                // Three opens; the power fails in one of them.
+                for _ in 0..3 {
+                    if !sim.is_alive(1) {
+                        sim.restart(1);
+                    }
+                    let disk = sim.env(1).disk;
+                    match sim.spawn_on(1, async move { open_identity(&disk) }).await {
+                        Ok(Ok(identity)) => {
+                            assert!(identity.boot_epoch > told, "seed {seed}, operation {operation}");
+                            told = identity.boot_epoch;
+                        }
+                        other => assert!(!sim.is_alive(1), "seed {seed}, operation {operation}: {other:?}"),
+                    }
+                }
+                assert!(told >= 2, "seed {seed}, operation {operation}");
+            });
+        }
+    }
+}
