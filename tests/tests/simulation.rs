@@ -31,7 +31,13 @@ fn config(node: NodeId) -> Config {
         admin: String::new(),
     };
     // Small segments, so that rotation is part of every run.
-    let limits = Limits { record_bytes: 4 << 10, batch_bytes: 32 << 10, segment_bytes: 256 << 10, hot_tail_bytes: 16 << 10, ..Limits::default() };
+    let limits = Limits {
+        record_bytes: 4 << 10,
+        batch_bytes: 32 << 10,
+        segment_bytes: 256 << 10,
+        hot_tail_bytes: 16 << 10,
+        ..Limits::default()
+    };
     Config {
         dir: "/data".into(),
         cluster: ClusterId([9; 16]),
@@ -111,7 +117,12 @@ impl Cluster {
                 let second = self.sim.elapsed().as_secs();
                 let before = history.acked.insert((partition, ack.first_offset), (value, second));
                 let offset = ack.first_offset;
-                assert_eq!(before, None, "seed {}: {TOPIC}/{partition} acknowledged offset {offset} twice", self.sim.seed());
+                assert_eq!(
+                    before,
+                    None,
+                    "seed {}: {TOPIC}/{partition} acknowledged offset {offset} twice",
+                    self.sim.seed()
+                );
                 history.leaders.insert((partition, *target, ack.term));
                 Duration::from_millis(2)
             }
@@ -167,7 +178,10 @@ async fn scenario(sim: Sim) -> Arc<Cluster> {
     let log = cluster.log(1).expect("started");
     let new = NewTopic { name: TOPIC.into(), partitions: PARTITIONS, replication: None };
     cluster.wait("node 1 is ready", || log.readiness().iter().all(|check| check.ok)).await;
-    sim.spawn_on(1, async move { log.create_topic(new).await }).await.expect("not cut short").expect("the topic is created");
+    sim.spawn_on(1, async move { log.create_topic(new).await })
+        .await
+        .expect("not cut short")
+        .expect("the topic is created");
     cluster.wait("all partitions lead", || (0..PARTITIONS).all(|partition| cluster.leader(partition).is_some())).await;
 
     let clients: Vec<_> = (0..8).map(|name| SimTasks::spawn(cluster.clone().client(name, name % PARTITIONS))).collect();
@@ -185,10 +199,13 @@ async fn scenario(sim: Sim) -> Arc<Cluster> {
         client.await.expect("clients do not panic");
     }
     let ends = |partition| {
-        let end = |node| cluster.log(node)?.partition(TOPIC, partition).ok().map(|partition| partition.evolved_offset());
+        let end =
+            |node| cluster.log(node)?.partition(TOPIC, partition).ok().map(|partition| partition.evolved_offset());
         NODES.map(end)
     };
-    let settled = || (0..PARTITIONS).all(|partition| ends(partition).iter().all(|end| end.is_some() && *end == ends(partition)[0]));
+    let settled = || {
+        (0..PARTITIONS).all(|partition| ends(partition).iter().all(|end| end.is_some() && *end == ends(partition)[0]))
+    };
     cluster.wait("replicas agree", settled).await;
     cluster
 }
@@ -201,7 +218,11 @@ async fn check(cluster: &Cluster) {
     for partition in 0..PARTITIONS {
         let dump = cluster.dump(1, partition).await;
         for node in [2, 3] {
-            assert_eq!(cluster.dump(node, partition).await, dump, "seed {seed}: node {node} differs from node 1 in {TOPIC}/{partition}");
+            assert_eq!(
+                cluster.dump(node, partition).await,
+                dump,
+                "seed {seed}: node {node} differs from node 1 in {TOPIC}/{partition}"
+            );
         }
         total += dump.len();
         let history = cluster.history.lock().unwrap();
@@ -209,7 +230,10 @@ async fn check(cluster: &Cluster) {
             assert!(present.insert(value.clone()), "seed {seed}: {value} is there twice");
             assert!(!history.refused.contains(value), "seed {seed}: {value} was refused and is there");
             let acked = history.acked.get(&(partition, offset as u64));
-            assert!(acked.is_none_or(|(acked, _)| acked == value), "seed {seed}: {TOPIC}/{partition}@{offset} is {value}, acknowledged was {acked:?}");
+            assert!(
+                acked.is_none_or(|(acked, _)| acked == value),
+                "seed {seed}: {TOPIC}/{partition}@{offset} is {value}, acknowledged was {acked:?}"
+            );
             assert!(acked.is_some() || history.unknown.contains(value), "seed {seed}: nobody sent {value}");
         }
         let lost = history.acked.keys().find(|(number, offset)| *number == partition && *offset >= dump.len() as u64);
@@ -221,7 +245,8 @@ async fn check(cluster: &Cluster) {
         let acks = history.acked.values().filter(|(_, second)| (from..to).contains(second)).count();
         assert!(acks > 100, "seed {seed}: only {acks} acks in seconds {from}..{to}");
     }
-    let leaders_of_0: BTreeSet<_> = history.leaders.iter().filter(|(partition, ..)| *partition == 0).map(|(_, node, _)| node).collect();
+    let leaders_of_0: BTreeSet<_> =
+        history.leaders.iter().filter(|(partition, ..)| *partition == 0).map(|(_, node, _)| node).collect();
     assert!(leaders_of_0.len() >= 2, "seed {seed}: partition 0 never moved");
     let stats = cluster.log(1).expect("running").wal_stats();
     assert!(stats.segment >= 3, "seed {seed}: no rotation, {stats:?}");

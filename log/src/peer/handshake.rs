@@ -184,7 +184,8 @@ fn judge(
         return Err(refused(Refusal::WrongProtocol, detail));
     }
     if cluster != me.cluster.0 {
-        let theirs = <[u8; 16]>::try_from(cluster).map_or_else(|_| format!("{cluster:02x?}"), |id| ClusterId(id).to_string());
+        let theirs =
+            <[u8; 16]>::try_from(cluster).map_or_else(|_| format!("{cluster:02x?}"), |id| ClusterId(id).to_string());
         let detail = format!("node {from} belongs to cluster {theirs}, this is cluster {}", me.cluster);
         return Err(refused(Refusal::WrongCluster, detail));
     }

@@ -190,9 +190,14 @@ impl<W: World> Link<W> {
     async fn connect(&self) -> Result<Connection, String> {
         let connecting = self.net.connect(&self.to.peer, Purpose::Consensus);
         let timeout = <W::Tasks as AsyncRuntime>::timeout(GREETING, connecting);
-        let mut connection = timeout.await.map_err(|_| String::from("connecting timed out"))?.map_err(|error| error.to_string())?;
+        let mut connection =
+            timeout.await.map_err(|_| String::from("connecting timed out"))?.map_err(|error| error.to_string())?;
         let hello = PeerMessage { body: Some(Body::Hello(self.directory.hello(self.peer()))) };
-        connection.outgoing.send(Packet { messages: vec![hello] }).await.map_err(|_| String::from("closed while greeting"))?;
+        connection
+            .outgoing
+            .send(Packet { messages: vec![hello] })
+            .await
+            .map_err(|_| String::from("closed while greeting"))?;
         let answer = <W::Tasks as AsyncRuntime>::timeout(GREETING, connection.incoming.next()).await;
         let answer = answer.map_err(|_| String::from("no answer to the greeting"))?;
         match first_message(answer) {
@@ -214,7 +219,9 @@ impl<W: World> Link<W> {
     fn refused(&self, refused: Refused) -> String {
         let detail = format!("node {} refuses this node: {}", self.peer(), refused.detail);
         match refused.refusal() {
-            Refusal::WrongIncarnation | Refusal::RolledBack => <W::Tasks as Tasks>::halt(Halt::DataLoss(detail.clone())),
+            Refusal::WrongIncarnation | Refusal::RolledBack => {
+                <W::Tasks as Tasks>::halt(Halt::DataLoss(detail.clone()))
+            }
             _ => tracing::error!(peer = self.peer(), %detail, "refused"),
         }
         detail

@@ -11,8 +11,8 @@ use crate::{
     world::{Connection, World},
 };
 use corduroy_proto::v1::{
-    self as pb, AppendAck, AppendBatch, Packet, PeerMessage, PeerRequest, PeerResponse, append_ack::Outcome, peer_message::Body,
-    peer_request, peer_response,
+    self as pb, AppendAck, AppendBatch, Packet, PeerMessage, PeerRequest, PeerResponse, append_ack::Outcome,
+    peer_message::Body, peer_request, peer_response,
 };
 use futures::{FutureExt, StreamExt, stream};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest};
@@ -77,7 +77,8 @@ impl<W: World> Caller<W> {
         };
         let (sender, appends) = mpsc::unbounded_channel();
         self.streams.insert(stream, sender);
-        let appends = stream::unfold(appends, |mut appends| async move { appends.recv().await.map(|append| (append, appends)) });
+        let appends =
+            stream::unfold(appends, |mut appends| async move { appends.recv().await.map(|append| (append, appends)) });
         let results = raft.stream_append(appends);
         let answers = self.answers.clone();
         drop(<W::Tasks as AsyncRuntime>::spawn(async move {
@@ -157,7 +158,9 @@ fn outcome<W: World>(result: Result<StreamAppendResult<TypeConfig<W>>, String>) 
     match result {
         Ok(Ok(matched)) => Outcome::Matched(pb::Matched { log_id: matched.as_ref().map(log_id) }),
         Ok(Err(StreamAppendError::Conflict(conflict))) => Outcome::Conflict(log_id(&conflict)),
-        Ok(Err(StreamAppendError::HigherVote(vote))) => Outcome::HigherVote(raft::vote_to_wire(raft::from_vote::<W>(&vote))),
+        Ok(Err(StreamAppendError::HigherVote(vote))) => {
+            Outcome::HigherVote(raft::vote_to_wire(raft::from_vote::<W>(&vote)))
+        }
         Err(fatal) => Outcome::Failed(fatal),
     }
 }
@@ -175,7 +178,11 @@ async fn answer<W: World>(hosted: Arc<Hosted<W>>, request: PeerRequest, answers:
     answers.respond(request.id, body);
 }
 
-async fn perform<W: World>(hosted: &Hosted<W>, partition: PartitionId, body: peer_request::Body) -> Result<peer_response::Body, String> {
+async fn perform<W: World>(
+    hosted: &Hosted<W>,
+    partition: PartitionId,
+    body: peer_request::Body,
+) -> Result<peer_response::Body, String> {
     let missing = || format!("partition {partition} is not running here");
     let raft = hosted.raft(partition).ok_or_else(missing)?;
     match body {
