@@ -17,6 +17,7 @@
 //! - [`wal`]: the one segmented log file set of a node; `docs/disk-format.md` has its bytes.
 //! - `peer`: what nodes say to each other.
 //! - `cluster`: the cluster map, itself a partition, and what follows from it.
+//! - [`offline`]: the records of a node that is not running.
 //! - [`world`]: disk, network, clock, randomness, tasks. Everything above is a function of these.
 pub mod batch;
 pub mod config;
@@ -34,6 +35,8 @@ pub mod wal;
 mod peer;
 
 mod cluster;
+
+pub mod offline;
 
 pub mod world;
 

@@ -2,6 +2,7 @@
 use crate::{
     batch::Batch,
     partition::Machine,
+    record::Record,
     topic::{NodeId, Offset},
     world::{Halt, Tasks, World},
 };
@@ -98,8 +99,10 @@ struct Feeder<W> {
 
 impl<W: World> Machine for Feeder<W> {
     fn evolve(&mut self, base: Offset, batch: &Batch) {
-        for (offset, event) in facts::<W>(base, batch) {
-            self.map.get().evolve(offset, event);
+        match facts(base, batch) {
+            Ok(facts) => facts.into_iter().for_each(|(offset, event)| self.map.get().evolve(offset, event)),
+            // Skipping a fact of a later version would make the maps differ.
+            Err(what) => <W::Tasks as Tasks>::halt(Halt::UnknownEntry(format!("_cluster/0: {what}"))),
         }
         self.map.changed.notify_waiters();
     }
@@ -134,25 +137,15 @@ impl<W: World> Machine for Feeder<W> {
     }
 }
 
-/// The facts of a batch. One of a later version stops the node: skipping it would make the maps differ.
-fn facts<W: World>(base: Offset, batch: &Batch) -> Vec<(Offset, Event)> {
-    let unknown = |what: String| <W::Tasks as Tasks>::halt(Halt::UnknownEntry(format!("_cluster/0: {what}")));
-    let records = match batch.decode(base) {
-        Ok(records) => records,
-        Err(error) => {
-            unknown(format!("batch at offset {base}: {error}"));
-            return Vec::new();
-        }
+/// The facts of a batch of `_cluster/0`; an error names the one this build does not understand.
+pub(crate) fn facts(base: Offset, batch: &Batch) -> Result<Vec<(Offset, Event)>, String> {
+    let records = batch.decode(base).map_err(|error| format!("batch at offset {base}: {error}"))?;
+    let fact = |record: Record| match ClusterEvent::decode(&record.value[..]).map(|fact| fact.event) {
+        Ok(Some(event)) => Ok((record.offset, event)),
+        Ok(None) => Err(format!("fact of an unknown kind at offset {}", record.offset)),
+        Err(error) => Err(format!("fact at offset {}: {error}", record.offset)),
     };
-    let mut facts = Vec::with_capacity(records.len());
-    for record in records {
-        match ClusterEvent::decode(&record.value[..]).map(|fact| fact.event) {
-            Ok(Some(event)) => facts.push((record.offset, event)),
-            Ok(None) => unknown(format!("fact of an unknown kind at offset {}", record.offset)),
-            Err(error) => unknown(format!("fact at offset {}: {error}", record.offset)),
-        }
-    }
-    facts
+    records.into_iter().map(fact).collect()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod topics;
 
 pub(crate) use controller::{Controller, DataDir, RUNNING};
 pub(crate) use hosted::Hosted;
-pub(crate) use map::{ClusterMap, Map, TopicPlan};
+pub(crate) use map::{ClusterMap, Map, TopicPlan, facts};
 pub(crate) use placement::{check_topic, place};
 pub(crate) use topics::topic;
 

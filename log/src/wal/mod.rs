@@ -120,6 +120,8 @@ pub struct PeerIdentity {
     pub incarnation: [u8; 16],
     /// How often it had opened its data directory.
     pub boot_epoch: u64,
+    /// Sequence number of the last frame of its WAL that it said was durable.
+    pub confirmed: u64,
 }
 
 /// What an entry is to Raft.
@@ -159,6 +161,9 @@ pub struct WalStats {
     pub syncs: u64,
     /// Number of the segment being written, from 1.
     pub segment: u64,
+    /// Sequence number of the last frame that is durable. Dense over the node's life, so it never decreases, across
+    /// restarts either: a directory with less than a peer was told of is an older copy of itself.
+    pub durable_sequence: u64,
     /// How long the last sync took.
     pub last_sync: Duration,
 }
@@ -208,13 +213,13 @@ impl<W: World> Wal<W> {
         let segments = Segments::new(disk.clone(), &options.dir);
         let mut recovered = recover::recover(&segments, options.cluster, options.node, options.hot_tail_bytes)?;
         let ready = recovered.repair(&segments, options.cluster, options.node, options.segment_bytes)?;
-        let stats = WalStats { segment: ready.tail.at.segment, ..WalStats::default() };
-        let shared = Arc::new(Shared {
-            queue: Queue::new(),
-            segments,
-            peers: Mutex::new(recovered.peers),
-            stats: Mutex::new(stats),
-        });
+        let stats = WalStats {
+            segment: ready.tail.at.segment,
+            durable_sequence: ready.tail.durable.sequence,
+            ..WalStats::default()
+        };
+        let shared =
+            Arc::new(Shared { queue: Queue::new(), segments, peers: Mutex::new(recovered.peers), stats: Mutex::new(stats) });
         let writer = Writer::<W> {
             shared: shared.clone(),
             segment_bytes: options.segment_bytes,

@@ -128,6 +128,7 @@ impl<W: World> Writer<W> {
         stats.bytes += encoded.len;
         stats.syncs += 1;
         stats.last_sync = took;
+        stats.durable_sequence = self.tail.durable.sequence;
         Ok(encoded.offsets)
     }
 

@@ -74,8 +74,8 @@ impl<'a> From<&'a PartitionView> for Partition<'a> {
 }
 
 pub(super) fn run(args: &Args, format: Option<Format>) -> Result<(), Failure> {
-    let admin = args.admin.admin()?;
     block_on(async move {
+        let admin = args.admin.admin()?;
         let cluster = admin.cluster().await?;
         let mut out = Output::new();
         match format.unwrap_or(Format::Text) {

@@ -52,9 +52,9 @@ enum Command {
 }
 
 pub(super) fn run(args: &Args, format: Option<Format>) -> Result<(), Failure> {
-    let admin = args.admin.admin()?;
     let format = format.unwrap_or(Format::Text);
     block_on(async move {
+        let admin = args.admin.admin()?;
         let mut out = Output::new();
         match &args.command {
             Command::List => list(&mut out, &admin, format).await?,

@@ -67,7 +67,7 @@ fn golden_segment_with_a_frame_of_every_kind() {
         append(&b, entries(1, 0..1)).await.unwrap();
         a.truncate_after(Some(1)).await.unwrap();
         a.purge(LogId { term: 3, index: 0 }).await.unwrap();
-        wal.save_peer(PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5 }).await.unwrap();
+        wal.save_peer(PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 }).await.unwrap();
         wal.close().await;
         image(&sim.env(1).disk)
     });
@@ -148,7 +148,7 @@ fn the_golden_segment_still_opens() {
     assert_eq!(a.entries.len(), 1);
     assert_eq!((a.entries[0].kind, &a.entries[0].payload[..]), (EntryKind::Membership, &b"voters: 1, 2, 3"[..]));
     assert_eq!(partitions[&Q].entries, entries(1, 0..1));
-    assert_eq!(peers, [PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5 }]);
+    assert_eq!(peers, [PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 }]);
 }
 
 #[test]
@@ -226,7 +226,7 @@ proptest! {
     ) {
         let vote = Vote { term, node, committed };
         prop_assert_eq!(decode_vote(&encode_vote(&vote)), Some(vote));
-        let peer = PeerIdentity { node: term, incarnation, boot_epoch: numbers.0 };
+        let peer = PeerIdentity { node: term, incarnation, boot_epoch: numbers.0, confirmed: 9 };
         prop_assert_eq!(decode_peer(&encode_peer(&peer)), Some(peer));
         let batch = BatchHeader {
             mark: Mark { at: Position { segment: numbers.0, offset: numbers.1 }, sequence: numbers.2 },

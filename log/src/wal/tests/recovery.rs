@@ -26,7 +26,7 @@ fn script() -> (Image, Vec<Views>, Vec<usize>) {
         let both = append(&b, entries(3, 1..3));
         batch!(async { append(&a, entries(2, 1..4)).await.and(both.await) });
         batch!(a.purge(LogId { term: 2, index: 1 }));
-        batch!(wal.save_peer(PeerIdentity { node: 2, incarnation: [2; 16], boot_epoch: 7 }));
+        batch!(wal.save_peer(PeerIdentity { node: 2, incarnation: [2; 16], boot_epoch: 7, confirmed: 9 }));
         batch!(append(&a, vec![payload_entry(2, 4, vec![0xaa; 700])]));
         (image(&sim.env(1).disk), states, ends)
     })
