@@ -218,8 +218,12 @@ impl<W: World> Wal<W> {
             durable_sequence: ready.tail.durable.sequence,
             ..WalStats::default()
         };
-        let shared =
-            Arc::new(Shared { queue: Queue::new(), segments, peers: Mutex::new(recovered.peers), stats: Mutex::new(stats) });
+        let shared = Arc::new(Shared {
+            queue: Queue::new(),
+            segments,
+            peers: Mutex::new(recovered.peers),
+            stats: Mutex::new(stats),
+        });
         let writer = Writer::<W> {
             shared: shared.clone(),
             segment_bytes: options.segment_bytes,

@@ -221,7 +221,9 @@ fn after_the_close_everything_is_refused() {
         wal.close().await;
         assert!(append(&log, entries(1, 0..1)).await.is_err());
         assert!(log.save_vote(Vote::default()).await.is_err());
-        assert!(wal.save_peer(PeerIdentity { node: 2, incarnation: [0; 16], boot_epoch: 1, confirmed: 9 }).await.is_err());
+        assert!(
+            wal.save_peer(PeerIdentity { node: 2, incarnation: [0; 16], boot_epoch: 1, confirmed: 9 }).await.is_err()
+        );
         log.save_committed(Some(LogId::default()));
         drop((log, wal));
         assert_eq!(open(&sim).unwrap().partitions(), []);

@@ -67,7 +67,9 @@ fn golden_segment_with_a_frame_of_every_kind() {
         append(&b, entries(1, 0..1)).await.unwrap();
         a.truncate_after(Some(1)).await.unwrap();
         a.purge(LogId { term: 3, index: 0 }).await.unwrap();
-        wal.save_peer(PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 }).await.unwrap();
+        wal.save_peer(PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 })
+            .await
+            .unwrap();
         wal.close().await;
         image(&sim.env(1).disk)
     });
