@@ -170,7 +170,8 @@ pub struct WalStats {
 
 /// The write-ahead log of one node. Clone it freely; all clones are the same.
 ///
-/// When the last clone is dropped without [`Wal::close`], the writer finishes what is queued and ends.
+/// When the last clone is dropped without [`Wal::close`], the writer finishes what is queued and ends on its own: only
+/// [`Wal::close`] tells when, so whoever unlocks the directory closes first.
 pub struct Wal<W: World> {
     inner: Arc<Inner<W>>,
 }

@@ -13,6 +13,8 @@ use std::io;
 
 /// Bytes read at a time.
 const WINDOW: usize = 1 << 20;
+/// To compare with: most of a segment's rest was never written.
+static ZEROS: [u8; WINDOW] = [0; WINDOW];
 
 /// Who wrote the frames that may be in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +155,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         while offset < self.len {
             let window = self.window(offset)?;
             let here = window.len() as u64;
-            if window.iter().any(|&byte| byte != 0) {
+            if window != &ZEROS[..window.len()] {
                 rest.zeros = false;
                 let chunks = window.chunks(ALIGN as usize).zip((offset..).step_by(ALIGN as usize));
                 let found: Vec<u64> = chunks.filter(|(chunk, _)| chunk.starts_with(&MAGIC)).map(|(_, at)| at).collect();
