@@ -13,7 +13,10 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
-    sync::{MutexGuard, atomic::{AtomicU16, Ordering}},
+    sync::{
+        MutexGuard,
+        atomic::{AtomicU16, Ordering},
+    },
     time::Instant,
 };
 use tempfile::TempDir;
@@ -52,7 +55,9 @@ impl Up {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let at = |offset: u16| (1..=3).map(|i| format!("127.0.0.1:{}", self.base + offset + i)).collect::<Vec<_>>().join(",");
+        let at = |offset: u16| {
+            (1..=3).map(|i| format!("127.0.0.1:{}", self.base + offset + i)).collect::<Vec<_>>().join(",")
+        };
         let mut command = corduroy();
         command.args(arguments).env("CORDUROY_GRPC", at(4)).env("CORDUROY_ADMIN", at(12));
         command
@@ -67,7 +72,13 @@ impl Up {
     /// Runs a command with this standard input.
     #[track_caller]
     fn fed(&self, arguments: &[&str], input: &[u8]) -> String {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs");
         child.stdin.take().expect("piped").write_all(input).expect("it reads its input");
         self.shown(&expect(child.wait_with_output().expect("it ends"), 0, arguments).stdout)
     }
@@ -136,7 +147,8 @@ fn spawn_up(base: u16, dir: &TempDir, more: &[&str]) -> (Child, BufReader<ChildS
     for (flag, offset) in [("--http-port", 0), ("--grpc-port", 4), ("--peer-port", 8), ("--admin-port", 12)] {
         command.args([flag, &(base + offset).to_string()]);
     }
-    let mut child = command.args(more).stdout(Stdio::piped()).stderr(said).spawn().expect("the binary was built for this test");
+    let mut child =
+        command.args(more).stdout(Stdio::piped()).stderr(said).spawn().expect("the binary was built for this test");
     let out = BufReader::new(child.stdout.take().expect("piped"));
     (child, out)
 }
@@ -191,7 +203,11 @@ fn without_times(text: &str) -> String {
 #[test]
 fn up_starts_a_cluster_that_status_shows_and_ctrl_c_stops() {
     let mut up = Up::start();
-    let node = |i: usize| format!(r#"{{"admin":"ADMIN{i}","data":"DATA/node-{i}","grpc":"GRPC{i}","http":"HTTP{i}","id":{i},"log":"DATA/node-{i}.log","peer":"PEER{i}","pid":"PID{i}"}}"#);
+    let node = |i: usize| {
+        format!(
+            r#"{{"admin":"ADMIN{i}","data":"DATA/node-{i}","grpc":"GRPC{i}","http":"HTTP{i}","id":{i},"log":"DATA/node-{i}.log","peer":"PEER{i}","pid":"PID{i}"}}"#
+        )
+    };
     let nodes = up.shown(up.ready["nodes"].to_string().as_bytes());
     assert_eq!(nodes, format!("[{},{},{}]", node(1), node(2), node(3)));
 
@@ -205,7 +221,11 @@ fn up_starts_a_cluster_that_status_shows_and_ctrl_c_stops() {
             r#""replicas":[1,2,3],"startOffset":0,"endOffset":3}}]}}"#,
             "\n"
         ),
-        node(1), node(2), node(3), leader, term
+        node(1),
+        node(2),
+        node(3),
+        leader,
+        term
     );
     assert_eq!(up.ok(&["status", "--format", "json"]), expected);
     let text = up.ok(&["status"]);
@@ -227,7 +247,10 @@ fn up_starts_a_cluster_that_status_shows_and_ctrl_c_stops() {
 #[test]
 fn lines_become_records_and_come_back_from_read_and_dump() {
     let mut up = Up::start();
-    assert_eq!(up.ok(&["topics", "create", "orders", "--partitions", "2"]), "created orders: 2 partitions, 3 replicas of each\n");
+    assert_eq!(
+        up.ok(&["topics", "create", "orders", "--partitions", "2"]),
+        "created orders: 2 partitions, 3 replicas of each\n"
+    );
 
     // CRLF, an empty line, bytes that are not UTF-8, and no end of the last line.
     let lines = b"placed\r\n\npa\xffid\nlast";
@@ -237,11 +260,13 @@ fn lines_become_records_and_come_back_from_read_and_dump() {
     assert_eq!(up.fed(&["append", "orders", "--format", "text"], b"x\ny\nz\n"), "0\t0\n1\t4\n0\t1\n");
     let file = up.dir.path().join("lines");
     fs::write(&file, "k\n").expect("written");
-    let keyed = ["append", "orders", "--partition", "0", "--key", "customer-7", "--file", file.to_str().expect("plain")];
+    let keyed =
+        ["append", "orders", "--partition", "0", "--key", "customer-7", "--file", file.to_str().expect("plain")];
     assert_eq!(up.ok(&keyed), "{\"partition\":0,\"offset\":2}\n");
 
     let record = |partition, offset, key: &str, value: &str| {
-        format!(r#"{{"partition":{partition},"offset":{offset},"time":"TIME","key":{key},{value},"headers":[]}}"#) + "\n"
+        format!(r#"{{"partition":{partition},"offset":{offset},"time":"TIME","key":{key},{value},"headers":[]}}"#)
+            + "\n"
     };
     let zero = [
         record(0, 0, "null", r#""value":"x""#),
@@ -268,8 +293,14 @@ fn lines_become_records_and_come_back_from_read_and_dump() {
             if read == one.concat() { Ok(()) } else { Err(read) }
         });
     }
-    assert_eq!(up.refused(1, &["read", "orders/1", "--from", "99"]), "error: offset 99 is past the end of orders/1, which is 5\n");
-    assert_eq!(up.refused(1, &["read", "orders/7"]), "error: topic \"orders\" has partitions 0..2, there is no partition 7\n");
+    assert_eq!(
+        up.refused(1, &["read", "orders/1", "--from", "99"]),
+        "error: offset 99 is past the end of orders/1, which is 5\n"
+    );
+    assert_eq!(
+        up.refused(1, &["read", "orders/7"]),
+        "error: topic \"orders\" has partitions 0..2, there is no partition 7\n"
+    );
 
     let before = (up.ok(&["read", "orders/0"]), up.ok(&["read", "orders/1"]));
     assert_eq!(up.stop().code(), Some(0));
@@ -303,7 +334,8 @@ fn topics_are_created_listed_described_and_deleted() {
     assert_eq!(described["name"], "orders");
     assert_eq!(described["partitions"].as_array().map(Vec::len), Some(2));
     assert_eq!(described["partitions"][1]["endOffset"], 0);
-    let mut replicas: Vec<u64> = described["partitions"][1]["replicas"].as_array().expect("a list").iter().filter_map(Value::as_u64).collect();
+    let mut replicas: Vec<u64> =
+        described["partitions"][1]["replicas"].as_array().expect("a list").iter().filter_map(Value::as_u64).collect();
     replicas.sort_unstable();
     assert_eq!(replicas, [1, 2, 3]);
 
@@ -319,9 +351,12 @@ fn up_says_how_a_child_died_and_the_others_go_on() {
     let up = Up::start();
     up.ok(&["topics", "create", "orders"]);
     up.fed(&["append", "orders"], b"before\n");
-    let leader = up.json(&["topics", "describe", "orders", "--format", "json"])["partitions"][0]["leader"].as_u64().expect("a leader");
+    let leader = up.json(&["topics", "describe", "orders", "--format", "json"])["partitions"][0]["leader"]
+        .as_u64()
+        .expect("a leader");
     let leader = usize::try_from(leader).expect("small");
-    let mut follower = up.command(&["read", "orders", "--follow", "--max", "2"]).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut follower =
+        up.command(&["read", "orders", "--follow", "--max", "2"]).stdout(Stdio::piped()).spawn().expect("it runs");
     let mut followed = BufReader::new(follower.stdout.take().expect("piped"));
     let mut first = String::new();
     followed.read_line(&mut first).expect("readable");
@@ -334,7 +369,10 @@ fn up_says_how_a_child_died_and_the_others_go_on() {
     });
     assert!(said.contains(&format!("node {leader} was killed by SIGKILL (signal 9)")), "{said}");
     assert!(said.contains(&format!("last line of DATA/node-{leader}.log: ")), "{said}");
-    assert!(said.contains(&format!("corduroy node --config DATA/cluster.toml --id {leader} --data DATA/node-{leader}")), "{said}");
+    assert!(
+        said.contains(&format!("corduroy node --config DATA/cluster.toml --id {leader} --data DATA/node-{leader}")),
+        "{said}"
+    );
 
     up.fed(&["append", "orders"], b"after\n");
     let mut second = String::new();
@@ -392,7 +430,8 @@ fn exit_codes_are_documented() {
     for arguments in [&["help", "exit-codes"][..], &["exit-codes"]] {
         let output = expect(corduroy().args(arguments).output().expect("it runs"), 0, arguments);
         let text = String::from_utf8(output.stdout).expect("UTF-8");
-        for line in ["3  no node of the cluster could be reached", "4  unknown outcome", "72  a node halted: DATA_LOSS"] {
+        for line in ["3  no node of the cluster could be reached", "4  unknown outcome", "72  a node halted: DATA_LOSS"]
+        {
             assert!(text.contains(line), "{line:?} in {text}");
         }
     }
@@ -409,7 +448,9 @@ fn nobody_there_is_exit_code_three_and_a_wrong_flag_is_two() {
     let arguments = ["read", "orders", "--grpc", &address, "--timeout", "300ms"];
     expect(corduroy().args(arguments).output().expect("it runs"), 3, &arguments);
     assert!(since.elapsed() < harness::PATIENCE);
-    for arguments in [&["read"][..], &["status", "--frobnicate"], &["read", "orders/x"], &["status", "--admin", "no address"]] {
+    for arguments in
+        [&["read"][..], &["status", "--frobnicate"], &["read", "orders/x"], &["status", "--admin", "no address"]]
+    {
         expect(corduroy().args(arguments).output().expect("it runs"), 2, arguments);
     }
 }

@@ -29,14 +29,19 @@ use std::process::ExitCode;
 /// Three nodes make a cluster: an append is acknowledged when a majority has it on disk. `corduroy up` starts three on
 /// this machine; the other commands talk to them.
 #[derive(Debug, Parser)]
-#[command(name = "corduroy", version, propagate_version = true, after_help = "\
+#[command(
+    name = "corduroy",
+    version,
+    propagate_version = true,
+    after_help = "\
 Examples:
   corduroy up                                  three nodes on this machine, until Ctrl-C
   corduroy topics create orders --partitions 4
   seq 1000 | corduroy append orders            a line is a record
   corduroy read orders --follow
 
-`corduroy help exit-codes` lists the exit codes.")]
+`corduroy help exit-codes` lists the exit codes."
+)]
 struct Cli {
     /// How results are written. Default: json for records (append, read, dump), text for the rest.
     #[arg(long, global = true, value_enum, env = "CORDUROY_FORMAT")]

@@ -126,14 +126,25 @@ impl Layout {
     /// The arguments that start one node.
     pub(super) fn arguments(&self, member: &Member) -> Vec<String> {
         let path = |path: PathBuf| path.display().to_string();
-        ["node", "--config", &path(self.file()), "--id", &member.id.to_string(), "--data", &path(self.data_of(member)), "--insecure-dev"]
-            .map(str::to_owned)
-            .into()
+        [
+            "node",
+            "--config",
+            &path(self.file()),
+            "--id",
+            &member.id.to_string(),
+            "--data",
+            &path(self.data_of(member)),
+            "--insecure-dev",
+        ]
+        .map(str::to_owned)
+        .into()
     }
 
     /// ` FLAG addresses`, where the ports are not those that commands try by themselves.
     pub(super) fn flag(&self, flag: &str, base: u16, of: impl Fn(&Member) -> String) -> String {
-        let usual = |member: &Member| u64::from(base) + member.id <= u64::from(base) + 3 && of(member) == address(base + member.id as u16);
+        let usual = |member: &Member| {
+            u64::from(base) + member.id <= u64::from(base) + 3 && of(member) == address(base + member.id as u16)
+        };
         if self.members.first().is_some_and(usual) {
             return String::new();
         }
@@ -164,8 +175,9 @@ impl Layout {
 
 fn members(args: &Args) -> Result<Vec<Member>, Failure> {
     let port = |flag: &str, base: u16, id: u64| {
-        u16::try_from(u64::from(base) + id)
-            .map_err(|_| Failure::usage(format!("{flag} {base} is too high: node {id} would get port {}", u64::from(base) + id)))
+        u16::try_from(u64::from(base) + id).map_err(|_| {
+            Failure::usage(format!("{flag} {base} is too high: node {id} would get port {}", u64::from(base) + id))
+        })
     };
     (1..=args.nodes)
         .map(|id| {
@@ -206,7 +218,9 @@ fn free(members: &[Member]) -> Result<(), Failure> {
         .collect();
     match busy.as_slice() {
         [] => Ok(()),
-        [one] => Err(Failure::start(format!("port {one} is in use by another process: stop it, or choose other ports"))),
+        [one] => {
+            Err(Failure::start(format!("port {one} is in use by another process: stop it, or choose other ports")))
+        }
         all => Err(Failure::start(format!(
             "ports {} are in use by other processes: stop them, or choose other ports",
             all.join(", ")
