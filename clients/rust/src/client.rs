@@ -210,11 +210,9 @@ impl<'a> Attempts<'a> {
         match self.target {
             Target::Only(address) => address.to_owned(),
             Target::Any => routes.next_endpoint(),
-            Target::Leader(topic, partition) => self
-                .follow
-                .take()
-                .or_else(|| routes.leader(topic, partition))
-                .unwrap_or_else(|| routes.next_endpoint()),
+            Target::Leader(topic, partition) => {
+                self.follow.take().or_else(|| routes.leader(topic, partition)).unwrap_or_else(|| routes.next_endpoint())
+            }
         }
     }
 
@@ -243,7 +241,9 @@ impl<'a> Attempts<'a> {
         match retry::next(error, kind, address) {
             Step::GiveUp => None,
             Step::After(pause) => Some(pause.max(self.backoff.next())),
-            Step::Elsewhere if matches!(self.target, Target::Only(_)) && !matches!(error, Error::Unavailable(_)) => None,
+            Step::Elsewhere if matches!(self.target, Target::Only(_)) && !matches!(error, Error::Unavailable(_)) => {
+                None
+            }
             Step::Elsewhere => Some(self.backoff.next()),
             Step::Follow(_) if matches!(self.target, Target::Only(_)) => None,
             Step::Follow(leader) => {
