@@ -106,7 +106,7 @@ impl Admin {
         let endpoints: Vec<String> = endpoints.into_iter().map(Into::into).collect();
         let pool = Pool::new(Duration::from_secs(1));
         for endpoint in &endpoints {
-            pool.admin(endpoint)?;
+            pool.endpoint(endpoint)?;
         }
         if endpoints.is_empty() {
             return Err(Error::Invalid("no admin address was given".into()));

@@ -59,7 +59,7 @@ impl Builder {
         }
         let pool = Pool::new(self.connect_timeout);
         for endpoint in &self.endpoints {
-            pool.log(endpoint)?;
+            pool.endpoint(endpoint)?;
         }
         let inner = Inner { pool, routes: Routes::new(self.endpoints.clone()), options: self };
         let client = Client { inner: Arc::new(inner) };

@@ -42,18 +42,22 @@ impl Pool {
         if let Some(channel) = channels.get(address) {
             return Ok(channel.clone());
         }
+        let channel = self.endpoint(address)?.connect_lazy();
+        channels.insert(address.to_owned(), channel.clone());
+        Ok(channel)
+    }
+    /// How to connect to an address. Needs no runtime, unlike the connection itself.
+    pub(crate) fn endpoint(&self, address: &str) -> Result<Endpoint, Error> {
         let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let channel = Endpoint::from_shared(uri)
-            .map_err(|error| Error::Invalid(format!("{address:?} is not an address (host:port): {error}")))?
+        let endpoint = Endpoint::from_shared(uri)
+            .map_err(|error| Error::Invalid(format!("{address:?} is not an address (host:port): {error}")))?;
+        Ok(endpoint
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true)
-            .connect_lazy();
-        channels.insert(address.to_owned(), channel.clone());
-        Ok(channel)
+            .keep_alive_while_idle(true))
     }
 }

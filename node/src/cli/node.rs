@@ -63,7 +63,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "auto", env = "CORDUROY_LOG_FORMAT")]
     log_format: LogFormat,
     /// Which log lines: a level, or directives like info,corduroy_log=debug.
-    #[arg(long, value_name = "FILTER", default_value = "info", env = "CORDUROY_LOG_LEVEL")]
+    #[arg(long, value_name = "FILTER", default_value = "info,openraft=warn", env = "CORDUROY_LOG_LEVEL")]
     log_level: String,
     /// Shut down when standard input ends: the parent is gone.
     #[arg(long, hide = true)]
