@@ -12,6 +12,8 @@ mod topics;
 mod append;
 mod read;
 
+mod dump;
+
 mod connect;
 pub(crate) mod exit;
 mod output;
@@ -51,6 +53,7 @@ enum Command {
     Topics(topics::Args),
     Append(append::Args),
     Read(read::Args),
+    Dump(dump::Args),
     ExitCodes(exit::Args),
 }
 
@@ -72,6 +75,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Topics(args) => topics::run(&args, format),
         Command::Append(args) => append::run(args, format),
         Command::Read(args) => read::run(args, format),
+        Command::Dump(args) => dump::run(&args, format),
         Command::ExitCodes(_) => exit::print(),
     }
 }
@@ -84,4 +88,33 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
     // What is still blocked (a read of standard input) has nothing left to say.
     runtime.shutdown_background();
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_twin_in_the_environment_and_a_sentence_of_help() {
+        check(&Cli::command());
+    }
+
+    fn check(command: &clap::Command) {
+        let name = command.get_name();
+        for flag in command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set()) {
+            let (long, env) = (flag.get_long().expect("filtered"), flag.get_env().and_then(|env| env.to_str()));
+            assert!(env.is_some_and(|env| env.starts_with("CORDUROY_")), "{name} --{long} has {env:?}");
+            assert!(flag.get_help().is_some(), "{name} --{long} explains itself");
+        }
+        for sub in command.get_subcommands() {
+            assert!(sub.get_about().is_some(), "{} says what it does", sub.get_name());
+            check(sub);
+        }
+    }
 }

@@ -177,13 +177,16 @@ impl Check<'_> {
                 self.address(&key(name), address)?;
             }
         }
+        // This node listens where it is told to, and says so to the others.
+        let moved = node.id == own && listen.peer != self.address("nodes.peer", &node.peer)?;
+        let peer = if moved { listen.peer.to_string() } else { node.peer.clone() };
         let or = |listed: &str, own_address: SocketAddr| match listed {
             "" if node.id == own => own_address.to_string(),
             listed => listed.to_owned(),
         };
         Ok(NodeAddress {
             id: node.id,
-            peer: node.peer.clone(),
+            peer,
             grpc: or(&node.grpc, listen.grpc),
             http: or(&node.http, listen.http),
             admin: or(&node.admin, listen.admin),

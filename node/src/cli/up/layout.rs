@@ -77,11 +77,12 @@ impl Layout {
     pub(super) fn prepare(args: &Args) -> Result<Self, Failure> {
         let members = members(args)?;
         distinct(&members)?;
-        free(&members)?;
-        let kept = if args.fresh { delete(&args.data).map(|()| None)? } else { kept(&args.data)? };
+        // Nothing is deleted before it is known to be ours and not in use.
+        let kept = kept(&args.data)?;
         let cluster = match kept {
-            None => uuid::Uuid::now_v7().to_string(),
-            Some(kept) if kept.nodes.len() as u64 == args.nodes => kept.cluster_id,
+            None => None,
+            Some(_) if args.fresh => None,
+            Some(kept) if kept.nodes.len() as u64 == args.nodes => Some(kept.cluster_id),
             Some(kept) => {
                 let (dir, count, asked) = (args.data.display(), kept.nodes.len(), args.nodes);
                 return Err(Failure::usage(format!(
@@ -90,6 +91,11 @@ impl Layout {
                 )));
             }
         };
+        free(&members)?;
+        if args.fresh {
+            delete(&args.data)?;
+        }
+        let cluster = cluster.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let dir = args.data.clone();
         let layout = Layout { dir, cluster, members };
         layout.write().map_err(|error| Failure::start(format!("cannot write {}: {error}", layout.file().display())))?;
@@ -229,9 +235,8 @@ fn kept(dir: &Path) -> Result<Option<Kept>, Failure> {
     kept.map(Some).map_err(|error| Failure::start(format!("cannot understand {}: {error}", file.display())))
 }
 
-/// Deletes a folder, if it is ours.
+/// Deletes a folder that was found to be ours.
 fn delete(dir: &Path) -> Result<(), Failure> {
-    kept(dir)?;
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Failure::start(format!("cannot delete {}: {error}", dir.display())))
