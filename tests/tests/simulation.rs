@@ -124,11 +124,11 @@ impl Cluster {
                     self.sim.seed()
                 );
                 history.leaders.insert((partition, *target, ack.term));
-                Duration::from_millis(2)
+                Duration::from_millis(10)
             }
             Err(LogError::UnknownOutcome(_)) => {
                 history.unknown.insert(value);
-                Duration::from_millis(2)
+                Duration::from_millis(10)
             }
             Err(error) => {
                 history.refused.insert(value);
@@ -270,4 +270,15 @@ fn acknowledged_records_survive_a_killed_leader_and_one_seed_is_one_run() {
     println!("seed 1: {} acknowledged, trace {:016x}", first.1, first.0);
     assert_eq!(first, second, "the same seed gave two different runs");
     assert_ne!(first.0, run(2).0, "another seed gave the same run");
+}
+
+/// As many more seeds as `CORDUROY_SIM_SEEDS` says, from `CORDUROY_SIM_FROM` (100) on; none where it is not set.
+#[test]
+fn acknowledged_records_survive_under_further_seeds() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number of seeds"));
+    let (from, seeds) = (number("CORDUROY_SIM_FROM").unwrap_or(100), number("CORDUROY_SIM_SEEDS").unwrap_or(0));
+    for seed in from..from + seeds {
+        let (trace, acked) = run(seed);
+        println!("seed {seed}: {acked} acknowledged, trace {trace:016x}");
+    }
 }
