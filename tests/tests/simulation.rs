@@ -66,18 +66,18 @@ struct Cluster {
 
 impl Cluster {
     fn log(&self, node: NodeId) -> Option<Log<SimWorld>> {
-        self.logs.lock().unwrap().get(&node).cloned()
+        self.logs.lock().expect("nobody panicked with it").get(&node).cloned()
     }
 
     async fn start(&self, node: NodeId) {
         let env = if self.sim.is_alive(node) { self.sim.env(node) } else { self.sim.restart(node) };
         let opened: Result<Result<_, OpenError>, _> = self.sim.spawn_on(node, Log::open(config(node), env)).await;
         let log = opened.expect("opening was not cut short").expect("the log opens");
-        self.logs.lock().unwrap().insert(node, log);
+        self.logs.lock().expect("nobody panicked with it").insert(node, log);
     }
 
     fn stop(&self, node: NodeId, power_cut: bool) {
-        self.logs.lock().unwrap().remove(&node);
+        self.logs.lock().expect("nobody panicked with it").remove(&node);
         if power_cut { self.sim.power_cut(node) } else { self.sim.kill(node) }
     }
 
@@ -111,7 +111,7 @@ impl Cluster {
 
     /// Writes down what happened; returns how long the client rests before it goes on with `target`.
     fn record(&self, target: &mut NodeId, partition: u32, value: String, outcome: Result<Ack, LogError>) -> Duration {
-        let mut history = self.history.lock().unwrap();
+        let mut history = self.history.lock().expect("nobody panicked with it");
         match outcome {
             Ok(ack) => {
                 let second = self.sim.elapsed().as_secs();
@@ -225,7 +225,7 @@ async fn check(cluster: &Cluster) {
             );
         }
         total += dump.len();
-        let history = cluster.history.lock().unwrap();
+        let history = cluster.history.lock().expect("nobody panicked with it");
         for (offset, value) in dump.iter().enumerate() {
             assert!(present.insert(value.clone()), "seed {seed}: {value} is there twice");
             assert!(!history.refused.contains(value), "seed {seed}: {value} was refused and is there");
@@ -239,7 +239,7 @@ async fn check(cluster: &Cluster) {
         let lost = history.acked.keys().find(|(number, offset)| *number == partition && *offset >= dump.len() as u64);
         assert_eq!(lost, None, "seed {seed}: lost");
     }
-    let history = cluster.history.lock().unwrap();
+    let history = cluster.history.lock().expect("nobody panicked with it");
     assert!(total >= history.acked.len());
     for (from, to) in [(0, 15), (15, 20), (20, 35), (35, 40), (40, 60)] {
         let acks = history.acked.values().filter(|(_, second)| (from..to).contains(second)).count();
@@ -257,8 +257,7 @@ fn run(seed: u64) -> (u64, usize) {
     let acked = sim.run(async {
         let cluster = scenario(sim.clone()).await;
         check(&cluster).await;
-        let acked = cluster.history.lock().unwrap().acked.len();
-        acked
+        cluster.history.lock().expect("nobody panicked with it").acked.len()
     });
     (sim.trace_hash(), acked)
 }
