@@ -6,7 +6,7 @@
 //!    encodes               gives it a time, pipelines                   └──▶ readers, subscribers, the other replicas
 //! ```
 //!
-//! Offsets are not assigned by the leader: they are the fold over the batches of the log ([`Evolved`]), the same on every
+//! Offsets are not assigned by the leader: they are the fold over the batches of the log (`Evolved`), the same on every
 //! replica. Readers see below the *evolved offset* and nothing else, so nothing uncommitted is ever visible.
 //!
 //! **Invariant**: an [`Ack`] is given after the entry is on disk at a majority and evolved here. Appends of one partition

@@ -1,7 +1,7 @@
 //! The `corduroy` command: one file per command.
 //!
 //! Every flag has a twin in the environment (`--data` is `CORDUROY_DATA`); flags win. Results go to standard output,
-//! everything else to standard error. Exit codes are in [`exit`].
+//! everything else to standard error. Exit codes are in `exit`.
 
 mod node;
 mod up;
