@@ -74,6 +74,14 @@ pub enum BatchError {
 }
 
 impl Batch {
+    /// Checks records against the limits and encodes them, as a leader does for a request that is alone in its batch.
+    ///
+    /// # Errors
+    /// [`LogError::Invalid`] without records; [`LogError::RecordTooLarge`]; [`LogError::BatchTooLarge`].
+    pub fn encode(records: &[NewRecord], limits: &Limits, time: Timestamp) -> Result<Self, LogError> {
+        Ok(seal([EncodedRecords::encode(records, limits)?], time))
+    }
+
     /// Takes bytes that came from a disk or a peer, after verifying the checksum and the header.
     pub fn verify(bytes: Bytes, crc: u32) -> Result<Self, BatchError> {
         let actual = crc32c::crc32c(&bytes);
