@@ -74,6 +74,14 @@ pub enum BatchError {
 }
 
 impl Batch {
+    /// Checks records against the limits and encodes them, as a leader does for a request that is alone in its batch.
+    ///
+    /// # Errors
+    /// [`LogError::Invalid`] without records; [`LogError::RecordTooLarge`]; [`LogError::BatchTooLarge`].
+    pub fn encode(records: &[NewRecord], limits: &Limits, time: Timestamp) -> Result<Self, LogError> {
+        Ok(seal([EncodedRecords::encode(records, limits)?], time))
+    }
+
     /// Takes bytes that came from a disk or a peer, after verifying the checksum and the header.
     pub fn verify(bytes: Bytes, crc: u32) -> Result<Self, BatchError> {
         let actual = crc32c::crc32c(&bytes);
@@ -233,7 +241,9 @@ fn check_record(index: usize, record: &NewRecord, limits: &Limits) -> Result<u64
     for header in &record.headers {
         if header.name.len() > usize::from(u16::MAX) {
             let length = header.name.len();
-            return Err(LogError::Invalid(format!("record {index} has a header name of {length} bytes, 65535 is the limit")));
+            return Err(LogError::Invalid(format!(
+                "record {index} has a header name of {length} bytes, 65535 is the limit"
+            )));
         }
         size += (header.name.len() + header.value.len()) as u64;
     }

@@ -1,7 +1,7 @@
 //! The life of a node: ports first, so that a taken one is found before any file is touched; then the log; then, on the
 //! way out, everything in reverse, within a deadline.
 use crate::{config::NodeConfig, gateway, observe, rpc, shared::Shared, world};
-use corduroy_log::error::OpenError;
+use corduroy_log::{RealLog, error::OpenError};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
@@ -110,6 +110,11 @@ impl Node {
     /// Whether this node should get traffic: recovered, and every partition it hosts has a leader it hears of.
     pub fn is_ready(&self) -> bool {
         self.shared.is_ready()
+    }
+
+    /// The log of this node: to append and read in this process, without a way over the network.
+    pub fn log(&self) -> RealLog {
+        self.shared.opened().expect("a node is handed out after its log is open").clone()
     }
 
     /// Takes the ports and starts to answer on them; until the log is open the answer is "recovering".

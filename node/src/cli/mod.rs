@@ -1,7 +1,7 @@
 //! The `corduroy` command: one file per command.
 //!
 //! Every flag has a twin in the environment (`--data` is `CORDUROY_DATA`); flags win. Results go to standard output,
-//! everything else to standard error. Exit codes are in [`exit`].
+//! everything else to standard error. Exit codes are in `exit`.
 
 mod node;
 mod up;
@@ -12,6 +12,7 @@ mod topics;
 mod append;
 mod read;
 
+mod bench;
 mod dump;
 
 mod connect;
@@ -59,6 +60,7 @@ enum Command {
     Append(append::Args),
     Read(read::Args),
     Dump(dump::Args),
+    Bench(bench::Args),
     ExitCodes(exit::Args),
 }
 
@@ -81,6 +83,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Append(args) => append::run(args, format),
         Command::Read(args) => read::run(args, format),
         Command::Dump(args) => dump::run(&args, format),
+        Command::Bench(args) => bench::run(args, format),
         Command::ExitCodes(_) => exit::print(),
     }
 }

@@ -33,8 +33,9 @@ const TWINS: &[&str] = &[
 const TAIL: u64 = 16 << 10;
 
 /// All children that run.
-pub(super) struct Children {
+pub(in crate::cli) struct Children {
     running: BTreeMap<u64, Running>,
+    report: mpsc::UnboundedSender<Death>,
     deaths: mpsc::UnboundedReceiver<Death>,
 }
 
@@ -47,26 +48,37 @@ struct Running {
 
 /// The end of a child.
 #[derive(Debug)]
-pub(super) struct Death {
-    pub(super) id: u64,
+pub(in crate::cli) struct Death {
+    pub(in crate::cli) id: u64,
     status: Option<ExitStatus>,
 }
 
 impl Children {
     /// Starts a process for each node.
     pub(super) fn spawn(layout: &Layout) -> Result<Self, Failure> {
-        let (report, deaths) = mpsc::unbounded_channel();
-        let mut running = BTreeMap::new();
+        let mut children = Children::none();
         for member in &layout.members {
-            let child = start(layout, member)
-                .map_err(|error| Failure::start(format!("cannot start the process of node {}: {error}", member.id)))?;
-            let pid = child.id().expect("it has not been waited for");
-            let (terminate, told_to_end) = oneshot::channel();
-            let (kill, told_to_die) = oneshot::channel();
-            tokio::spawn(watch(member.id, child, told_to_end, told_to_die, report.clone()));
-            running.insert(member.id, Running { pid, terminate: Some(terminate), kill: Some(kill) });
+            children.start(layout, member)?;
         }
-        Ok(Children { running, deaths })
+        Ok(children)
+    }
+
+    /// No process yet.
+    pub(in crate::cli) fn none() -> Self {
+        let (report, deaths) = mpsc::unbounded_channel();
+        Children { running: BTreeMap::new(), report, deaths }
+    }
+
+    /// Starts the process of one node, which does not run.
+    pub(in crate::cli) fn start(&mut self, layout: &Layout, member: &Member) -> Result<(), Failure> {
+        let child = start(layout, member)
+            .map_err(|error| Failure::start(format!("cannot start the process of node {}: {error}", member.id)))?;
+        let pid = child.id().expect("it has not been waited for");
+        let (terminate, told_to_end) = oneshot::channel();
+        let (kill, told_to_die) = oneshot::channel();
+        tokio::spawn(watch(member.id, child, told_to_end, told_to_die, self.report.clone()));
+        self.running.insert(member.id, Running { pid, terminate: Some(terminate), kill: Some(kill) });
+        Ok(())
     }
 
     pub(super) fn alive(&self) -> usize {
@@ -78,13 +90,16 @@ impl Children {
     }
 
     /// The next child that ends; waits forever when none is left.
-    pub(super) async fn next_death(&mut self) -> Death {
-        match self.deaths.recv().await {
-            Some(death) => {
-                self.running.remove(&death.id);
-                death
-            }
-            None => std::future::pending().await,
+    pub(in crate::cli) async fn next_death(&mut self) -> Death {
+        let death = self.deaths.recv().await.expect("a sender is kept beside the receiver");
+        self.running.remove(&death.id);
+        death
+    }
+
+    /// SIGKILL to one; its death is reported as any other.
+    pub(in crate::cli) fn kill_one(&mut self, id: u64) {
+        if let Some(kill) = self.running.get_mut(&id).and_then(|running| running.kill.take()) {
+            let _ = kill.send(());
         }
     }
 
@@ -98,11 +113,9 @@ impl Children {
     }
 
     /// SIGKILL to all, and waits until they are gone.
-    pub(super) async fn kill(&mut self) {
-        for running in self.running.values_mut() {
-            if let Some(kill) = running.kill.take() {
-                let _ = kill.send(());
-            }
+    pub(in crate::cli) async fn kill(&mut self) {
+        for id in self.running.keys().copied().collect::<Vec<_>>() {
+            self.kill_one(id);
         }
         while !self.running.is_empty() {
             self.next_death().await;
@@ -171,7 +184,7 @@ impl Death {
     }
 
     /// How it died, its last words, and how to start it again.
-    pub(super) fn describe(&self, layout: &Layout) -> String {
+    pub(in crate::cli) fn describe(&self, layout: &Layout) -> String {
         let member = layout.member(self.id);
         let log = layout.log_of(member);
         let how = match self.status {

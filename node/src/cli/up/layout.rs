@@ -17,16 +17,16 @@ const FILE: &str = "cluster.toml";
 
 /// A cluster on this machine.
 #[derive(Debug)]
-pub(super) struct Layout {
-    pub(super) dir: PathBuf,
+pub(in crate::cli) struct Layout {
+    pub(in crate::cli) dir: PathBuf,
     pub(super) cluster: String,
-    pub(super) members: Vec<Member>,
+    pub(in crate::cli) members: Vec<Member>,
 }
 
 /// One of its nodes.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
-    pub(super) id: u64,
+pub(in crate::cli) struct Member {
+    pub(in crate::cli) id: u64,
     http: u16,
     grpc: u16,
     peer: u16,
@@ -47,13 +47,13 @@ impl Member {
     pub(super) fn http(&self) -> String {
         address(self.http)
     }
-    pub(super) fn grpc(&self) -> String {
+    pub(in crate::cli) fn grpc(&self) -> String {
         address(self.grpc)
     }
     pub(super) fn peer(&self) -> String {
         address(self.peer)
     }
-    pub(super) fn admin(&self) -> String {
+    pub(in crate::cli) fn admin(&self) -> String {
         address(self.admin)
     }
 
@@ -102,20 +102,31 @@ impl Layout {
         Ok(layout)
     }
 
+    /// A cluster of its own in an empty folder, on ports nobody uses; for a short life.
+    pub(in crate::cli) fn temporary(dir: PathBuf, nodes: u64) -> Result<Self, Failure> {
+        let mut ports = unused_ports();
+        let mut port = || ports.next().ok_or_else(|| Failure::start("no free port was found from 10000 to 30000"));
+        let member = |id| Ok(Member { id, http: port()?, grpc: port()?, peer: port()?, admin: port()? });
+        let members = (1..=nodes).map(member).collect::<Result<Vec<_>, Failure>>()?;
+        let layout = Layout { dir, cluster: uuid::Uuid::now_v7().to_string(), members };
+        layout.write().map_err(|error| Failure::start(format!("cannot write {}: {error}", layout.file().display())))?;
+        Ok(layout)
+    }
+
     /// `cluster.toml`, which is also the configuration of the nodes.
-    pub(super) fn file(&self) -> PathBuf {
+    pub(in crate::cli) fn file(&self) -> PathBuf {
         self.dir.join(FILE)
     }
 
-    pub(super) fn data_of(&self, member: &Member) -> PathBuf {
+    pub(in crate::cli) fn data_of(&self, member: &Member) -> PathBuf {
         self.dir.join(format!("node-{}", member.id))
     }
 
-    pub(super) fn log_of(&self, member: &Member) -> PathBuf {
+    pub(in crate::cli) fn log_of(&self, member: &Member) -> PathBuf {
         self.dir.join(format!("node-{}.log", member.id))
     }
 
-    pub(super) fn member(&self, id: u64) -> &Member {
+    pub(in crate::cli) fn member(&self, id: u64) -> &Member {
         self.members.iter().find(|member| member.id == id).expect("children are members")
     }
 
@@ -190,6 +201,15 @@ fn members(args: &Args) -> Result<Vec<Member>, Failure> {
             })
         })
         .collect()
+}
+
+/// Ports nobody listens on, each once. They lie below the range from which the kernel takes the ports of outgoing
+/// connections: a node that is killed finds them free when it comes back.
+fn unused_ports() -> impl Iterator<Item = u16> {
+    const FROM: u16 = 10_000;
+    const COUNT: u16 = 20_000;
+    let start = rand::random_range(0..COUNT);
+    (0..COUNT).map(move |n| FROM + (start + n) % COUNT).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
 }
 
 /// No port may be meant for two things.

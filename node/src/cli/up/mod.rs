@@ -9,9 +9,9 @@
 //! **Invariant**: no child outlives this process. Each holds the read end of a pipe as its standard input; however this
 //! process ends, the kernel closes the other end, and the child shuts down.
 
-mod child;
-mod layout;
-mod wait;
+pub(super) mod child;
+pub(super) mod layout;
+pub(super) mod wait;
 
 use super::{
     block_on,
@@ -176,18 +176,18 @@ async fn stop(layout: &Layout, children: &mut Children, mut signals: Signals) ->
 }
 
 /// SIGINT and SIGTERM to this process. The children are in groups of their own and do not see a Ctrl-C.
-struct Signals {
+pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self, Failure> {
+    pub(super) fn listen() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(|error| Failure::start(format!("cannot listen to signals: {error}")));
         Ok(Signals { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -17,7 +17,7 @@ const LAGGARDS: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(30);
 
 /// Resolves when the cluster can be used.
-pub(super) async fn until_ready(layout: &Layout) -> Result<(), Failure> {
+pub(in crate::cli) async fn until_ready(layout: &Layout) -> Result<(), Failure> {
     let admin = Admin::new(layout.members.iter().map(Member::admin), Duration::from_secs(5))?;
     let mut shown = Shown::new();
     loop {
