@@ -117,6 +117,7 @@ impl<W: World> Partition<W> {
     }
 
     pub(crate) async fn stop(&self) {
+        self.core.evolved.close();
         if let Err(error) = self.core.raft.shutdown().await {
             tracing::warn!(partition = %self.name(), %error, "did not stop cleanly");
         }

@@ -5,9 +5,10 @@
 //! one has lost its disk, and with it votes and entries it once confirmed. It is refused, and told so.
 //!
 //! A directory that is an older copy of itself is as bad as a lost one. Two numbers never decrease over a node's life: its
-//! boot epoch, and the sequence number of the last frame of its WAL that is on disk. Every greeting and every answer
-//! carries the latter; a node that greets with less of either than its peers were told is refused like one without disk.
-//! Peers remember both in memory, and on disk with every boot and every [`REMEMBER_EVERY`] frames.
+//! boot epoch, and the sequence number of the last frame of its WAL that is on disk. Every greeting and every packet
+//! carries the latter, in both directions: a leader counts its own disk for a majority just as it counts a follower's.
+//! A node that greets with less of either than its peers were told is refused like one without disk. Peers remember both
+//! in memory, and on disk with every boot and every [`REMEMBER_EVERY`] frames.
 //!
 //! **Invariant**: what is learned in a greeting is on disk before the peer is welcomed.
 use crate::{

@@ -195,7 +195,7 @@ impl<W: World> Link<W> {
         let hello = PeerMessage { body: Some(Body::Hello(self.directory.hello(self.peer()))) };
         connection
             .outgoing
-            .send(Packet { messages: vec![hello] })
+            .send(Packet { messages: vec![hello], confirmed: 0 })
             .await
             .map_err(|_| String::from("closed while greeting"))?;
         let answer = <W::Tasks as AsyncRuntime>::timeout(GREETING, connection.incoming.next()).await;
@@ -230,7 +230,7 @@ impl<W: World> Link<W> {
     /// Uses the connection until it is lost.
     async fn converse(&self, connection: Connection) -> String {
         let Connection { outgoing, mut incoming } = connection;
-        let session = Session::new(Outbox::start::<W>(outgoing));
+        let session = Session::new(Outbox::start::<W>(outgoing, self.directory.clone()));
         {
             let mut state = self.state();
             state.session = Some(session.clone());
@@ -248,16 +248,11 @@ impl<W: World> Link<W> {
                 Select2::Second(Some(Err(error))) => break error.to_string(),
                 Select2::Second(Some(Ok(packet))) => packet,
             };
+            self.directory.note(self.peer(), packet.confirmed);
             for body in packet.messages.into_iter().filter_map(|message| message.body) {
                 match body {
-                    Body::AppendAck(ack) => {
-                        self.directory.note(self.peer(), ack.confirmed);
-                        session.acked(ack);
-                    }
-                    Body::Response(response) => {
-                        self.directory.note(self.peer(), response.confirmed);
-                        session.answered(response);
-                    }
+                    Body::AppendAck(ack) => session.acked(ack),
+                    Body::Response(response) => session.answered(response),
                     other => tracing::warn!(peer = self.peer(), ?other, "peer sent what only a caller may"),
                 }
             }

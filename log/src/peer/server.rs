@@ -39,11 +39,12 @@ pub(crate) async fn serve<W: World>(connection: Connection, directory: Arc<Direc
         }
         Err(Rejected::Disk(_)) => return,
     };
-    let sent = outgoing.send(Packet { messages: vec![PeerMessage { body: Some(answer) }] }).await;
+    let sent = outgoing.send(Packet { messages: vec![PeerMessage { body: Some(answer) }], confirmed: 0 }).await;
     let (Ok(()), Some(peer)) = (sent, peer) else { return };
-    let answers = Answers { outbox: Outbox::start::<W>(outgoing), directory };
+    let answers = Answers { outbox: Outbox::start::<W>(outgoing, directory.clone()) };
     let mut caller = Caller { peer, answers, streams: BTreeMap::new(), hosted };
     while let Some(Ok(packet)) = incoming.next().await {
+        directory.note(peer, packet.confirmed);
         packet.messages.into_iter().filter_map(|message| message.body).for_each(|body| caller.take(body));
     }
 }
@@ -51,7 +52,7 @@ pub(crate) async fn serve<W: World>(connection: Connection, directory: Arc<Direc
 /// One connected caller.
 struct Caller<W: World> {
     peer: NodeId,
-    answers: Answers<W>,
+    answers: Answers,
     streams: BTreeMap<u64, mpsc::UnboundedSender<AppendEntriesRequest<TypeConfig<W>>>>,
     hosted: Arc<Hosted<W>>,
 }
@@ -106,23 +107,16 @@ impl<W: World> Caller<W> {
     }
 }
 
-/// Where the answers of a connection go. Each says what this node has on disk by now.
-struct Answers<W: World> {
+/// Where the answers of a connection go.
+#[derive(Clone)]
+struct Answers {
     outbox: Outbox,
-    directory: Arc<Directory<W>>,
 }
 
-impl<W: World> Clone for Answers<W> {
-    fn clone(&self) -> Self {
-        Answers { outbox: self.outbox.clone(), directory: self.directory.clone() }
-    }
-}
-
-impl<W: World> Answers<W> {
+impl Answers {
     /// `false`: the connection is gone.
     fn acknowledge(&self, stream: u64, answered: u64, outcome: Outcome) -> bool {
-        let confirmed = self.directory.confirmed();
-        self.outbox.send(Body::AppendAck(AppendAck { stream, answered, outcome: Some(outcome), confirmed }))
+        self.outbox.send(Body::AppendAck(AppendAck { stream, answered, outcome: Some(outcome) }))
     }
 
     fn fail(&self, stream: u64, why: String) {
@@ -130,15 +124,14 @@ impl<W: World> Answers<W> {
     }
 
     fn respond(&self, id: u64, body: peer_response::Body) {
-        let confirmed = self.directory.confirmed();
-        self.outbox.send(Body::Response(PeerResponse { id, confirmed, body: Some(body) }));
+        self.outbox.send(Body::Response(PeerResponse { id, body: Some(body) }));
     }
 }
 
 type Results<W> = futures::stream::BoxStream<'static, Result<StreamAppendResult<TypeConfig<W>>, String>>;
 
 /// Sends the answers of one stream: of a run of successes that are ready together, only the last.
-async fn acknowledge<W: World>(stream: u64, mut results: Results<W>, answers: Answers<W>) {
+async fn acknowledge<W: World>(stream: u64, mut results: Results<W>, answers: Answers) {
     let mut answered = 0;
     while let Some(mut latest) = results.next().await {
         answered += 1;
@@ -166,7 +159,7 @@ fn outcome<W: World>(result: Result<StreamAppendResult<TypeConfig<W>>, String>) 
 }
 
 /// Does one request and queues its answer.
-async fn answer<W: World>(hosted: Arc<Hosted<W>>, request: PeerRequest, answers: Answers<W>) {
+async fn answer<W: World>(hosted: Arc<Hosted<W>>, request: PeerRequest, answers: Answers) {
     let partition = PartitionId(request.partition);
     let body = match request.body {
         Some(body) => match perform(&hosted, partition, body).await {

@@ -8,6 +8,7 @@ mod load;
 use super::{
     Place, Report,
     cluster::Cluster,
+    cpu::{Clock, CpuSeconds},
     latencies::{Latencies, rounded},
 };
 use crate::cli::exit::Failure;
@@ -76,6 +77,10 @@ pub(super) struct Appended {
     megabytes_per_second: f64,
     #[serde(rename = "ackMs")]
     ack: Latencies,
+    /// Of the whole load, warm-up included; `None` where the system does not tell.
+    cpu_seconds: Option<CpuSeconds>,
+    /// Client and nodes together.
+    cpu_micros_per_record: Option<f64>,
     verified: Verified,
 }
 
@@ -104,10 +109,13 @@ pub(super) async fn measure(args: &Args, cluster: &mut Cluster) -> Result<Append
     let window = (request as usize + (64 << 10)).saturating_mul(args.in_flight as usize + 1);
     let client = cluster.client(window).await?;
     eprintln!("appending for {WARM_UP:?} of warm-up and {} s", args.seconds);
+    let pids = cluster.pids();
+    let before = Clock::read(&pids);
     let loaded = tokio::select! {
         loaded = load(args, &client) => loaded?,
         failure = cluster.broken() => return Err(failure),
     };
+    let cpu_seconds = before.zip(Clock::read(&pids)).map(|(before, after)| after.since(before));
     let stored = stored(&client, args.partitions).await?;
     let seconds = args.seconds as f64;
     let bytes = loaded.measured as f64 * f64::from(args.record_bytes);
@@ -123,6 +131,8 @@ pub(super) async fn measure(args: &Args, cluster: &mut Cluster) -> Result<Append
         records_per_second: (loaded.measured as f64 / seconds) as u64,
         megabytes_per_second: rounded(bytes / seconds / 1e6),
         ack: loaded.latencies,
+        cpu_seconds,
+        cpu_micros_per_record: cpu_seconds.map(|cpu| rounded(cpu.bench() * 1e6 / loaded.acknowledged.max(1) as f64)),
         verified: Verified {
             acknowledged: loaded.acknowledged,
             unknown: loaded.unknown,
@@ -209,10 +219,12 @@ impl Verified {
 impl Report for Appended {
     fn text(&self) -> String {
         let verified = &self.verified;
+        let cpu = self.cpu_seconds.zip(self.cpu_micros_per_record);
+        let cpu = cpu.map_or_else(String::new, |(cpu, record)| format!("\n  {cpu}; {record} us per record"));
         format!(
             "append: {} nodes, replication {}, {} partitions, {} records of {} B per request, {} requests in flight per partition\n\
              \x20 {} records/s, {} MB/s acknowledged by a majority's disks ({} records in {} s)\n\
-             \x20 time to acknowledgement: {}\n\
+             \x20 time to acknowledgement: {}{cpu}\n\
              \x20 verified: {} records acknowledged, {} of unknown outcome, {} refused; {} stored: {}",
             self.nodes,
             self.replication,

@@ -61,6 +61,11 @@ impl Cluster {
         self.layout.members.iter().map(|member| member.id).collect()
     }
 
+    /// The processes of the nodes.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.ids().into_iter().filter_map(|id| self.children.pid(id)).collect()
+    }
+
     /// Starts all nodes as processes and waits until they can be used.
     pub(super) async fn start_all(&mut self) -> Result<(), Failure> {
         for id in self.ids() {

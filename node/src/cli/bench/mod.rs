@@ -14,6 +14,7 @@
 //! **Invariant**: nothing but loopback, and every wait has an end.
 
 mod cluster;
+mod cpu;
 mod machine;
 
 mod append;

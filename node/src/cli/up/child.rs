@@ -85,7 +85,7 @@ impl Children {
         self.running.len()
     }
 
-    pub(super) fn pid(&self, id: u64) -> Option<u32> {
+    pub(in crate::cli) fn pid(&self, id: u64) -> Option<u32> {
         self.running.get(&id).map(|running| running.pid)
     }
 
