@@ -116,7 +116,7 @@ impl<W: World> Log<W> {
         let (identity, lock) = Identity::open(&env.disk, &config.dir, config.cluster, config.node, env.rng.next_id())?;
         let wal = Wal::<W>::open(&env.disk, wal_options(&config))?;
         let members = config.nodes.iter().map(|node| node.id).collect();
-        let directory = Directory::new(&identity, members, wal.clone());
+        let directory = Directory::new(&identity, env.rng.next_u64(), members, wal.clone());
         let peers = Peers::start(&env.net, &directory, &config.nodes);
         let hosted = Arc::new(Hosted::default());
         let stopping = Arc::new(Stopping::default());

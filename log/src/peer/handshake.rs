@@ -10,6 +10,10 @@
 //! A node that greets with less of either than its peers were told is refused like one without disk. Peers remember both
 //! in memory, and on disk with every boot and every [`REMEMBER_EVERY`] frames.
 //!
+//! A process that was let in is compared no more: its connections overtake each other, and an earlier number may arrive
+//! after a later one. Greetings therefore carry the random number of the process. Another process with the same boot
+//! epoch is a copy: an epoch is on disk before it is used, and used once.
+//!
 //! **Invariant**: what is learned in a greeting is on disk before the peer is welcomed.
 use crate::{
     topic::{ClusterId, NodeId},
@@ -35,13 +39,23 @@ const REMEMBER_EVERY: u64 = 1024;
 pub(crate) struct Me {
     pub cluster: ClusterId,
     pub identity: PeerIdentity,
+    /// This process.
+    pub run: u64,
+}
+
+/// A peer as this node knows it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    identity: PeerIdentity,
+    /// The process that was let in last; `None` since this node was started.
+    run: Option<u64>,
 }
 
 /// What this node knows of the others' identities. Durable in the WAL.
 pub(crate) struct Directory<W: World> {
     me: Me,
     members: Vec<NodeId>,
-    known: Mutex<BTreeMap<NodeId, PeerIdentity>>,
+    known: Mutex<BTreeMap<NodeId, Known>>,
     /// Held from a verdict until what it learned is on disk, so that no second greeting rests on the first too early.
     learning: tokio::sync::Mutex<()>,
     wal: Wal<W>,
@@ -57,10 +71,10 @@ pub(crate) enum Rejected {
 }
 
 impl<W: World> Directory<W> {
-    pub(crate) fn new(identity: &Identity, members: Vec<NodeId>, wal: Wal<W>) -> Arc<Self> {
-        let known = wal.peers().into_iter().map(|peer| (peer.node, peer)).collect();
+    pub(crate) fn new(identity: &Identity, run: u64, members: Vec<NodeId>, wal: Wal<W>) -> Arc<Self> {
+        let known = wal.peers().into_iter().map(|peer| (peer.node, Known { identity: peer, run: None })).collect();
         let Identity { cluster, node, incarnation, boot_epoch, .. } = *identity;
-        let me = Me { cluster, identity: PeerIdentity { node, incarnation, boot_epoch, confirmed: 0 } };
+        let me = Me { cluster, identity: PeerIdentity { node, incarnation, boot_epoch, confirmed: 0 }, run };
         Arc::new(Directory { me, members, known: Mutex::new(known), learning: tokio::sync::Mutex::default(), wal })
     }
 
@@ -77,6 +91,7 @@ impl<W: World> Directory<W> {
             boot_epoch: self.me.identity.boot_epoch,
             to,
             confirmed: self.confirmed(),
+            run: self.me.run,
         }
     }
 
@@ -88,6 +103,7 @@ impl<W: World> Directory<W> {
             incarnation: self.me.identity.incarnation.to_vec().into(),
             boot_epoch: self.me.identity.boot_epoch,
             confirmed: self.confirmed(),
+            run: self.me.run,
         }
     }
 
@@ -99,7 +115,7 @@ impl<W: World> Directory<W> {
     /// Takes note of what a peer says it has on disk.
     pub(crate) fn note(&self, peer: NodeId, confirmed: u64) {
         let mut known = self.known.lock().expect("judging does not panic");
-        let Some(known) = known.get_mut(&peer) else { return };
+        let Some(Known { identity: known, .. }) = known.get_mut(&peer) else { return };
         let remembered = known.confirmed / REMEMBER_EVERY;
         known.confirmed = known.confirmed.max(confirmed);
         if known.confirmed / REMEMBER_EVERY > remembered {
@@ -114,7 +130,7 @@ impl<W: World> Directory<W> {
             let detail = format!("this is node {}, not node {}", self.me(), hello.to);
             return refuse(Refusal::WrongNode, detail);
         }
-        let Hello { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, .. } = hello;
+        let Hello { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run, .. } = hello;
         self.check(&Greeting {
             protocol: *protocol,
             cluster: cluster_id,
@@ -122,6 +138,7 @@ impl<W: World> Directory<W> {
             incarnation,
             boot_epoch: *boot_epoch,
             confirmed: *confirmed,
+            run: *run,
         })
         .await?;
         Ok(hello.from)
@@ -133,7 +150,7 @@ impl<W: World> Directory<W> {
             let detail = format!("node {} answered where node {to} was called", welcome.from);
             return refuse(Refusal::WrongNode, detail);
         }
-        let Welcome { protocol, cluster_id, from, incarnation, boot_epoch, confirmed } = welcome;
+        let Welcome { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run } = welcome;
         self.check(&Greeting {
             protocol: *protocol,
             cluster: cluster_id,
@@ -141,6 +158,7 @@ impl<W: World> Directory<W> {
             incarnation,
             boot_epoch: *boot_epoch,
             confirmed: *confirmed,
+            run: *run,
         })
         .await
     }
@@ -162,6 +180,7 @@ struct Greeting<'m> {
     incarnation: &'m [u8],
     boot_epoch: u64,
     confirmed: u64,
+    run: u64,
 }
 
 fn refuse<T>(refusal: Refusal, detail: String) -> Result<T, Rejected> {
@@ -176,10 +195,10 @@ fn refused(refusal: Refusal, detail: String) -> Refused {
 fn judge(
     me: &Me,
     members: &[NodeId],
-    known: &Mutex<BTreeMap<NodeId, PeerIdentity>>,
+    known: &Mutex<BTreeMap<NodeId, Known>>,
     greeting: &Greeting<'_>,
 ) -> Result<Option<PeerIdentity>, Refused> {
-    let Greeting { protocol, cluster, from, incarnation, boot_epoch, confirmed } = *greeting;
+    let Greeting { protocol, cluster, from, incarnation, boot_epoch, confirmed, run } = *greeting;
     if protocol != PROTOCOL {
         let detail = format!("protocol {protocol} is spoken there, {PROTOCOL} here");
         return Err(refused(Refusal::WrongProtocol, detail));
@@ -199,30 +218,39 @@ fn judge(
     };
     let mut known = known.lock().expect("judging does not panic");
     let met = PeerIdentity { node: from, incarnation, boot_epoch, confirmed };
-    if let Some(before) = known.get(&from) {
-        if before.incarnation != incarnation {
-            let detail = format!(
-                "node {from} is known with another data directory: its disk was lost or replaced; \
-                 a lost node comes back under a new id"
-            );
-            return Err(refused(Refusal::WrongIncarnation, detail));
-        }
-        let rolled_back = |what: &str, before: u64, now: u64| {
-            let detail = format!("node {from} once had {what} {before}, its directory says {now}: it is an older copy");
-            Err(refused(Refusal::RolledBack, detail))
-        };
-        if boot_epoch < before.boot_epoch {
-            return rolled_back("boot epoch", before.boot_epoch, boot_epoch);
-        }
-        if confirmed < before.confirmed {
-            return rolled_back("confirmed frame", before.confirmed, confirmed);
-        }
-        if boot_epoch == before.boot_epoch {
-            return Ok(None);
-        }
+    let Some(Known { identity: before, run: let_in }) = known.get_mut(&from) else {
+        known.insert(from, Known { identity: met, run: Some(run) });
+        return Ok(Some(met));
+    };
+    if before.incarnation != incarnation {
+        let detail = format!(
+            "node {from} is known with another data directory: its disk was lost or replaced; \
+             a lost node comes back under a new id"
+        );
+        return Err(refused(Refusal::WrongIncarnation, detail));
     }
-    known.insert(from, met);
-    Ok(Some(met))
+    if *let_in == Some(run) {
+        return Ok(None);
+    }
+    let rolled_back = |what: &str, before: u64, now: u64| {
+        let detail = format!("node {from} once had {what} {before}, its directory says {now}: it is an older copy");
+        Err(refused(Refusal::RolledBack, detail))
+    };
+    if boot_epoch < before.boot_epoch {
+        return rolled_back("boot epoch", before.boot_epoch, boot_epoch);
+    }
+    if confirmed < before.confirmed {
+        return rolled_back("confirmed frame", before.confirmed, confirmed);
+    }
+    if boot_epoch == before.boot_epoch && let_in.is_some() {
+        let detail =
+            format!("node {from} had boot epoch {boot_epoch} as another process: its directory is an older copy");
+        return Err(refused(Refusal::RolledBack, detail));
+    }
+    *let_in = Some(run);
+    let news = boot_epoch > before.boot_epoch;
+    *before = met;
+    Ok(news.then_some(met))
 }
 
 #[cfg(test)]

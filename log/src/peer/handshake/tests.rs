@@ -2,22 +2,29 @@ use super::*;
 
 fn me() -> Me {
     let identity = PeerIdentity { node: 1, incarnation: [1; 16], boot_epoch: 1, confirmed: 0 };
-    Me { cluster: ClusterId([1; 16]), identity }
+    Me { cluster: ClusterId([1; 16]), identity, run: 70 }
 }
 
-const GREETING: Greeting<'_> =
-    Greeting { protocol: PROTOCOL, cluster: &[1; 16], from: 2, incarnation: &[5; 16], boot_epoch: 1, confirmed: 0 };
+const GREETING: Greeting<'_> = Greeting {
+    protocol: PROTOCOL,
+    cluster: &[1; 16],
+    from: 2,
+    incarnation: &[5; 16],
+    boot_epoch: 1,
+    confirmed: 0,
+    run: 71,
+};
 
-type Known = Mutex<BTreeMap<NodeId, PeerIdentity>>;
+type Peers = Mutex<BTreeMap<NodeId, Known>>;
 
-fn judged(known: &Known, greeting: Greeting<'_>) -> Result<bool, Refusal> {
+fn judged(known: &Peers, greeting: Greeting<'_>) -> Result<bool, Refusal> {
     let verdict = judge(&me(), &[1, 2, 3], known, &greeting);
     verdict.map(|learned| learned.is_some()).map_err(|refused| refused.refusal())
 }
 
 #[test]
 fn the_first_incarnation_of_a_node_stays() {
-    let known = Known::default();
+    let known = Peers::default();
     let another = Greeting { incarnation: &[6; 16], boot_epoch: 9, ..GREETING };
     assert_eq!(judged(&known, GREETING), Ok(true), "new: to be made durable");
     assert_eq!(judged(&known, GREETING), Ok(false), "known");
@@ -27,8 +34,9 @@ fn the_first_incarnation_of_a_node_stays() {
 
 #[test]
 fn a_directory_restored_from_an_older_copy_is_refused() {
-    let known = Known::default();
-    let boot = |boot_epoch, confirmed| Greeting { boot_epoch, confirmed, ..GREETING };
+    let known = Peers::default();
+    let boot =
+        |boot_epoch, confirmed| Greeting { boot_epoch, confirmed, run: 1000 * boot_epoch + confirmed, ..GREETING };
     assert_eq!(judged(&known, boot(7, 100)), Ok(true));
     assert_eq!(judged(&known, boot(8, 150)), Ok(true), "a restart");
     assert_eq!(judged(&known, boot(7, 200)), Err(Refusal::RolledBack), "an earlier boot");
@@ -37,8 +45,28 @@ fn a_directory_restored_from_an_older_copy_is_refused() {
 }
 
 #[test]
+fn greetings_of_one_process_may_overtake_each_other() {
+    let known = Peers::default();
+    let greeting = |confirmed, run| Greeting { boot_epoch: 3, confirmed, run, ..GREETING };
+    assert_eq!(judged(&known, greeting(12, 5)), Ok(true), "as the called one");
+    assert_eq!(judged(&known, greeting(10, 5)), Ok(false), "as the caller, written before that");
+}
+
+#[test]
+fn a_second_process_of_one_boot_is_refused() {
+    let known = Peers::default();
+    let greeting = |run| Greeting { boot_epoch: 3, confirmed: 10, run, ..GREETING };
+    assert_eq!(judged(&known, greeting(5)), Ok(true));
+    assert_eq!(judged(&known, greeting(6)), Err(Refusal::RolledBack));
+    // Who was let in before this node was started is not remembered; the numbers are.
+    known.lock().unwrap().get_mut(&2).unwrap().run = None;
+    assert_eq!(judged(&known, Greeting { confirmed: 9, ..greeting(6) }), Err(Refusal::RolledBack));
+    assert_eq!(judged(&known, greeting(6)), Ok(false));
+}
+
+#[test]
 fn strangers_are_refused_by_name() {
-    let known = Known::default();
+    let known = Peers::default();
     let refusal = |greeting| judged(&known, greeting).unwrap_err();
     assert_eq!(refusal(Greeting { from: 4, ..GREETING }), Refusal::UnknownNode);
     assert_eq!(refusal(Greeting { from: 1, ..GREETING }), Refusal::UnknownNode, "nobody else is this node");
