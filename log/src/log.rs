@@ -215,15 +215,27 @@ impl<W: World> Log<W> {
     pub fn readiness(&self) -> Vec<Readiness> {
         let step = self.inner.controller.step();
         let mut checks = vec![Readiness { name: "cluster".into(), ok: step == RUNNING, detail: step.into() }];
+        let mut connected = vec![self.node()];
         for (node, trouble) in self.inner.peers.health() {
+            if trouble.is_none() {
+                connected.push(node);
+            }
             let detail = trouble.map_or(String::from("connected"), |trouble| format!("not connected: {trouble}"));
             checks.push(Readiness { name: format!("peer {node}"), ok: true, detail });
         }
         for partition in self.partitions() {
             let info = partition.info();
+            let reached = info.replicas.iter().filter(|replica| connected.contains(replica)).count();
             let (ok, detail) = match (info.role, info.leader) {
                 (Role::Halted, _) => (false, "halted".into()),
                 (_, None) => (false, format!("no leader in term {}", info.term)),
+                // Raft remembers the last leader of a term; that nobody hears of it any more is seen here.
+                (_, Some(leader)) if !connected.contains(&leader) => {
+                    (false, format!("led by node {leader} in term {}, which is not connected", info.term))
+                }
+                (Role::Leader, _) if reached <= info.replicas.len() / 2 => {
+                    (false, format!("led by this node, which reaches {reached} of {} replicas", info.replicas.len()))
+                }
                 (_, Some(leader)) => {
                     (true, format!("led by node {leader} in term {}, evolved to {}", info.term, info.end))
                 }

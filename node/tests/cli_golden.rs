@@ -387,6 +387,29 @@ fn up_says_how_a_child_died_and_the_others_go_on() {
 }
 
 #[test]
+fn a_node_without_a_majority_says_that_it_is_not_ready() {
+    let up = Up::start();
+    let ask = |path: &str| harness::http_get(up.base + 3, path);
+    let (code, text) = ask("/readyz?verbose").expect("it answers");
+    assert_eq!(code, 200, "{text}");
+    assert!(text.contains("[+] recovery: ") && text.contains("[+] _cluster/0: led by node "), "{text}");
+    for node in [1, 2] {
+        kill_process(pid(up.pid(node)), Signal::KILL).expect("it runs");
+    }
+    let text = wait_until("node 3 to say it", || match ask("/readyz") {
+        Ok((503, text)) => Ok(text),
+        other => Err(format!("{other:?}")),
+    });
+    assert!(text.starts_with("[-] _cluster/0: ") && text.ends_with("not ready\n"), "{text}");
+    assert_eq!(ask("/livez"), Ok((200, "ok\n".to_owned())));
+    let (code, problem) = ask("/nothing").expect("it answers");
+    let problem: Value = serde_json::from_str(&problem).expect("a problem in JSON");
+    assert_eq!((code, &problem["status"], &problem["title"]), (404, &Value::from(404), &Value::from("Not Found")));
+    let (code, metrics) = ask("/metrics").expect("it answers");
+    assert!(code == 200 && metrics.contains("corduroy_ready{node=\"3\"} 0"), "{metrics}");
+}
+
+#[test]
 fn no_node_survives_an_up_that_is_killed() {
     let mut up = Up::start();
     up.signal(Signal::KILL);

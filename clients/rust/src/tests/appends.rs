@@ -110,3 +110,15 @@ async fn nobody_there_is_unreachable_in_time() {
     assert!(matches!(error, Error::Unreachable(_)), "{error:?}");
     assert!(matches!(Client::builder().connect().await, Err(Error::Invalid(_))));
 }
+
+#[tokio::test]
+async fn leader_that_is_gone_is_said_to_be_by_who_is_there() {
+    let gone = Node::start([]).await;
+    gone.kill();
+    let refuse = Reply::Refuse("NOT_LEADER", Some(gone.address.clone()));
+    let node = Node::start(vec![refuse; 10_000]).await;
+    let error = client(&[&node]).await.append("orders", Some(0), one()).await.expect_err("no leader");
+    // Whichever was asked last: the cluster was reached, nothing was appended.
+    assert!(matches!(error, Error::Unavailable(_) | Error::NotLeader { .. }), "{error:?}");
+    assert!(error.is_retryable());
+}
