@@ -241,7 +241,9 @@ fn check_record(index: usize, record: &NewRecord, limits: &Limits) -> Result<u64
     for header in &record.headers {
         if header.name.len() > usize::from(u16::MAX) {
             let length = header.name.len();
-            return Err(LogError::Invalid(format!("record {index} has a header name of {length} bytes, 65535 is the limit")));
+            return Err(LogError::Invalid(format!(
+                "record {index} has a header name of {length} bytes, 65535 is the limit"
+            )));
         }
         size += (header.name.len() + header.value.len()) as u64;
     }

@@ -111,12 +111,13 @@ impl<W: World> Log<W> {
         check(&config)?;
         let raft_config = raft::config(config.cluster.to_string(), &config.timing).map_err(OpenError::Config)?;
         let me = config.nodes.iter().find(|node| node.id == config.node).expect("just checked").clone();
-        let incoming = env.net.listen(&me.peer).await.map_err(|source| OpenError::Listen { address: me.peer.clone(), source })?;
+        let incoming =
+            env.net.listen(&me.peer).await.map_err(|source| OpenError::Listen { address: me.peer.clone(), source })?;
         let (identity, lock) = Identity::open(&env.disk, &config.dir, config.cluster, config.node, env.rng.next_id())?;
         let wal = Wal::<W>::open(&env.disk, wal_options(&config))?;
         let members = config.nodes.iter().map(|node| node.id).collect();
-        let directory = Directory::new(&identity, members, wal.clone());
-        let peers = Peers::start(&env.net, &directory, &config.nodes, !identity.joined);
+        let directory = Directory::new(&identity, env.rng.next_u64(), members, wal.clone());
+        let peers = Peers::start(&env.net, &directory, &config.nodes);
         let hosted = Arc::new(Hosted::default());
         let stopping = Arc::new(Stopping::default());
         let accepting = accept(incoming, directory, hosted.clone(), stopping.clone());
@@ -214,16 +215,30 @@ impl<W: World> Log<W> {
     pub fn readiness(&self) -> Vec<Readiness> {
         let step = self.inner.controller.step();
         let mut checks = vec![Readiness { name: "cluster".into(), ok: step == RUNNING, detail: step.into() }];
+        let mut connected = vec![self.node()];
         for (node, trouble) in self.inner.peers.health() {
+            if trouble.is_none() {
+                connected.push(node);
+            }
             let detail = trouble.map_or(String::from("connected"), |trouble| format!("not connected: {trouble}"));
             checks.push(Readiness { name: format!("peer {node}"), ok: true, detail });
         }
         for partition in self.partitions() {
             let info = partition.info();
+            let reached = info.replicas.iter().filter(|replica| connected.contains(replica)).count();
             let (ok, detail) = match (info.role, info.leader) {
                 (Role::Halted, _) => (false, "halted".into()),
                 (_, None) => (false, format!("no leader in term {}", info.term)),
-                (_, Some(leader)) => (true, format!("led by node {leader} in term {}, evolved to {}", info.term, info.end)),
+                // Raft remembers the last leader of a term; that nobody hears of it any more is seen here.
+                (_, Some(leader)) if !connected.contains(&leader) => {
+                    (false, format!("led by node {leader} in term {}, which is not connected", info.term))
+                }
+                (Role::Leader, _) if reached <= info.replicas.len() / 2 => {
+                    (false, format!("led by this node, which reaches {reached} of {} replicas", info.replicas.len()))
+                }
+                (_, Some(leader)) => {
+                    (true, format!("led by node {leader} in term {}, evolved to {}", info.term, info.end))
+                }
             };
             checks.push(Readiness { name: partition.name(), ok, detail });
         }
@@ -284,9 +299,16 @@ fn wal_options(config: &Config) -> WalOptions {
 }
 
 /// Serves peers until the log is closed.
-async fn accept<W: World>(mut incoming: mpsc::Receiver<Connection>, directory: Arc<Directory<W>>, hosted: Arc<Hosted<W>>, stopping: Arc<Stopping>) {
+async fn accept<W: World>(
+    mut incoming: mpsc::Receiver<Connection>,
+    directory: Arc<Directory<W>>,
+    hosted: Arc<Hosted<W>>,
+    stopping: Arc<Stopping>,
+) {
     let mut stopped = std::pin::pin!(stopping.wait());
-    while let Select2::Second(Some(connection)) = <W::Tasks as AsyncRuntime>::select2(&mut stopped, std::pin::pin!(incoming.recv())).await {
+    while let Select2::Second(Some(connection)) =
+        <W::Tasks as AsyncRuntime>::select2(&mut stopped, std::pin::pin!(incoming.recv())).await
+    {
         let (stopping, serving) = (stopping.clone(), peer::serve(connection, directory.clone(), hosted.clone()));
         drop(<W::Tasks as AsyncRuntime>::spawn(async move {
             <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), std::pin::pin!(serving)).await;
@@ -296,7 +318,9 @@ async fn accept<W: World>(mut incoming: mpsc::Receiver<Connection>, directory: A
 
 async fn run_controller<W: World>(controller: Arc<Controller<W>>, stopping: Arc<Stopping>) {
     let running = std::pin::pin!(controller.run());
-    if let Select2::Second(Err(error)) = <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), running).await {
+    if let Select2::Second(Err(error)) =
+        <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), running).await
+    {
         tracing::error!(%error, "this node's part of the cluster stopped");
     }
 }

@@ -31,7 +31,13 @@ fn config(node: NodeId) -> Config {
         admin: String::new(),
     };
     // Small segments, so that rotation is part of every run.
-    let limits = Limits { record_bytes: 4 << 10, batch_bytes: 32 << 10, segment_bytes: 256 << 10, hot_tail_bytes: 16 << 10, ..Limits::default() };
+    let limits = Limits {
+        record_bytes: 4 << 10,
+        batch_bytes: 32 << 10,
+        segment_bytes: 256 << 10,
+        hot_tail_bytes: 16 << 10,
+        ..Limits::default()
+    };
     Config {
         dir: "/data".into(),
         cluster: ClusterId([9; 16]),
@@ -60,18 +66,18 @@ struct Cluster {
 
 impl Cluster {
     fn log(&self, node: NodeId) -> Option<Log<SimWorld>> {
-        self.logs.lock().unwrap().get(&node).cloned()
+        self.logs.lock().expect("nobody panicked with it").get(&node).cloned()
     }
 
     async fn start(&self, node: NodeId) {
         let env = if self.sim.is_alive(node) { self.sim.env(node) } else { self.sim.restart(node) };
         let opened: Result<Result<_, OpenError>, _> = self.sim.spawn_on(node, Log::open(config(node), env)).await;
         let log = opened.expect("opening was not cut short").expect("the log opens");
-        self.logs.lock().unwrap().insert(node, log);
+        self.logs.lock().expect("nobody panicked with it").insert(node, log);
     }
 
     fn stop(&self, node: NodeId, power_cut: bool) {
-        self.logs.lock().unwrap().remove(&node);
+        self.logs.lock().expect("nobody panicked with it").remove(&node);
         if power_cut { self.sim.power_cut(node) } else { self.sim.kill(node) }
     }
 
@@ -105,19 +111,24 @@ impl Cluster {
 
     /// Writes down what happened; returns how long the client rests before it goes on with `target`.
     fn record(&self, target: &mut NodeId, partition: u32, value: String, outcome: Result<Ack, LogError>) -> Duration {
-        let mut history = self.history.lock().unwrap();
+        let mut history = self.history.lock().expect("nobody panicked with it");
         match outcome {
             Ok(ack) => {
                 let second = self.sim.elapsed().as_secs();
                 let before = history.acked.insert((partition, ack.first_offset), (value, second));
                 let offset = ack.first_offset;
-                assert_eq!(before, None, "seed {}: {TOPIC}/{partition} acknowledged offset {offset} twice", self.sim.seed());
+                assert_eq!(
+                    before,
+                    None,
+                    "seed {}: {TOPIC}/{partition} acknowledged offset {offset} twice",
+                    self.sim.seed()
+                );
                 history.leaders.insert((partition, *target, ack.term));
-                Duration::from_millis(2)
+                Duration::from_millis(10)
             }
             Err(LogError::UnknownOutcome(_)) => {
                 history.unknown.insert(value);
-                Duration::from_millis(2)
+                Duration::from_millis(10)
             }
             Err(error) => {
                 history.refused.insert(value);
@@ -167,7 +178,10 @@ async fn scenario(sim: Sim) -> Arc<Cluster> {
     let log = cluster.log(1).expect("started");
     let new = NewTopic { name: TOPIC.into(), partitions: PARTITIONS, replication: None };
     cluster.wait("node 1 is ready", || log.readiness().iter().all(|check| check.ok)).await;
-    sim.spawn_on(1, async move { log.create_topic(new).await }).await.expect("not cut short").expect("the topic is created");
+    sim.spawn_on(1, async move { log.create_topic(new).await })
+        .await
+        .expect("not cut short")
+        .expect("the topic is created");
     cluster.wait("all partitions lead", || (0..PARTITIONS).all(|partition| cluster.leader(partition).is_some())).await;
 
     let clients: Vec<_> = (0..8).map(|name| SimTasks::spawn(cluster.clone().client(name, name % PARTITIONS))).collect();
@@ -185,10 +199,13 @@ async fn scenario(sim: Sim) -> Arc<Cluster> {
         client.await.expect("clients do not panic");
     }
     let ends = |partition| {
-        let end = |node| cluster.log(node)?.partition(TOPIC, partition).ok().map(|partition| partition.evolved_offset());
+        let end =
+            |node| cluster.log(node)?.partition(TOPIC, partition).ok().map(|partition| partition.evolved_offset());
         NODES.map(end)
     };
-    let settled = || (0..PARTITIONS).all(|partition| ends(partition).iter().all(|end| end.is_some() && *end == ends(partition)[0]));
+    let settled = || {
+        (0..PARTITIONS).all(|partition| ends(partition).iter().all(|end| end.is_some() && *end == ends(partition)[0]))
+    };
     cluster.wait("replicas agree", settled).await;
     cluster
 }
@@ -201,27 +218,35 @@ async fn check(cluster: &Cluster) {
     for partition in 0..PARTITIONS {
         let dump = cluster.dump(1, partition).await;
         for node in [2, 3] {
-            assert_eq!(cluster.dump(node, partition).await, dump, "seed {seed}: node {node} differs from node 1 in {TOPIC}/{partition}");
+            assert_eq!(
+                cluster.dump(node, partition).await,
+                dump,
+                "seed {seed}: node {node} differs from node 1 in {TOPIC}/{partition}"
+            );
         }
         total += dump.len();
-        let history = cluster.history.lock().unwrap();
+        let history = cluster.history.lock().expect("nobody panicked with it");
         for (offset, value) in dump.iter().enumerate() {
             assert!(present.insert(value.clone()), "seed {seed}: {value} is there twice");
             assert!(!history.refused.contains(value), "seed {seed}: {value} was refused and is there");
             let acked = history.acked.get(&(partition, offset as u64));
-            assert!(acked.is_none_or(|(acked, _)| acked == value), "seed {seed}: {TOPIC}/{partition}@{offset} is {value}, acknowledged was {acked:?}");
+            assert!(
+                acked.is_none_or(|(acked, _)| acked == value),
+                "seed {seed}: {TOPIC}/{partition}@{offset} is {value}, acknowledged was {acked:?}"
+            );
             assert!(acked.is_some() || history.unknown.contains(value), "seed {seed}: nobody sent {value}");
         }
         let lost = history.acked.keys().find(|(number, offset)| *number == partition && *offset >= dump.len() as u64);
         assert_eq!(lost, None, "seed {seed}: lost");
     }
-    let history = cluster.history.lock().unwrap();
+    let history = cluster.history.lock().expect("nobody panicked with it");
     assert!(total >= history.acked.len());
     for (from, to) in [(0, 15), (15, 20), (20, 35), (35, 40), (40, 60)] {
         let acks = history.acked.values().filter(|(_, second)| (from..to).contains(second)).count();
         assert!(acks > 100, "seed {seed}: only {acks} acks in seconds {from}..{to}");
     }
-    let leaders_of_0: BTreeSet<_> = history.leaders.iter().filter(|(partition, ..)| *partition == 0).map(|(_, node, _)| node).collect();
+    let leaders_of_0: BTreeSet<_> =
+        history.leaders.iter().filter(|(partition, ..)| *partition == 0).map(|(_, node, _)| node).collect();
     assert!(leaders_of_0.len() >= 2, "seed {seed}: partition 0 never moved");
     let stats = cluster.log(1).expect("running").wal_stats();
     assert!(stats.segment >= 3, "seed {seed}: no rotation, {stats:?}");
@@ -232,8 +257,7 @@ fn run(seed: u64) -> (u64, usize) {
     let acked = sim.run(async {
         let cluster = scenario(sim.clone()).await;
         check(&cluster).await;
-        let acked = cluster.history.lock().unwrap().acked.len();
-        acked
+        cluster.history.lock().expect("nobody panicked with it").acked.len()
     });
     (sim.trace_hash(), acked)
 }
@@ -245,4 +269,15 @@ fn acknowledged_records_survive_a_killed_leader_and_one_seed_is_one_run() {
     println!("seed 1: {} acknowledged, trace {:016x}", first.1, first.0);
     assert_eq!(first, second, "the same seed gave two different runs");
     assert_ne!(first.0, run(2).0, "another seed gave the same run");
+}
+
+/// As many more seeds as `CORDUROY_SIM_SEEDS` says, from `CORDUROY_SIM_FROM` (100) on; none where it is not set.
+#[test]
+fn acknowledged_records_survive_under_further_seeds() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number of seeds"));
+    let (from, seeds) = (number("CORDUROY_SIM_FROM").unwrap_or(100), number("CORDUROY_SIM_SEEDS").unwrap_or(0));
+    for seed in from..from + seeds {
+        let (trace, acked) = run(seed);
+        println!("seed {seed}: {acked} acknowledged, trace {trace:016x}");
+    }
 }

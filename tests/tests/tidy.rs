@@ -29,21 +29,24 @@ impl Repository {
     }
 
     fn visit(&mut self, dir: &Path) {
-        let mut entries: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut entries: Vec<PathBuf> = fs::read_dir(dir)
+            .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
+            .expect("the repository can be read");
         entries.sort();
         // Build output, wherever it was put.
         if entries.iter().any(|path| path.ends_with("CACHEDIR.TAG")) {
             return;
         }
         for path in entries {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let name = path.file_name().expect("entries of a folder have names").to_string_lossy().into_owned();
             if path.is_dir() && name != "target" && !name.starts_with('.') {
                 self.visit(&path);
             } else if path.is_file()
                 && ["rs", "md", "proto", "toml"].iter().any(|kind| path.extension().is_some_and(|e| e == *kind))
             {
                 let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-                let path = path.strip_prefix(&self.root).unwrap().to_string_lossy().replace('\\', "/");
+                let path =
+                    path.strip_prefix(&self.root).expect("found below the root").to_string_lossy().replace('\\', "/");
                 self.files.insert(path, text);
             }
         }
@@ -152,7 +155,7 @@ fn every_link_leads_somewhere() {
                 let page = if file.is_empty() {
                     repository.root.join(path)
                 } else {
-                    repository.root.join(path).parent().unwrap().join(file)
+                    repository.root.join(path).parent().expect("a file is in a folder").join(file)
                 };
                 let has = |heading| {
                     let text = fs::read_to_string(&page).unwrap_or_default();

@@ -5,12 +5,7 @@ use crate::{
     retry::{self, Backoff, Kind, Step},
 };
 use corduroy_proto::v1::{self, admin_client::AdminClient};
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    sync::Mutex,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, sync::Mutex, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{Status, transport::Channel};
 
@@ -151,7 +146,12 @@ impl Admin {
     ///
     /// # Errors
     /// `TopicExists`, `Invalid`, `Unavailable`, `UnknownOutcome`.
-    pub async fn create_topic(&self, name: &str, partitions: u32, replication: Option<u32>) -> Result<TopicInfo, Error> {
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        partitions: u32,
+        replication: Option<u32>,
+    ) -> Result<TopicInfo, Error> {
         let request = v1::CreateTopicRequest { name: name.to_owned(), partitions, replication };
         let answer = self
             .call(Kind::Write, |mut node| {
@@ -254,7 +254,9 @@ pub(crate) fn merge(answers: &[v1::NodeStatusResponse]) -> ClusterStatus {
             waiting_for: Vec::new(),
         });
         // A node that has not heard from another yet does not know all of its addresses.
-        for (known, said) in [(&mut view.http, &node.http), (&mut view.grpc, &node.grpc), (&mut view.admin, &node.admin)] {
+        for (known, said) in
+            [(&mut view.http, &node.http), (&mut view.grpc, &node.grpc), (&mut view.admin, &node.admin)]
+        {
             if known.is_empty() {
                 known.clone_from(said);
             }

@@ -169,8 +169,8 @@ impl Client {
             let pause = attempts.failed(&error, kind, &address);
             match pause {
                 Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
-                _ if kind == Kind::Write => return Err(error.for_write()),
-                _ => return Err(error),
+                _ if kind == Kind::Write => return Err(attempts.conclude(error).for_write()),
+                _ => return Err(attempts.conclude(error)),
             }
         }
     }
@@ -197,11 +197,13 @@ pub(crate) struct Attempts<'a> {
     followed: u32,
     unknown_topic: usize,
     backoff: Backoff,
+    /// What a node said last, as opposed to the silence of others.
+    said: Option<Error>,
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(client: &'a Client, target: Target<'a>) -> Self {
-        Attempts { client, target, follow: None, followed: 0, unknown_topic: 0, backoff: Backoff::new() }
+        Attempts { client, target, follow: None, followed: 0, unknown_topic: 0, backoff: Backoff::new(), said: None }
     }
 
     /// Whom to ask now.
@@ -210,11 +212,9 @@ impl<'a> Attempts<'a> {
         match self.target {
             Target::Only(address) => address.to_owned(),
             Target::Any => routes.next_endpoint(),
-            Target::Leader(topic, partition) => self
-                .follow
-                .take()
-                .or_else(|| routes.leader(topic, partition))
-                .unwrap_or_else(|| routes.next_endpoint()),
+            Target::Leader(topic, partition) => {
+                self.follow.take().or_else(|| routes.leader(topic, partition)).unwrap_or_else(|| routes.next_endpoint())
+            }
         }
     }
 
@@ -223,8 +223,18 @@ impl<'a> Attempts<'a> {
         self.backoff.reset();
         self.followed = 0;
         self.unknown_topic = 0;
+        self.said = None;
         if let (Target::Leader(topic, partition), Kind::Write) = (self.target, kind) {
             self.client.routes().set_leader(topic, partition, address);
+        }
+    }
+
+    /// The error to end with: when some node answered, the cluster was reached, and what that node said matters more
+    /// than that the one it named is not there.
+    pub(crate) fn conclude(&self, error: Error) -> Error {
+        match (error, &self.said) {
+            (Error::Unreachable(text), Some(said)) => Error::Unavailable(format!("{said}; {text}")),
+            (error, _) => error,
         }
     }
 
@@ -232,6 +242,9 @@ impl<'a> Attempts<'a> {
     pub(crate) fn failed(&mut self, error: &Error, kind: Kind, address: &str) -> Option<Duration> {
         if let Target::Leader(topic, partition) = self.target {
             self.client.routes().forget_leader(topic, partition, address);
+        }
+        if !matches!(error, Error::Unreachable(_) | Error::Lost(_) | Error::Timeout(_)) {
+            self.said = Some(error.clone());
         }
         if let Error::UnknownTopic(_) = error {
             // A node may not have heard of a new topic yet; when all say no, it is no.
@@ -243,7 +256,9 @@ impl<'a> Attempts<'a> {
         match retry::next(error, kind, address) {
             Step::GiveUp => None,
             Step::After(pause) => Some(pause.max(self.backoff.next())),
-            Step::Elsewhere if matches!(self.target, Target::Only(_)) && !matches!(error, Error::Unavailable(_)) => None,
+            Step::Elsewhere if matches!(self.target, Target::Only(_)) && !matches!(error, Error::Unavailable(_)) => {
+                None
+            }
             Step::Elsewhere => Some(self.backoff.next()),
             Step::Follow(_) if matches!(self.target, Target::Only(_)) => None,
             Step::Follow(leader) => {

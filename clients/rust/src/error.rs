@@ -116,7 +116,8 @@ impl Error {
         let data = |name: &str| info.metadata.get(name).filter(|value| !value.is_empty());
         let leader = data("leader").and_then(|id| id.parse().ok());
         let addresses = data("replicas_grpc").map(|list| list.split(',').map(str::to_owned).collect());
-        let hint = Hint { leader, leader_grpc: data("leader_grpc").cloned(), replicas_grpc: addresses.unwrap_or_default() };
+        let hint =
+            Hint { leader, leader_grpc: data("leader_grpc").cloned(), replicas_grpc: addresses.unwrap_or_default() };
         Self::from_reason(&info.reason, message, hint, retry_after)
     }
 

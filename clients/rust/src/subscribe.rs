@@ -95,7 +95,7 @@ impl Subscription {
             let error = if behind { Error::Unavailable(error.to_string()) } else { error };
             match attempts.failed(&error, Kind::Read, &address) {
                 Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
-                _ => return Err(error),
+                _ => return Err(attempts.conclude(error)),
             }
         }
     }

@@ -100,7 +100,8 @@ impl<W: World> Controller<W> {
         drop(<W::Tasks as AsyncRuntime>::spawn(self.clone().register()));
         let mut seen = None;
         loop {
-            let (next, wanted) = self.map.wait(|map| (seen != Some(map.next)).then(|| (map.next, self.wanted(map)))).await;
+            let (next, wanted) =
+                self.map.wait(|map| (seen != Some(map.next)).then(|| (map.next, self.wanted(map)))).await;
             seen = Some(next);
             self.reconcile(wanted).await?;
             if self.registered(&self.map.get()) {

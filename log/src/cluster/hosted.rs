@@ -1,10 +1,5 @@
 //! The partitions that run on this node.
-use crate::{
-    partition::Partition,
-    raft::Raft,
-    topic::PartitionId,
-    world::World,
-};
+use crate::{partition::Partition, raft::Raft, topic::PartitionId, world::World};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard},

@@ -115,10 +115,18 @@ impl<W: World> Machine for Feeder<W> {
                 request_id: plan.request.clone(),
                 name: name.clone(),
                 replication: plan.replication,
-                partitions: plan.partitions.iter().map(|nodes| pb::PartitionPlacement { replicas: nodes.clone() }).collect(),
+                partitions: plan
+                    .partitions
+                    .iter()
+                    .map(|nodes| pb::PartitionPlacement { replicas: nodes.clone() })
+                    .collect(),
             }),
         });
-        let state = pb::ClusterState { nodes: map.nodes.values().cloned().collect(), topics: topics.collect(), next_offset: map.next };
+        let state = pb::ClusterState {
+            nodes: map.nodes.values().cloned().collect(),
+            topics: topics.collect(),
+            next_offset: map.next,
+        };
         state.encode_to_vec().into()
     }
 
@@ -127,7 +135,8 @@ impl<W: World> Machine for Feeder<W> {
         let topics = state.topics.into_iter().filter_map(|topic| {
             let created = topic.created?;
             let partitions = created.partitions.into_iter().map(|partition| partition.replicas).collect();
-            let plan = TopicPlan { id: topic.id, request: created.request_id, replication: created.replication, partitions };
+            let plan =
+                TopicPlan { id: topic.id, request: created.request_id, replication: created.replication, partitions };
             Some((created.name, plan))
         });
         let nodes = state.nodes.into_iter().map(|node| (node.id, node)).collect();

@@ -1,9 +1,5 @@
 //! Which nodes carry which partition. Pure.
-use crate::{
-    error::LogError,
-    log::NewTopic,
-    topic::NodeId,
-};
+use crate::{error::LogError, log::NewTopic, topic::NodeId};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Replicas of a topic that does not say how many it wants, where there are enough nodes.
@@ -13,7 +9,10 @@ const REPLICATION: u32 = 3;
 pub(crate) fn check_topic(new: &NewTopic, nodes: usize, partition_limit: u32) -> Result<u32, LogError> {
     check_name(&new.name)?;
     if new.partitions == 0 || new.partitions > partition_limit {
-        let text = format!("topic {:?}: {} partitions asked for, 1 to {partition_limit} are possible", new.name, new.partitions);
+        let text = format!(
+            "topic {:?}: {} partitions asked for, 1 to {partition_limit} are possible",
+            new.name, new.partitions
+        );
         return Err(LogError::Invalid(text));
     }
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);

@@ -9,7 +9,9 @@ use crate::{
     world::{Rng, World},
 };
 use bytes::Bytes;
-use corduroy_proto::v1::{self as pb, ClusterEvent, cluster_event::Event, cluster_proposed::Outcome, peer_request, peer_response};
+use corduroy_proto::v1::{
+    self as pb, ClusterEvent, cluster_event::Event, cluster_proposed::Outcome, peer_request, peer_response,
+};
 use openraft_rt::AsyncRuntime;
 use prost::Message as _;
 use std::time::Duration;
@@ -26,7 +28,9 @@ impl<W: World> Controller<W> {
         let found = async {
             loop {
                 match self.propose_once(event.clone()).await {
-                    Err(LogError::NotLeader { .. } | LogError::Busy { .. }) => <W::Tasks as AsyncRuntime>::sleep(RETRY).await,
+                    Err(LogError::NotLeader { .. } | LogError::Busy { .. }) => {
+                        <W::Tasks as AsyncRuntime>::sleep(RETRY).await
+                    }
                     other => return other,
                 }
             }
@@ -60,7 +64,9 @@ impl<W: World> Controller<W> {
                 Some(Outcome::Unknown(why)) => Err(LogError::UnknownOutcome(why)),
                 None => Err(LogError::UnknownOutcome("_cluster/0: an answer without outcome".into())),
             },
-            Ok(_) => Err(LogError::UnknownOutcome("_cluster/0: the leader answered something else than was asked".into())),
+            Ok(_) => {
+                Err(LogError::UnknownOutcome("_cluster/0: the leader answered something else than was asked".into()))
+            }
             Err(error) => Err(LogError::UnknownOutcome(format!("_cluster/0: {error}"))),
         }
     }

@@ -92,7 +92,10 @@ impl<W: World> Partition<W> {
 
     /// Accepts an append, fixing its place in the order of this partition's appends, and returns the future of its
     /// answer. An error here means that nothing was appended.
-    pub fn submit(&self, records: Vec<NewRecord>) -> Result<impl Future<Output = Result<Ack, LogError>> + Send + 'static, LogError> {
+    pub fn submit(
+        &self,
+        records: Vec<NewRecord>,
+    ) -> Result<impl Future<Output = Result<Ack, LogError>> + Send + 'static, LogError> {
         let core = &self.core;
         let records = EncodedRecords::encode(&records, &core.host.limits)?;
         let admitted = core.appends.admit(records.size() as u64).map_err(|in_flight| LogError::Busy {
@@ -186,7 +189,12 @@ async fn lead<W: World>(core: &Core<W>) -> Result<Term, LogError> {
 }
 
 /// Everything that waits, up to the size of a batch.
-fn take_batch(first: Job, queue: &mut mpsc::UnboundedReceiver<Job>, held_over: &mut Option<Job>, limit: usize) -> Vec<Job> {
+fn take_batch(
+    first: Job,
+    queue: &mut mpsc::UnboundedReceiver<Job>,
+    held_over: &mut Option<Job>,
+    limit: usize,
+) -> Vec<Job> {
     let mut size = batch::HEADER + first.records.size();
     let mut jobs = vec![first];
     while size < BATCH_TARGET {
@@ -228,18 +236,27 @@ fn acknowledge(jobs: Vec<Job>, term: Term, Applied { base, time }: Applied) {
 }
 
 /// Waits for a batch's outcome. That of a deposed leader may never come: then it is unknown.
-async fn resolve<W: World>(core: &Core<W>, term: Term, mut outcome: Pending<W>) -> Result<ClientWriteResponse<TypeConfig<W>>, LogError> {
+async fn resolve<W: World>(
+    core: &Core<W>,
+    term: Term,
+    mut outcome: Pending<W>,
+) -> Result<ClientWriteResponse<TypeConfig<W>>, LogError> {
     let start = <<W::Tasks as AsyncRuntime>::Instant as Instant>::now();
     let mut deposed = false;
     loop {
         let patience = <W::Tasks as AsyncRuntime>::sleep(PATIENCE);
         match <W::Tasks as AsyncRuntime>::select2(&mut outcome, std::pin::pin!(patience)).await {
             Select2::First(Ok(Ok(response))) => return Ok(response),
-            Select2::First(Ok(Err(ClientWriteError::ForwardToLeader(elsewhere)))) => return Err(core.not_leader(elsewhere.leader_id)),
-            Select2::First(Ok(Err(error))) => return Err(LogError::UnknownOutcome(format!("{}: {error}", core.name()))),
+            Select2::First(Ok(Err(ClientWriteError::ForwardToLeader(elsewhere)))) => {
+                return Err(core.not_leader(elsewhere.leader_id));
+            }
+            Select2::First(Ok(Err(error))) => {
+                return Err(LogError::UnknownOutcome(format!("{}: {error}", core.name())));
+            }
             Select2::First(Err(_)) => return Err(LogError::UnknownOutcome(format!("{} stopped", core.name()))),
             Select2::Second(()) if deposed => {
-                let text = format!("{}: the leader of term {term} was deposed before the append was committed", core.name());
+                let text =
+                    format!("{}: the leader of term {term} was deposed before the append was committed", core.name());
                 return Err(LogError::UnknownOutcome(text));
             }
             Select2::Second(()) => deposed = core.raft.as_leader().map_or(true, |leader| leader.term() != term),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use corduroy_proto::v1 as pb;
 use std::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use tokio::sync::Notify;
 
@@ -73,6 +73,8 @@ pub(crate) struct Evolved {
     end: AtomicU64,
     /// Index of the last evolved entry plus one.
     next_index: AtomicU64,
+    /// Nothing more will be evolved.
+    closed: AtomicBool,
     changed: Notify,
 }
 
@@ -83,6 +85,7 @@ impl Evolved {
             machine: Mutex::new(machine),
             end: AtomicU64::new(0),
             next_index: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -107,6 +110,17 @@ impl Evolved {
         self.next_index.store(id.index + 1, Ordering::Release);
         self.end.store(applied.base + u64::from(batch.records()), Ordering::Release);
         applied
+    }
+
+    /// Nothing more will be evolved: the partition stops.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Whether the partition has stopped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Wakes everyone who waits for something to be evolved.

@@ -6,7 +6,7 @@
 //!    encodes               gives it a time, pipelines                   └──▶ readers, subscribers, the other replicas
 //! ```
 //!
-//! Offsets are not assigned by the leader: they are the fold over the batches of the log ([`Evolved`]), the same on every
+//! Offsets are not assigned by the leader: they are the fold over the batches of the log (`Evolved`), the same on every
 //! replica. Readers see below the *evolved offset* and nothing else, so nothing uncommitted is ever visible.
 //!
 //! **Invariant**: an [`Ack`] is given after the entry is on disk at a majority and evolved here. Appends of one partition
@@ -88,7 +88,8 @@ impl<W: World> Partition<W> {
         let network = Network::<W>::new(id, host.peers.clone());
         let machine = StateMachine::<W>::new(evolved.clone());
         let raft = Raft::<W>::new(host.node, host.raft_config.clone(), network, log.clone(), machine).await;
-        let raft = raft.map_err(|fatal| LogError::Stopped(format!("{topic}/{} cannot start: {fatal}", id.partition())))?;
+        let raft =
+            raft.map_err(|fatal| LogError::Stopped(format!("{topic}/{} cannot start: {fatal}", id.partition())))?;
         let (appends, queue) = Appends::new(host.limits.in_flight_bytes);
         let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends });
         append::start(&core, queue);
@@ -104,7 +105,8 @@ impl<W: World> Partition<W> {
         if self.core.raft.is_initialized().await.unwrap_or(true) {
             return;
         }
-        let members: BTreeMap<NodeId, EmptyNode> = self.core.replicas.iter().map(|node| (*node, EmptyNode::default())).collect();
+        let members: BTreeMap<NodeId, EmptyNode> =
+            self.core.replicas.iter().map(|node| (*node, EmptyNode::default())).collect();
         if let Err(error) = self.core.raft.initialize(members).await {
             tracing::debug!(partition = %self.name(), %error, "not initialized");
         }
@@ -115,6 +117,7 @@ impl<W: World> Partition<W> {
     }
 
     pub(crate) async fn stop(&self) {
+        self.core.evolved.close();
         if let Err(error) = self.core.raft.shutdown().await {
             tracing::warn!(partition = %self.name(), %error, "did not stop cleanly");
         }

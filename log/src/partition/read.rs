@@ -18,7 +18,13 @@ use openraft_rt::AsyncRuntime;
 impl<W: World> Partition<W> {
     /// Reads from `offset` on: at least one record if there is one, about `max_bytes` of keys, values and headers, at
     /// most `max_records`. Nothing at the offset yet: an empty result. Offsets past the end: [`LogError::OffsetOutOfRange`].
-    pub async fn read(&self, offset: Offset, max_bytes: u64, max_records: u32, consistency: Consistency) -> Result<ReadResult, LogError> {
+    pub async fn read(
+        &self,
+        offset: Offset,
+        max_bytes: u64,
+        max_records: u32,
+        consistency: Consistency,
+    ) -> Result<ReadResult, LogError> {
         self.core.settle_read(consistency).await?;
         let end = self.core.evolved.end();
         if offset > end {
@@ -63,7 +69,9 @@ impl<W: World> Core<W> {
         };
         let timeout = self.host.timing.read_timeout;
         let settled = <W::Tasks as AsyncRuntime>::timeout(timeout, settled).await;
-        settled.unwrap_or_else(|_| Err(LogError::Unavailable(format!("{}: no majority confirmed the read within {timeout:?}", self.name()))))
+        settled.unwrap_or_else(|_| {
+            Err(LogError::Unavailable(format!("{}: no majority confirmed the read within {timeout:?}", self.name())))
+        })
     }
 
     /// A log id that includes everything acknowledged before this call, confirmed by a majority.
@@ -83,31 +91,49 @@ impl<W: World> Core<W> {
                 Outcome::NotLeader(leader) => Err(self.not_leader(Some(leader))),
                 Outcome::Failed(why) => Err(LogError::Unavailable(why)),
             },
-            _ => Err(LogError::Unavailable(format!("{}: node {leader} answered something else than was asked", self.name()))),
+            _ => Err(LogError::Unavailable(format!(
+                "{}: node {leader} answered something else than was asked",
+                self.name()
+            ))),
         }
     }
 
     async fn read_index_as_leader(&self) -> Result<LogId, ReadIndexError> {
         match self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
             Ok(linearizer) => Ok(raft::from_log_id::<W>(linearizer.read_log_id().log_id())),
-            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(elsewhere))) => Err(ReadIndexError::NotLeader(elsewhere.leader_id)),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(elsewhere))) => {
+                Err(ReadIndexError::NotLeader(elsewhere.leader_id))
+            }
             Err(error) => Err(ReadIndexError::Failed(format!("{}: {error}", self.name()))),
         }
     }
 
     /// Records from `offset` up to `end`, which has been evolved.
-    pub(super) fn read_evolved(&self, offset: Offset, end: Offset, max_bytes: u64, max_records: usize) -> Result<Vec<Record>, LogError> {
+    pub(super) fn read_evolved(
+        &self,
+        offset: Offset,
+        end: Offset,
+        max_bytes: u64,
+        max_records: usize,
+    ) -> Result<Vec<Record>, LogError> {
         const CHUNK: u64 = 256 << 10;
         let mut records = Vec::new();
         if offset >= end || max_records == 0 {
             return Ok(records);
         }
-        let (mut index, mut base) = self.evolved.seek(offset).ok_or_else(|| self.damaged(format!("no entry for offset {offset} below {end}")))?;
+        let (mut index, mut base) = self
+            .evolved
+            .seek(offset)
+            .ok_or_else(|| self.damaged(format!("no entry for offset {offset} below {end}")))?;
         let mut bytes = 0;
         while base < end && records.len() < max_records && bytes < max_bytes {
-            let entries = self.log.read(index..self.evolved.next_index(), CHUNK).map_err(|error| self.damaged(error.to_string()))?;
+            let entries = self
+                .log
+                .read(index..self.evolved.next_index(), CHUNK)
+                .map_err(|error| self.damaged(error.to_string()))?;
             if entries.is_empty() {
-                return Err(self.damaged(format!("the log ends at entry {index}, offset {base}, below the evolved offset {end}")));
+                return Err(self
+                    .damaged(format!("the log ends at entry {index}, offset {base}, below the evolved offset {end}")));
             }
             for entry in entries {
                 index += 1;

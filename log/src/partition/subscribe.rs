@@ -12,8 +12,11 @@ impl<W: World> Partition<W> {
         let state = Some((self.clone(), offset));
         stream::unfold(state, move |state| async move {
             let (partition, offset) = state?;
-            partition.core.evolved.wait(|evolved| evolved.end() > offset).await;
+            partition.core.evolved.wait(|evolved| evolved.end() > offset || evolved.is_closed()).await;
             let end = partition.core.evolved.end();
+            if end <= offset {
+                return Some((Err(LogError::Stopped(format!("{} has stopped", partition.name()))), None));
+            }
             match partition.core.read_evolved(offset, end, max_bytes, usize::MAX) {
                 Ok(records) => {
                     let next = offset + records.len() as u64;

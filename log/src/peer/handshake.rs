@@ -2,8 +2,19 @@
 //!
 //! A node is known by its id and the random incarnation its data directory was given when it was made. The first
 //! incarnation seen of an id is written to the WAL before it is welcomed, and stays: a node that comes back with another
-//! one has lost its disk, and with it votes and entries it once confirmed. It is refused, and told so. The same holds
-//! for a boot epoch lower than one already seen: that directory is an older copy of itself.
+//! one has lost its disk, and with it votes and entries it once confirmed. It is refused, and told so.
+//!
+//! A directory that is an older copy of itself is as bad as a lost one. Two numbers never decrease over a node's life: its
+//! boot epoch, and the sequence number of the last frame of its WAL that is on disk. Every greeting and every packet
+//! carries the latter, in both directions: a leader counts its own disk for a majority just as it counts a follower's.
+//! A node that greets with less of either than its peers were told is refused like one without disk. Peers remember both
+//! in memory, and on disk with every boot and every [`REMEMBER_EVERY`] frames.
+//!
+//! A process that was let in is compared no more: its connections overtake each other, and an earlier number may arrive
+//! after a later one. Greetings therefore carry the random number of the process. Another process with the same boot
+//! epoch is a copy: an epoch is on disk before it is used, and used once.
+//!
+//! **Invariant**: what is learned in a greeting is on disk before the peer is welcomed.
 use crate::{
     topic::{ClusterId, NodeId},
     wal::{Identity, PeerIdentity, Wal},
@@ -19,18 +30,34 @@ use std::{
 /// Version of what is said on connections between nodes.
 pub(crate) const PROTOCOL: u32 = 1;
 
+/// Frames a peer may confirm before that is written down again. Writing it is a frame, too, of which the peer takes note:
+/// a small number would keep idle nodes writing.
+const REMEMBER_EVERY: u64 = 1024;
+
 /// What this node is, for greetings.
 #[derive(Clone, Debug)]
 pub(crate) struct Me {
     pub cluster: ClusterId,
     pub identity: PeerIdentity,
+    /// This process.
+    pub run: u64,
+}
+
+/// A peer as this node knows it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    identity: PeerIdentity,
+    /// The process that was let in last; `None` since this node was started.
+    run: Option<u64>,
 }
 
 /// What this node knows of the others' identities. Durable in the WAL.
 pub(crate) struct Directory<W: World> {
     me: Me,
     members: Vec<NodeId>,
-    known: Mutex<BTreeMap<NodeId, PeerIdentity>>,
+    known: Mutex<BTreeMap<NodeId, Known>>,
+    /// Held from a verdict until what it learned is on disk, so that no second greeting rests on the first too early.
+    learning: tokio::sync::Mutex<()>,
     wal: Wal<W>,
 }
 
@@ -44,18 +71,18 @@ pub(crate) enum Rejected {
 }
 
 impl<W: World> Directory<W> {
-    pub(crate) fn new(identity: &Identity, members: Vec<NodeId>, wal: Wal<W>) -> Arc<Self> {
-        let known = wal.peers().into_iter().map(|peer| (peer.node, peer)).collect();
+    pub(crate) fn new(identity: &Identity, run: u64, members: Vec<NodeId>, wal: Wal<W>) -> Arc<Self> {
+        let known = wal.peers().into_iter().map(|peer| (peer.node, Known { identity: peer, run: None })).collect();
         let Identity { cluster, node, incarnation, boot_epoch, .. } = *identity;
-        let me = Me { cluster, identity: PeerIdentity { node, incarnation, boot_epoch } };
-        Arc::new(Directory { me, members, known: Mutex::new(known), wal })
+        let me = Me { cluster, identity: PeerIdentity { node, incarnation, boot_epoch, confirmed: 0 }, run };
+        Arc::new(Directory { me, members, known: Mutex::new(known), learning: tokio::sync::Mutex::default(), wal })
     }
 
     pub(crate) fn me(&self) -> NodeId {
         self.me.identity.node
     }
 
-    pub(crate) fn hello(&self, to: NodeId, fresh: bool) -> Hello {
+    pub(crate) fn hello(&self, to: NodeId) -> Hello {
         Hello {
             protocol: PROTOCOL,
             cluster_id: self.me.cluster.0.to_vec().into(),
@@ -63,7 +90,8 @@ impl<W: World> Directory<W> {
             incarnation: self.me.identity.incarnation.to_vec().into(),
             boot_epoch: self.me.identity.boot_epoch,
             to,
-            fresh,
+            confirmed: self.confirmed(),
+            run: self.me.run,
         }
     }
 
@@ -74,6 +102,25 @@ impl<W: World> Directory<W> {
             from: self.me.identity.node,
             incarnation: self.me.identity.incarnation.to_vec().into(),
             boot_epoch: self.me.identity.boot_epoch,
+            confirmed: self.confirmed(),
+            run: self.me.run,
+        }
+    }
+
+    /// Sequence number of the last frame of this node that is on disk.
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.wal.stats().durable_sequence
+    }
+
+    /// Takes note of what a peer says it has on disk.
+    pub(crate) fn note(&self, peer: NodeId, confirmed: u64) {
+        let mut known = self.known.lock().expect("judging does not panic");
+        let Some(Known { identity: known, .. }) = known.get_mut(&peer) else { return };
+        let remembered = known.confirmed / REMEMBER_EVERY;
+        known.confirmed = known.confirmed.max(confirmed);
+        if known.confirmed / REMEMBER_EVERY > remembered {
+            // Nobody waits for it: until it is written, this process knows.
+            drop(self.wal.save_peer(*known));
         }
     }
 
@@ -83,7 +130,17 @@ impl<W: World> Directory<W> {
             let detail = format!("this is node {}, not node {}", self.me(), hello.to);
             return refuse(Refusal::WrongNode, detail);
         }
-        self.check(hello.protocol, &hello.cluster_id, hello.from, &hello.incarnation, hello.boot_epoch).await?;
+        let Hello { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run, .. } = hello;
+        self.check(&Greeting {
+            protocol: *protocol,
+            cluster: cluster_id,
+            from: *from,
+            incarnation,
+            boot_epoch: *boot_epoch,
+            confirmed: *confirmed,
+            run: *run,
+        })
+        .await?;
         Ok(hello.from)
     }
 
@@ -93,16 +150,37 @@ impl<W: World> Directory<W> {
             let detail = format!("node {} answered where node {to} was called", welcome.from);
             return refuse(Refusal::WrongNode, detail);
         }
-        self.check(welcome.protocol, &welcome.cluster_id, welcome.from, &welcome.incarnation, welcome.boot_epoch).await
+        let Welcome { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run } = welcome;
+        self.check(&Greeting {
+            protocol: *protocol,
+            cluster: cluster_id,
+            from: *from,
+            incarnation,
+            boot_epoch: *boot_epoch,
+            confirmed: *confirmed,
+            run: *run,
+        })
+        .await
     }
 
-    async fn check(&self, protocol: u32, cluster: &[u8], from: NodeId, incarnation: &[u8], epoch: u64) -> Result<(), Rejected> {
-        let met = judge(&self.me, &self.members, &self.known, protocol, cluster, from, incarnation, epoch);
-        match met.map_err(Rejected::Refused)? {
+    async fn check(&self, greeting: &Greeting<'_>) -> Result<(), Rejected> {
+        let _learning = self.learning.lock().await;
+        match judge(&self.me, &self.members, &self.known, greeting).map_err(Rejected::Refused)? {
             None => Ok(()),
             Some(learned) => self.wal.save_peer(learned).await.map_err(Rejected::Disk),
         }
     }
+}
+
+/// What either side of a greeting says of itself.
+struct Greeting<'m> {
+    protocol: u32,
+    cluster: &'m [u8],
+    from: NodeId,
+    incarnation: &'m [u8],
+    boot_epoch: u64,
+    confirmed: u64,
+    run: u64,
 }
 
 fn refuse<T>(refusal: Refusal, detail: String) -> Result<T, Rejected> {
@@ -114,47 +192,65 @@ fn refused(refusal: Refusal, detail: String) -> Refused {
 }
 
 /// The rule. Remembers what is new and returns it, to be made durable before the peer is welcomed.
-#[allow(clippy::too_many_arguments)]
 fn judge(
     me: &Me,
     members: &[NodeId],
-    known: &Mutex<BTreeMap<NodeId, PeerIdentity>>,
-    protocol: u32,
-    cluster: &[u8],
-    from: NodeId,
-    incarnation: &[u8],
-    epoch: u64,
+    known: &Mutex<BTreeMap<NodeId, Known>>,
+    greeting: &Greeting<'_>,
 ) -> Result<Option<PeerIdentity>, Refused> {
+    let Greeting { protocol, cluster, from, incarnation, boot_epoch, confirmed, run } = *greeting;
     if protocol != PROTOCOL {
-        return Err(refused(Refusal::WrongProtocol, format!("protocol {protocol} is spoken there, {PROTOCOL} here")));
+        let detail = format!("protocol {protocol} is spoken there, {PROTOCOL} here");
+        return Err(refused(Refusal::WrongProtocol, detail));
     }
     if cluster != me.cluster.0 {
-        let theirs = <[u8; 16]>::try_from(cluster).map_or_else(|_| format!("{cluster:02x?}"), |id| ClusterId(id).to_string());
-        return Err(refused(Refusal::WrongCluster, format!("node {from} belongs to cluster {theirs}, this is cluster {}", me.cluster)));
+        let theirs =
+            <[u8; 16]>::try_from(cluster).map_or_else(|_| format!("{cluster:02x?}"), |id| ClusterId(id).to_string());
+        let detail = format!("node {from} belongs to cluster {theirs}, this is cluster {}", me.cluster);
+        return Err(refused(Refusal::WrongCluster, detail));
     }
     if !members.contains(&from) || from == me.identity.node {
         return Err(refused(Refusal::UnknownNode, format!("node {from} is not one of this node's peers")));
     }
     let Ok(incarnation) = <[u8; 16]>::try_from(incarnation) else {
-        return Err(refused(Refusal::WrongIncarnation, format!("node {from} gave an incarnation of {} bytes", incarnation.len())));
+        let detail = format!("node {from} gave an incarnation of {} bytes", incarnation.len());
+        return Err(refused(Refusal::WrongIncarnation, detail));
     };
     let mut known = known.lock().expect("judging does not panic");
-    let met = PeerIdentity { node: from, incarnation, boot_epoch: epoch };
-    if let Some(before) = known.get(&from) {
-        if before.incarnation != incarnation {
-            let detail = format!("node {from} is known with another data directory: its disk was lost or replaced; a lost node comes back under a new id");
-            return Err(refused(Refusal::WrongIncarnation, detail));
-        }
-        if epoch < before.boot_epoch {
-            let detail = format!("node {from} was started {} times before, its directory says {epoch}: it is an older copy", before.boot_epoch);
-            return Err(refused(Refusal::OldEpoch, detail));
-        }
-        if epoch == before.boot_epoch {
-            return Ok(None);
-        }
+    let met = PeerIdentity { node: from, incarnation, boot_epoch, confirmed };
+    let Some(Known { identity: before, run: let_in }) = known.get_mut(&from) else {
+        known.insert(from, Known { identity: met, run: Some(run) });
+        return Ok(Some(met));
+    };
+    if before.incarnation != incarnation {
+        let detail = format!(
+            "node {from} is known with another data directory: its disk was lost or replaced; \
+             a lost node comes back under a new id"
+        );
+        return Err(refused(Refusal::WrongIncarnation, detail));
     }
-    known.insert(from, met);
-    Ok(Some(met))
+    if *let_in == Some(run) {
+        return Ok(None);
+    }
+    let rolled_back = |what: &str, before: u64, now: u64| {
+        let detail = format!("node {from} once had {what} {before}, its directory says {now}: it is an older copy");
+        Err(refused(Refusal::RolledBack, detail))
+    };
+    if boot_epoch < before.boot_epoch {
+        return rolled_back("boot epoch", before.boot_epoch, boot_epoch);
+    }
+    if confirmed < before.confirmed {
+        return rolled_back("confirmed frame", before.confirmed, confirmed);
+    }
+    if boot_epoch == before.boot_epoch && let_in.is_some() {
+        let detail =
+            format!("node {from} had boot epoch {boot_epoch} as another process: its directory is an older copy");
+        return Err(refused(Refusal::RolledBack, detail));
+    }
+    *let_in = Some(run);
+    let news = boot_epoch > before.boot_epoch;
+    *before = met;
+    Ok(news.then_some(met))
 }
 
 #[cfg(test)]

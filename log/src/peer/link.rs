@@ -69,9 +69,9 @@ struct State {
 
 impl<W: World> Peers<W> {
     /// Starts a link to every node but this one.
-    pub(crate) fn start(net: &W::Net, directory: &Arc<Directory<W>>, nodes: &[NodeAddress], fresh: bool) -> Arc<Self> {
+    pub(crate) fn start(net: &W::Net, directory: &Arc<Directory<W>>, nodes: &[NodeAddress]) -> Arc<Self> {
         let others = nodes.iter().filter(|node| node.id != directory.me());
-        let links = others.map(|node| (node.id, Link::start(net, directory, node.clone(), fresh)));
+        let links = others.map(|node| (node.id, Link::start(net, directory, node.clone())));
         Arc::new(Peers { links: links.collect() })
     }
 
@@ -104,7 +104,7 @@ impl<W: World> Peers<W> {
 }
 
 impl<W: World> Link<W> {
-    fn start(net: &W::Net, directory: &Arc<Directory<W>>, to: NodeAddress, fresh: bool) -> Arc<Self> {
+    fn start(net: &W::Net, directory: &Arc<Directory<W>>, to: NodeAddress) -> Arc<Self> {
         let link = Arc::new(Link {
             to,
             net: net.clone(),
@@ -113,7 +113,7 @@ impl<W: World> Link<W> {
             changed: Notify::new(),
             stopped: AtomicBool::new(false),
         });
-        drop(<W::Tasks as AsyncRuntime>::spawn(link.clone().run(fresh)));
+        drop(<W::Tasks as AsyncRuntime>::spawn(link.clone().run()));
         link
     }
 
@@ -169,10 +169,10 @@ impl<W: World> Link<W> {
         }
     }
 
-    async fn run(self: Arc<Self>, fresh: bool) {
+    async fn run(self: Arc<Self>) {
         let mut pause = RETRY_MIN;
         while !self.stopped.load(Ordering::Acquire) {
-            let trouble = match self.connect(fresh).await {
+            let trouble = match self.connect().await {
                 Ok(connection) => {
                     pause = RETRY_MIN;
                     self.converse(connection).await
@@ -187,12 +187,17 @@ impl<W: World> Link<W> {
     }
 
     /// Opens a connection and greets. An error says, for people, why not.
-    async fn connect(&self, fresh: bool) -> Result<Connection, String> {
+    async fn connect(&self) -> Result<Connection, String> {
         let connecting = self.net.connect(&self.to.peer, Purpose::Consensus);
         let timeout = <W::Tasks as AsyncRuntime>::timeout(GREETING, connecting);
-        let mut connection = timeout.await.map_err(|_| String::from("connecting timed out"))?.map_err(|error| error.to_string())?;
-        let hello = PeerMessage { body: Some(Body::Hello(self.directory.hello(self.peer(), fresh))) };
-        connection.outgoing.send(Packet { messages: vec![hello] }).await.map_err(|_| String::from("closed while greeting"))?;
+        let mut connection =
+            timeout.await.map_err(|_| String::from("connecting timed out"))?.map_err(|error| error.to_string())?;
+        let hello = PeerMessage { body: Some(Body::Hello(self.directory.hello(self.peer()))) };
+        connection
+            .outgoing
+            .send(Packet { messages: vec![hello], confirmed: 0 })
+            .await
+            .map_err(|_| String::from("closed while greeting"))?;
         let answer = <W::Tasks as AsyncRuntime>::timeout(GREETING, connection.incoming.next()).await;
         let answer = answer.map_err(|_| String::from("no answer to the greeting"))?;
         match first_message(answer) {
@@ -214,7 +219,9 @@ impl<W: World> Link<W> {
     fn refused(&self, refused: Refused) -> String {
         let detail = format!("node {} refuses this node: {}", self.peer(), refused.detail);
         match refused.refusal() {
-            Refusal::WrongIncarnation | Refusal::OldEpoch => <W::Tasks as Tasks>::halt(Halt::DataLoss(detail.clone())),
+            Refusal::WrongIncarnation | Refusal::RolledBack => {
+                <W::Tasks as Tasks>::halt(Halt::DataLoss(detail.clone()))
+            }
             _ => tracing::error!(peer = self.peer(), %detail, "refused"),
         }
         detail
@@ -223,7 +230,7 @@ impl<W: World> Link<W> {
     /// Uses the connection until it is lost.
     async fn converse(&self, connection: Connection) -> String {
         let Connection { outgoing, mut incoming } = connection;
-        let session = Session::new(Outbox::start::<W>(outgoing));
+        let session = Session::new(Outbox::start::<W>(outgoing, self.directory.clone()));
         {
             let mut state = self.state();
             state.session = Some(session.clone());
@@ -241,6 +248,7 @@ impl<W: World> Link<W> {
                 Select2::Second(Some(Err(error))) => break error.to_string(),
                 Select2::Second(Some(Ok(packet))) => packet,
             };
+            self.directory.note(self.peer(), packet.confirmed);
             for body in packet.messages.into_iter().filter_map(|message| message.body) {
                 match body {
                     Body::AppendAck(ack) => session.acked(ack),

@@ -1,7 +1,9 @@
-//! Packs waiting messages into packets.
+//! Packs waiting messages into packets. Each packet says what this node has on disk by then.
+use super::handshake::Directory;
 use crate::world::World;
 use corduroy_proto::v1::{Packet, PeerMessage, peer_message::Body};
 use openraft_rt::AsyncRuntime;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// A packet is closed once it holds this much: enough to amortise what a packet costs, little enough that votes and acks
@@ -16,9 +18,9 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Starts the writer of a connection.
-    pub(crate) fn start<W: World>(connection: mpsc::Sender<Packet>) -> Self {
+    pub(crate) fn start<W: World>(connection: mpsc::Sender<Packet>, directory: Arc<Directory<W>>) -> Self {
         let (queue, waiting) = mpsc::unbounded_channel();
-        drop(<W::Tasks as AsyncRuntime>::spawn(write(waiting, connection)));
+        drop(<W::Tasks as AsyncRuntime>::spawn(write(waiting, connection, directory)));
         Outbox { queue }
     }
 
@@ -28,7 +30,11 @@ impl Outbox {
     }
 }
 
-async fn write(mut waiting: mpsc::UnboundedReceiver<Body>, connection: mpsc::Sender<Packet>) {
+async fn write<W: World>(
+    mut waiting: mpsc::UnboundedReceiver<Body>,
+    connection: mpsc::Sender<Packet>,
+    directory: Arc<Directory<W>>,
+) {
     while let Some(first) = waiting.recv().await {
         let mut bytes = size(&first);
         let mut messages = vec![PeerMessage { body: Some(first) }];
@@ -37,7 +43,9 @@ async fn write(mut waiting: mpsc::UnboundedReceiver<Body>, connection: mpsc::Sen
             bytes += size(&next);
             messages.push(PeerMessage { body: Some(next) });
         }
-        if connection.send(Packet { messages }).await.is_err() {
+        // Read last: it covers everything the messages rest on.
+        let confirmed = directory.confirmed();
+        if connection.send(Packet { messages, confirmed }).await.is_err() {
             return;
         }
     }

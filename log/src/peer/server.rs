@@ -11,8 +11,8 @@ use crate::{
     world::{Connection, World},
 };
 use corduroy_proto::v1::{
-    self as pb, AppendAck, AppendBatch, Packet, PeerMessage, PeerRequest, PeerResponse, append_ack::Outcome, peer_message::Body,
-    peer_request, peer_response,
+    self as pb, AppendAck, AppendBatch, Packet, PeerMessage, PeerRequest, PeerResponse, append_ack::Outcome,
+    peer_message::Body, peer_request, peer_response,
 };
 use futures::{FutureExt, StreamExt, stream};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest};
@@ -39,10 +39,12 @@ pub(crate) async fn serve<W: World>(connection: Connection, directory: Arc<Direc
         }
         Err(Rejected::Disk(_)) => return,
     };
-    let sent = outgoing.send(Packet { messages: vec![PeerMessage { body: Some(answer) }] }).await;
+    let sent = outgoing.send(Packet { messages: vec![PeerMessage { body: Some(answer) }], confirmed: 0 }).await;
     let (Ok(()), Some(peer)) = (sent, peer) else { return };
-    let mut caller = Caller { peer, outbox: Outbox::start::<W>(outgoing), streams: BTreeMap::new(), hosted };
+    let answers = Answers { outbox: Outbox::start::<W>(outgoing, directory.clone()) };
+    let mut caller = Caller { peer, answers, streams: BTreeMap::new(), hosted };
     while let Some(Ok(packet)) = incoming.next().await {
+        directory.note(peer, packet.confirmed);
         packet.messages.into_iter().filter_map(|message| message.body).for_each(|body| caller.take(body));
     }
 }
@@ -50,7 +52,7 @@ pub(crate) async fn serve<W: World>(connection: Connection, directory: Arc<Direc
 /// One connected caller.
 struct Caller<W: World> {
     peer: NodeId,
-    outbox: Outbox,
+    answers: Answers,
     streams: BTreeMap<u64, mpsc::UnboundedSender<AppendEntriesRequest<TypeConfig<W>>>>,
     hosted: Arc<Hosted<W>>,
 }
@@ -62,7 +64,7 @@ impl<W: World> Caller<W> {
             Body::Append(append) => self.append(append),
             Body::AppendClose(close) => drop(self.streams.remove(&close.stream)),
             Body::Request(request) => {
-                let answer = answer(self.hosted.clone(), request, self.outbox.clone());
+                let answer = answer(self.hosted.clone(), request, self.answers.clone());
                 drop(<W::Tasks as AsyncRuntime>::spawn(answer));
             }
             other => tracing::warn!(peer = self.peer, ?other, "peer sent what only a called node may"),
@@ -71,17 +73,18 @@ impl<W: World> Caller<W> {
 
     fn open(&mut self, stream: u64, partition: PartitionId) {
         let Some(raft) = self.hosted.raft(partition) else {
-            fail(&self.outbox, stream, 0, format!("partition {partition} is not running here"));
+            self.answers.fail(stream, format!("partition {partition} is not running here"));
             return;
         };
         let (sender, appends) = mpsc::unbounded_channel();
         self.streams.insert(stream, sender);
-        let appends = stream::unfold(appends, |mut appends| async move { appends.recv().await.map(|append| (append, appends)) });
+        let appends =
+            stream::unfold(appends, |mut appends| async move { appends.recv().await.map(|append| (append, appends)) });
         let results = raft.stream_append(appends);
-        let outbox = self.outbox.clone();
+        let answers = self.answers.clone();
         drop(<W::Tasks as AsyncRuntime>::spawn(async move {
             let results = results.map(|result| result.map_err(|fatal| fatal.to_string()));
-            acknowledge::<W>(stream, results.fuse().boxed(), outbox).await;
+            acknowledge::<W>(stream, results.fuse().boxed(), answers).await;
         }));
     }
 
@@ -97,21 +100,38 @@ impl<W: World> Caller<W> {
             }
             Err(error) => {
                 tracing::error!(peer = self.peer, %error, "refused an append");
-                fail(&self.outbox, stream, 0, error.to_string());
+                self.answers.fail(stream, error.to_string());
                 self.streams.remove(&stream);
             }
         }
     }
 }
 
-fn fail(outbox: &Outbox, stream: u64, answered: u64, why: String) {
-    outbox.send(Body::AppendAck(AppendAck { stream, answered, outcome: Some(Outcome::Failed(why)) }));
+/// Where the answers of a connection go.
+#[derive(Clone)]
+struct Answers {
+    outbox: Outbox,
+}
+
+impl Answers {
+    /// `false`: the connection is gone.
+    fn acknowledge(&self, stream: u64, answered: u64, outcome: Outcome) -> bool {
+        self.outbox.send(Body::AppendAck(AppendAck { stream, answered, outcome: Some(outcome) }))
+    }
+
+    fn fail(&self, stream: u64, why: String) {
+        self.acknowledge(stream, 0, Outcome::Failed(why));
+    }
+
+    fn respond(&self, id: u64, body: peer_response::Body) {
+        self.outbox.send(Body::Response(PeerResponse { id, body: Some(body) }));
+    }
 }
 
 type Results<W> = futures::stream::BoxStream<'static, Result<StreamAppendResult<TypeConfig<W>>, String>>;
 
 /// Sends the answers of one stream: of a run of successes that are ready together, only the last.
-async fn acknowledge<W: World>(stream: u64, mut results: Results<W>, outbox: Outbox) {
+async fn acknowledge<W: World>(stream: u64, mut results: Results<W>, answers: Answers) {
     let mut answered = 0;
     while let Some(mut latest) = results.next().await {
         answered += 1;
@@ -120,8 +140,7 @@ async fn acknowledge<W: World>(stream: u64, mut results: Results<W>, outbox: Out
             answered += 1;
             latest = following;
         }
-        let outcome = Some(outcome::<W>(latest));
-        if !outbox.send(Body::AppendAck(AppendAck { stream, answered, outcome })) {
+        if !answers.acknowledge(stream, answered, outcome::<W>(latest)) {
             return;
         }
     }
@@ -132,13 +151,15 @@ fn outcome<W: World>(result: Result<StreamAppendResult<TypeConfig<W>>, String>) 
     match result {
         Ok(Ok(matched)) => Outcome::Matched(pb::Matched { log_id: matched.as_ref().map(log_id) }),
         Ok(Err(StreamAppendError::Conflict(conflict))) => Outcome::Conflict(log_id(&conflict)),
-        Ok(Err(StreamAppendError::HigherVote(vote))) => Outcome::HigherVote(raft::vote_to_wire(raft::from_vote::<W>(&vote))),
+        Ok(Err(StreamAppendError::HigherVote(vote))) => {
+            Outcome::HigherVote(raft::vote_to_wire(raft::from_vote::<W>(&vote)))
+        }
         Err(fatal) => Outcome::Failed(fatal),
     }
 }
 
 /// Does one request and queues its answer.
-async fn answer<W: World>(hosted: Arc<Hosted<W>>, request: PeerRequest, outbox: Outbox) {
+async fn answer<W: World>(hosted: Arc<Hosted<W>>, request: PeerRequest, answers: Answers) {
     let partition = PartitionId(request.partition);
     let body = match request.body {
         Some(body) => match perform(&hosted, partition, body).await {
@@ -147,10 +168,14 @@ async fn answer<W: World>(hosted: Arc<Hosted<W>>, request: PeerRequest, outbox: 
         },
         None => peer_response::Body::Unavailable("a request of a kind this node does not know".into()),
     };
-    outbox.send(Body::Response(PeerResponse { id: request.id, body: Some(body) }));
+    answers.respond(request.id, body);
 }
 
-async fn perform<W: World>(hosted: &Hosted<W>, partition: PartitionId, body: peer_request::Body) -> Result<peer_response::Body, String> {
+async fn perform<W: World>(
+    hosted: &Hosted<W>,
+    partition: PartitionId,
+    body: peer_request::Body,
+) -> Result<peer_response::Body, String> {
     let missing = || format!("partition {partition} is not running here");
     let raft = hosted.raft(partition).ok_or_else(missing)?;
     match body {
@@ -166,7 +191,8 @@ async fn perform<W: World>(hosted: &Hosted<W>, partition: PartitionId, body: pee
             let request = raft::to_append_request::<W>(append).map_err(|error| error.to_string())?;
             let mut results = std::pin::pin!(raft.stream_append(stream::iter([request])));
             let result = results.next().await.ok_or_else(missing)?.map_err(|fatal| fatal.to_string());
-            Ok(peer_response::Body::Append(AppendAck { stream: 0, answered: 1, outcome: Some(outcome::<W>(result)) }))
+            let outcome = Some(outcome::<W>(result));
+            Ok(peer_response::Body::Append(AppendAck { answered: 1, outcome, ..AppendAck::default() }))
         }
         peer_request::Body::ReadIndex(_) => {
             let partition = hosted.partition(partition).ok_or_else(missing)?;

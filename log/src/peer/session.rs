@@ -2,7 +2,8 @@
 use super::outbox::Outbox;
 use crate::topic::PartitionId;
 use corduroy_proto::v1::{
-    AppendAck, AppendBatch, AppendClose, AppendOpen, PeerRequest, PeerResponse, peer_message::Body, peer_request, peer_response,
+    AppendAck, AppendBatch, AppendClose, AppendOpen, PeerRequest, PeerResponse, peer_message::Body, peer_request,
+    peer_response,
 };
 use std::{
     collections::BTreeMap,

@@ -69,7 +69,8 @@ pub(crate) fn entry_from_wal<W: World>(entry: WalEntry) -> Result<EntryOf<TypeCo
     let payload = match entry.kind {
         EntryKind::Blank => EntryPayload::Blank,
         EntryKind::Membership => {
-            let membership = decode_membership(&entry.payload).map_err(|error| EntryError::Membership(entry.id, error))?;
+            let membership =
+                decode_membership(&entry.payload).map_err(|error| EntryError::Membership(entry.id, error))?;
             EntryPayload::Membership(membership)
         }
         EntryKind::Batch => {
@@ -132,7 +133,9 @@ pub(crate) fn append_to_wire<W: World>(stream: u64, request: &AppendEntriesReque
     }
 }
 
-pub(crate) fn to_append_request<W: World>(append: pb::AppendBatch) -> Result<AppendEntriesRequest<TypeConfig<W>>, EntryError> {
+pub(crate) fn to_append_request<W: World>(
+    append: pb::AppendBatch,
+) -> Result<AppendEntriesRequest<TypeConfig<W>>, EntryError> {
     Ok(AppendEntriesRequest {
         vote: to_vote::<W>(vote_from_wire(append.vote.as_ref())),
         prev_log_id: append.prev.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id))),
@@ -142,7 +145,8 @@ pub(crate) fn to_append_request<W: World>(append: pb::AppendBatch) -> Result<App
 }
 
 pub(crate) fn encode_membership(membership: &Membership<NodeId, EmptyNode>) -> Bytes {
-    let configs = membership.get_joint_config().iter().map(|voters| pb::VoterSet { voters: voters.iter().copied().collect() });
+    let configs =
+        membership.get_joint_config().iter().map(|voters| pb::VoterSet { voters: voters.iter().copied().collect() });
     let nodes = membership.nodes().map(|(id, _)| *id);
     pb::Membership { configs: configs.collect(), nodes: nodes.collect() }.encode_to_vec().into()
 }

@@ -78,12 +78,19 @@ impl<W: World> RaftLogReader<TypeConfig<W>> for LogStore<W> {
         self.read(self.clamp(&range), u64::MAX)
     }
 
-    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<EntryOf<TypeConfig<W>>>, io::Error> {
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<EntryOf<TypeConfig<W>>>, io::Error> {
         self.read(start..end, READ_BYTES)
     }
 
     /// Reads piece by piece: the range may be the whole log.
-    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<EntryOf<TypeConfig<W>>, io::Error>> + Send
+    async fn entries_stream<RB>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = Result<EntryOf<TypeConfig<W>>, io::Error>> + Send
     where
         RB: RangeBounds<u64> + Clone + Debug + Send,
     {

@@ -1,6 +1,9 @@
 //! openraft's network over the links to peers.
 use super::{
-    convert::{append_to_wire, from_log_id, from_vote, log_id_from_wire, log_id_to_wire, to_log_id, to_vote, vote_from_wire, vote_to_wire},
+    convert::{
+        append_to_wire, from_log_id, from_vote, log_id_from_wire, log_id_to_wire, to_log_id, to_vote, vote_from_wire,
+        vote_to_wire,
+    },
     types::TypeConfig,
 };
 use crate::{
@@ -21,7 +24,10 @@ use openraft::{
     error::{RPCError, ReplicationClosed, StreamingError, Unreachable},
     impls::EmptyNode,
     network::RPCOption,
-    raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult, VoteRequest, VoteResponse},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+        VoteRequest, VoteResponse,
+    },
 };
 use std::{
     sync::Arc,
@@ -82,7 +88,11 @@ impl<W: World> PeerClient<W> {
         link.request(self.partition, body, deadline).await.map_err(|error| unreachable(&error))
     }
 
-    async fn append_one(&self, request: AppendEntriesRequest<TypeConfig<W>>, deadline: Duration) -> Rpc<W, StreamAppendResult<TypeConfig<W>>> {
+    async fn append_one(
+        &self,
+        request: AppendEntriesRequest<TypeConfig<W>>,
+        deadline: Duration,
+    ) -> Rpc<W, StreamAppendResult<TypeConfig<W>>> {
         match self.request(peer_request::Body::Append(append_to_wire::<W>(0, &request)), deadline).await? {
             peer_response::Body::Append(ack) => append_result(self.target, ack.outcome),
             _ => Err(unreachable(&PeerError::Confused(self.target))),
@@ -90,7 +100,9 @@ impl<W: World> PeerClient<W> {
     }
 
     async fn vote_one(&self, body: peer_request::Body, deadline: Duration) -> Rpc<W, VoteResponse<TypeConfig<W>>> {
-        let (peer_response::Body::Vote(answer) | peer_response::Body::PreVote(answer)) = self.request(body, deadline).await? else {
+        let (peer_response::Body::Vote(answer) | peer_response::Body::PreVote(answer)) =
+            self.request(body, deadline).await?
+        else {
             return Err(unreachable(&PeerError::Confused(self.target)));
         };
         let last = answer.last_log_id.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id)));
@@ -100,9 +112,13 @@ impl<W: World> PeerClient<W> {
 
 fn append_result<W: World>(target: NodeId, outcome: Option<Outcome>) -> Rpc<W, StreamAppendResult<TypeConfig<W>>> {
     match outcome {
-        Some(Outcome::Matched(matched)) => Ok(Ok(matched.log_id.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id))))),
+        Some(Outcome::Matched(matched)) => {
+            Ok(Ok(matched.log_id.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id)))))
+        }
         Some(Outcome::Conflict(id)) => Ok(Err(StreamAppendError::Conflict(to_log_id::<W>(log_id_from_wire(&id))))),
-        Some(Outcome::HigherVote(vote)) => Ok(Err(StreamAppendError::HigherVote(to_vote::<W>(vote_from_wire(Some(&vote)))))),
+        Some(Outcome::HigherVote(vote)) => {
+            Ok(Err(StreamAppendError::HigherVote(to_vote::<W>(vote_from_wire(Some(&vote))))))
+        }
         Some(Outcome::Failed(why)) => Err(unreachable(&PeerError::Unavailable(target, why))),
         None => Err(unreachable(&PeerError::Confused(target))),
     }
@@ -132,7 +148,11 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
         })
     }
 
-    fn stream_append<'s, S>(&'s mut self, mut input: S, option: RPCOption) -> BoxFuture<'s, Rpc<W, AppendResults<'s, W>>>
+    fn stream_append<'s, S>(
+        &'s mut self,
+        mut input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Rpc<W, AppendResults<'s, W>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Send + Unpin + 'static,
     {
@@ -146,7 +166,9 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
                 // openraft paces its retries inside the input stream: an error before the first poll of it would make
                 // the caller spin.
                 let error = unreachable(&PeerError::NotConnected(self.target));
-                return Ok(stream::once(async move { input.next().await.map(|_| Err(error)) }).filter_map(async |item| item).boxed());
+                return Ok(stream::once(async move { input.next().await.map(|_| Err(error)) })
+                    .filter_map(async |item| item)
+                    .boxed());
             };
             let pump = Pump { target: self.target, input: Some(input), appends, sent: 0, answered: 0, failed: false };
             Ok(stream::unfold(pump, async |mut pump| {
@@ -158,11 +180,19 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
         .boxed()
     }
 
-    async fn vote(&mut self, request: VoteRequest<TypeConfig<W>>, option: RPCOption) -> Rpc<W, VoteResponse<TypeConfig<W>>> {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig<W>>,
+        option: RPCOption,
+    ) -> Rpc<W, VoteResponse<TypeConfig<W>>> {
         self.vote_one(peer_request::Body::Vote(vote_to_request::<W>(&request)), option.hard_ttl()).await
     }
 
-    async fn pre_vote(&mut self, request: VoteRequest<TypeConfig<W>>, option: RPCOption) -> Rpc<W, VoteResponse<TypeConfig<W>>> {
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig<W>>,
+        option: RPCOption,
+    ) -> Rpc<W, VoteResponse<TypeConfig<W>>> {
         self.vote_one(peer_request::Body::PreVote(vote_to_request::<W>(&request)), option.hard_ttl()).await
     }
 
@@ -174,7 +204,10 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
         _: impl Future<Output = ReplicationClosed> + Send + 'static,
         _: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig<W>>, StreamingError<TypeConfig<W>>> {
-        let text = format!("partition {}: a snapshot for node {} was asked for, but no log is ever purged", self.partition, self.target);
+        let text = format!(
+            "partition {}: a snapshot for node {} was asked for, but no log is ever purged",
+            self.partition, self.target
+        );
         Err(StreamingError::Unreachable(Unreachable::new(&AnyError::error(text))))
     }
 }

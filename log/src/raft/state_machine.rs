@@ -44,7 +44,9 @@ impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
     type SnapshotData = Bytes;
     type SnapshotBuilder = SnapshotBuilder<W>;
 
-    async fn applied_state(&mut self) -> Result<(Option<LogIdOf<TypeConfig<W>>>, StoredMembershipOf<TypeConfig<W>>), io::Error> {
+    async fn applied_state(
+        &mut self,
+    ) -> Result<(Option<LogIdOf<TypeConfig<W>>>, StoredMembershipOf<TypeConfig<W>>), io::Error> {
         Ok((self.applied, self.membership.clone()))
     }
 
@@ -78,12 +80,17 @@ impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
         SnapshotBuilder { snapshot }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<TypeConfig<W>>, snapshot: Bytes) -> Result<(), io::Error> {
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMetaOf<TypeConfig<W>>,
+        snapshot: Bytes,
+    ) -> Result<(), io::Error> {
         let invalid = |error: prost::DecodeError| io::Error::new(io::ErrorKind::InvalidData, error);
         let data = pb::PartitionSnapshot::decode(snapshot.clone()).map_err(invalid)?;
         let carried = decode_membership(&data.membership).map_err(invalid)?;
         if &carried != meta.last_membership.membership() {
-            let text = format!("snapshot carries membership {carried}, its header says {}", meta.last_membership.membership());
+            let text =
+                format!("snapshot carries membership {carried}, its header says {}", meta.last_membership.membership());
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         let last = meta.last_log_id.as_ref().map(from_log_id::<W>);

@@ -19,7 +19,8 @@ struct Store;
 impl StoreBuilder<Config, LogStore<RealWorld>, StateMachine<RealWorld>, (tempfile::TempDir, Wal<RealWorld>)> for Store {
     async fn build(
         &self,
-    ) -> Result<((tempfile::TempDir, Wal<RealWorld>), LogStore<RealWorld>, StateMachine<RealWorld>), StorageError<Config>> {
+    ) -> Result<((tempfile::TempDir, Wal<RealWorld>), LogStore<RealWorld>, StateMachine<RealWorld>), StorageError<Config>>
+    {
         let dir = tempfile::tempdir().unwrap();
         let options = WalOptions {
             dir: dir.path().into(),
@@ -31,7 +32,10 @@ impl StoreBuilder<Config, LogStore<RealWorld>, StateMachine<RealWorld>, (tempfil
         };
         let wal = Wal::open(&Env::real().disk, options).unwrap();
         // A neighbour in the same segments, whose frames must not matter.
-        wal.partition(PartitionId::new(1, 0)).save_vote(crate::topic::Vote { term: 99, node: 9, committed: true }).await.unwrap();
+        wal.partition(PartitionId::new(1, 0))
+            .save_vote(crate::topic::Vote { term: 99, node: 9, committed: true })
+            .await
+            .unwrap();
         let log = LogStore::new(wal.partition(PartitionId::new(1, 1)));
         Ok(((dir, wal), log, StateMachine::new(Arc::new(Evolved::new(None)))))
     }

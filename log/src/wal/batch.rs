@@ -239,8 +239,12 @@ pub(crate) struct Encoded {
 impl Encoded {
     /// Encodes a batch where the tail stands, and moves the tail behind it. No frames make a mark.
     pub(crate) fn new(frames: &[Frame], tail: &mut Tail) -> Self {
-        let mut encoded =
-            Encoded { own: vec![0; BATCH_HEADER_LEN as usize], foreign: Vec::new(), offsets: Vec::new(), len: BATCH_HEADER_LEN };
+        let mut encoded = Encoded {
+            own: vec![0; BATCH_HEADER_LEN as usize],
+            foreign: Vec::new(),
+            offsets: Vec::new(),
+            len: BATCH_HEADER_LEN,
+        };
         let mut headers_crc = 0;
         for (frame, sequence) in frames.iter().zip(tail.sequence + 1..) {
             encoded.offsets.push(tail.at.offset + encoded.len);

@@ -62,6 +62,11 @@ impl Kind {
             _ => return None,
         })
     }
+
+    /// Whether frames of this kind are entries of a partition's log.
+    pub(crate) fn is_entry(self) -> bool {
+        matches!(self, Kind::Blank | Kind::Membership | Kind::Entry)
+    }
 }
 
 /// A frame header.
@@ -97,7 +102,10 @@ pub(crate) enum HeaderError {
     Crc,
     Length(u32),
     /// Intact, but of a format or kind this build does not know: not damage.
-    Unknown { what: &'static str, value: u64 },
+    Unknown {
+        what: &'static str,
+        value: u64,
+    },
 }
 
 impl fmt::Display for HeaderError {
@@ -107,7 +115,9 @@ impl fmt::Display for HeaderError {
             HeaderError::Magic => write!(f, "there is no frame header"),
             HeaderError::Crc => write!(f, "the checksum of the frame header does not match"),
             HeaderError::Length(len) => write!(f, "the frame header claims a payload of {len} bytes"),
-            HeaderError::Unknown { what, value } => write!(f, "the frame has {what} {value}, which this build does not know"),
+            HeaderError::Unknown { what, value } => {
+                write!(f, "the frame has {what} {value}, which this build does not know")
+            }
         }
     }
 }

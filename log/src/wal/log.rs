@@ -122,7 +122,11 @@ impl<W: World> PartitionLog<W> {
         let mut state = self.core.lock();
         let (purged, next) = (state.purged(), state.next());
         let keeps_purged = purged.is_none_or(|purged| first_removed > purged.index);
-        assert!(keeps_purged, "partition {}: cannot truncate from {first_removed} on, purged up to {purged:?}", self.id());
+        assert!(
+            keeps_purged,
+            "partition {}: cannot truncate from {first_removed} on, purged up to {purged:?}",
+            self.id()
+        );
         let first_removed = first_removed.max(state.first());
         if first_removed >= next {
             drop(state);

@@ -288,7 +288,12 @@ impl State {
     fn slot(&self, index: u64) -> Slot {
         let slot = self.slots.get(index).filter(|_| index < self.settled());
         slot.unwrap_or_else(|| {
-            panic!("entry {index} is neither in memory (from {}) nor on disk ({}..{})", self.hot_start(), self.slots.first, self.slots.end())
+            panic!(
+                "entry {index} is neither in memory (from {}) nor on disk ({}..{})",
+                self.hot_start(),
+                self.slots.first,
+                self.slots.end()
+            )
         })
     }
 
@@ -353,7 +358,8 @@ impl State {
             self.hot_bytes -= gone.cost();
         }
         self.set_end(first_removed, hash);
-        self.truncating_from = if self.truncating == 0 { first_removed } else { self.truncating_from.min(first_removed) };
+        self.truncating_from =
+            if self.truncating == 0 { first_removed } else { self.truncating_from.min(first_removed) };
         self.truncating += 1;
     }
 

@@ -1,21 +1,67 @@
 //! The write-ahead log: one ordered stream of frames per node, shared by all its partitions, one sync per group commit.
+//!
+//! With a log file for each partition, a node of N partitions and one disk pays N syncs where one would do. So entries,
+//! votes, truncations, purges, committed positions and what is known of peers are all frames of one stream:
+//!
+//! ```text
+//!   PartitionLog  PartitionLog  Wal::save_peer         producers, on any thread
+//!        │ append · vote · truncate · purge · committed
+//!        ▼
+//!   memory: logical state of the partition ─────────── what `last` and `entries` see, at once
+//!        │
+//!   queue ── everything there is ─▶ writer             one task, on its own thread
+//!                                     │ batch: headers, sequence numbers, links; payloads as they came
+//!                                     │ write · sync
+//!                                     │ memory: places of entries, votes
+//!                                     └─▶ waiters, in order
+//!
+//!   DIR/wal/00000000000000000001.seg  ┐
+//!   DIR/wal/00000000000000000002.seg  ┘ ◀─ read: verified again, every time
+//!                  │
+//!   scan: batches that verify ─▶ recover: torn or rot? ─▶ memory          at open, and for tools
+//! ```
+//!
+//! What it promises, with the ids under which `docs/faults.md` keeps the rules:
+//!
+//! **Invariant** (R1, R5): a waiter hears `Ok` only after a sync that began when the last of its bytes was written. Waiters
+//! hear in the order of their calls.
+//! **Invariant** (R4): what is asked of a partition in one order is on disk in that order. A vote is on disk before any
+//! entry that is appended after it was asked for.
+//! **Invariant** (R6, R13): bytes that were synced are never changed. A conflict in a Raft log is resolved by a frame that
+//! says so; a file is cut only in recovery, only behind the last batch that counts, and is never appended to afterwards.
+//! **Invariant** (R9): only what nobody was told of can be cut. Damage in anything that was durable refuses to open and
+//! leaves every byte as it is.
+//! **Invariant** (R15): the first error of a write, a sync or a rename ends the writer and halts the node.
+//! **Invariant** (R18): whatever is read from disk is verified, each time.
+//!
+//! Left out, deliberately: retention (segments are never deleted yet), footers of sealed segments, marks while idle, scrub
+//! and repair from peers. The bytes leave room for all of them; `docs/disk-format.md` has the tables.
+
+mod identity;
+
 pub(crate) mod frame;
+
 pub(crate) mod payload;
 
+mod log;
+
 pub(crate) mod memory;
+
 pub(crate) mod queue;
+
 pub(crate) mod batch;
+
 pub(crate) mod writer;
 
 pub(crate) mod segment;
+
 pub(crate) mod scan;
+
 pub(crate) mod recover;
 
 pub(crate) mod read;
-mod log;
-mod offline;
 
-mod identity;
+mod offline;
 
 pub use frame::LogHash;
 pub use identity::Identity;
@@ -74,6 +120,8 @@ pub struct PeerIdentity {
     pub incarnation: [u8; 16],
     /// How often it had opened its data directory.
     pub boot_epoch: u64,
+    /// Sequence number of the last frame of its WAL that it said was durable.
+    pub confirmed: u64,
 }
 
 /// What an entry is to Raft.
@@ -113,13 +161,17 @@ pub struct WalStats {
     pub syncs: u64,
     /// Number of the segment being written, from 1.
     pub segment: u64,
+    /// Sequence number of the last frame that is durable. Dense over the node's life, so it never decreases, across
+    /// restarts either: a directory with less than a peer was told of is an older copy of itself.
+    pub durable_sequence: u64,
     /// How long the last sync took.
     pub last_sync: Duration,
 }
 
 /// The write-ahead log of one node. Clone it freely; all clones are the same.
 ///
-/// When the last clone is dropped without [`Wal::close`], the writer finishes what is queued and ends.
+/// When the last clone is dropped without [`Wal::close`], the writer finishes what is queued and ends on its own: only
+/// [`Wal::close`] tells when, so whoever unlocks the directory closes first.
 pub struct Wal<W: World> {
     inner: Arc<Inner<W>>,
 }
@@ -161,9 +213,17 @@ impl<W: World> Wal<W> {
         let segments = Segments::new(disk.clone(), &options.dir);
         let mut recovered = recover::recover(&segments, options.cluster, options.node, options.hot_tail_bytes)?;
         let ready = recovered.repair(&segments, options.cluster, options.node, options.segment_bytes)?;
-        let stats = WalStats { segment: ready.tail.at.segment, ..WalStats::default() };
-        let shared =
-            Arc::new(Shared { queue: Queue::new(), segments, peers: Mutex::new(recovered.peers), stats: Mutex::new(stats) });
+        let stats = WalStats {
+            segment: ready.tail.at.segment,
+            durable_sequence: ready.tail.durable.sequence,
+            ..WalStats::default()
+        };
+        let shared = Arc::new(Shared {
+            queue: Queue::new(),
+            segments,
+            peers: Mutex::new(recovered.peers),
+            stats: Mutex::new(stats),
+        });
         let writer = Writer::<W> {
             shared: shared.clone(),
             segment_bytes: options.segment_bytes,
@@ -178,7 +238,9 @@ impl<W: World> Wal<W> {
         let (stopping, stopped) = oneshot::channel();
         W::Tasks::spawn_dedicated("wal", writer.run(stopping));
         let partitions = recovered.partitions.into_iter().map(|(id, state)| (id, Core::new(id, state))).collect();
-        Ok(Wal { inner: Arc::new(Inner { options, shared, partitions: Mutex::new(partitions), stopped: stopped.shared() }) })
+        Ok(Wal {
+            inner: Arc::new(Inner { options, shared, partitions: Mutex::new(partitions), stopped: stopped.shared() }),
+        })
     }
 
     /// The log of a partition; an empty one where there was none.

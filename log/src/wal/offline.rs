@@ -84,12 +84,8 @@ impl<D: Disk> OfflineWal<D> {
     /// As [`PartitionLog::entries`](super::PartitionLog::entries). Nothing for a partition that is not there.
     pub fn entries(&self, partition: PartitionId, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<WalEntry>> {
         let Some(state) = self.partitions.get(&partition) else { return Ok(Vec::new()) };
-        let reader = Reader {
-            segments: &self.segments,
-            cluster: self.identity.cluster,
-            node: self.identity.node,
-            partition,
-        };
+        let reader =
+            Reader { segments: &self.segments, cluster: self.identity.cluster, node: self.identity.node, partition };
         reader.entries(state.locate(range, max_bytes))
     }
 }

@@ -86,13 +86,14 @@ pub(crate) fn decode_purge(bytes: &[u8]) -> Option<LogHash> {
     bytes.try_into().ok()
 }
 
-const PEER_LEN: usize = 32;
+const PEER_LEN: usize = 40;
 
 pub(crate) fn encode_peer(peer: &PeerIdentity) -> [u8; PEER_LEN] {
     let mut bytes = [0; PEER_LEN];
     bytes[0..8].copy_from_slice(&peer.node.to_le_bytes());
     bytes[8..24].copy_from_slice(&peer.incarnation);
     bytes[24..32].copy_from_slice(&peer.boot_epoch.to_le_bytes());
+    bytes[32..40].copy_from_slice(&peer.confirmed.to_le_bytes());
     bytes
 }
 
@@ -101,5 +102,6 @@ pub(crate) fn decode_peer(bytes: &[u8]) -> Option<PeerIdentity> {
         node: u64_at(bytes, 0),
         incarnation: id_at(bytes, 8),
         boot_epoch: u64_at(bytes, 24),
+        confirmed: u64_at(bytes, 32),
     })
 }

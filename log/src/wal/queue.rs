@@ -1,7 +1,7 @@
 //! The queue of the group commit: many producers, one writer that takes everything there is.
 //!
-//! Self-contained on purpose, so that `loom` can run it through every interleaving: a mutex, a vector and the writer's
-//! waker. No timer, no linger: while the writer is busy with one batch the next one fills.
+//! Self-contained on purpose, so that `loom` can run it through every interleaving (`tests/loom.rs`): a mutex, a vector
+//! and the writer's waker. No timer, no linger: while the writer is busy with one batch the next one fills.
 //!
 //! **Invariant**: items come out in the order they went in, each exactly once: to the writer, or, after [`Queue::poison`],
 //! to whoever poisoned, or back to the producer that came too late.

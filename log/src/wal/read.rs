@@ -86,7 +86,15 @@ impl<D: Disk> Reader<'_, D> {
             kind => return Err(self.damaged(slot, format!("expected entry {id}, found a frame of kind {kind:?}"))),
         };
         if header.term != id.term || header.len != slot.len() {
-            return Err(self.damaged(slot, format!("expected entry {id} of {} bytes, found term {} and {} bytes", slot.len(), header.term, header.len)));
+            return Err(self.damaged(
+                slot,
+                format!(
+                    "expected entry {id} of {} bytes, found term {} and {} bytes",
+                    slot.len(),
+                    header.term,
+                    header.len
+                ),
+            ));
         }
         let payload = frame.slice(HEADER_LEN..HEADER_LEN + header.len as usize);
         if crc32c::crc32c(&payload) != header.crc {
@@ -100,7 +108,10 @@ impl<D: Disk> Reader<'_, D> {
         let found = (header.cluster, header.node, header.segment, header.partition, header.index);
         let expected = (self.cluster, self.node, slot.segment(), self.partition.0, index);
         if found != expected {
-            return Err(self.damaged(slot, format!("expected (cluster, node, segment, partition, index) {expected:?}, found {found:?}")));
+            return Err(self.damaged(
+                slot,
+                format!("expected (cluster, node, segment, partition, index) {expected:?}, found {found:?}"),
+            ));
         }
         Ok(header)
     }

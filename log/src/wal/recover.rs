@@ -87,10 +87,15 @@ pub(crate) fn recover<D: Disk>(
     let mut previous = Mark::default();
     let mut header = numbers.first().map(|&number| replay.header(number)).transpose()?;
     for (i, &number) in numbers.iter().enumerate() {
-        let expected = SegmentHeader { cluster, node, number: i as u64 + 1, first_sequence: replay.recovered.sequence, previous };
+        let expected =
+            SegmentHeader { cluster, node, number: i as u64 + 1, first_sequence: replay.recovered.sequence, previous };
         if header != Some(expected) {
             let found = header.map(|header| format!("{header:?}")).unwrap_or_default();
-            return Err(corrupt(&segments.path(number), 0, &format!("the segment does not follow what is before it: {found} instead of {expected:?}")));
+            return Err(corrupt(
+                &segments.path(number),
+                0,
+                &format!("the segment does not follow what is before it: {found} instead of {expected:?}"),
+            ));
         }
         let next = numbers.get(i + 1).map(|&next| replay.header(next)).transpose()?;
         let end = replay.segment(number, next.map(|next| next.previous))?;
@@ -166,7 +171,8 @@ impl<D: Disk> Replay<'_, D> {
             }
             match scan.next_batch() {
                 Ok(batch) => {
-                    closed = batch.frames.len() == 1 && batch.header.mark.at == Position { segment: number, offset: begin };
+                    closed =
+                        batch.frames.len() == 1 && batch.header.mark.at == Position { segment: number, offset: begin };
                     // Marks only grow: each states what the writer knew when it wrote the batch.
                     self.recovered.mark = batch.header.mark;
                     self.batch(&path, number, batch)?;

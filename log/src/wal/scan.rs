@@ -13,6 +13,8 @@ use std::io;
 
 /// Bytes read at a time.
 const WINDOW: usize = 1 << 20;
+/// To compare with: most of a segment's rest was never written.
+static ZEROS: [u8; WINDOW] = [0; WINDOW];
 
 /// Who wrote the frames that may be in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +28,20 @@ pub(crate) struct Origin {
 #[derive(Debug)]
 pub(crate) enum Stop {
     /// What is at `offset` does not verify. Whether that is a torn tail or rot is for others to say.
-    Damage { offset: u64, what: String },
+    Damage {
+        offset: u64,
+        what: String,
+    },
     /// What is there is intact, and another node's.
-    Foreign { offset: u64, what: String },
+    Foreign {
+        offset: u64,
+        what: String,
+    },
     /// What is there is intact, and newer than this build.
-    Unknown { offset: u64, what: String },
+    Unknown {
+        offset: u64,
+        what: String,
+    },
     Io(io::Error),
 }
 
@@ -47,6 +58,7 @@ pub(crate) struct Found {
     pub offset: u64,
     pub header: Header,
     pub header_bytes: [u8; HEADER_LEN],
+    /// Empty for entries.
     pub payload: Vec<u8>,
 }
 
@@ -85,7 +97,15 @@ impl<'a, F: DiskFile> Scan<'a, F> {
     /// At the first batch.
     pub(crate) fn new(file: &'a F, origin: Origin, first_sequence: u64) -> io::Result<Self> {
         let len = file.len()?;
-        Ok(Scan { file, len, origin, offset: SEGMENT_HEADER_LEN, sequence: first_sequence, window: Vec::new(), window_at: 0 })
+        Ok(Scan {
+            file,
+            len,
+            origin,
+            offset: SEGMENT_HEADER_LEN,
+            sequence: first_sequence,
+            window: Vec::new(),
+            window_at: 0,
+        })
     }
 
     /// Where the next batch begins, which is where the last one ended.
@@ -103,10 +123,13 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         let begin = self.offset;
         let first = self.frame(begin, self.sequence)?;
         if first.header.kind != Kind::BatchHeader {
-            return Err(damage(begin, format!("a batch header was expected, this is a frame of kind {:?}", first.header.kind)));
+            return Err(damage(
+                begin,
+                format!("a batch header was expected, this is a frame of kind {:?}", first.header.kind),
+            ));
         }
-        let header =
-            BatchHeader::decode(&first.payload).ok_or_else(|| damage(begin, "the payload of the batch header has the wrong form"))?;
+        let header = BatchHeader::decode(&first.payload)
+            .ok_or_else(|| damage(begin, "the payload of the batch header has the wrong form"))?;
         let mut frames = vec![first];
         let mut offset = begin + BATCH_HEADER_LEN;
         let end = offset + u64::from(header.bytes);
@@ -132,7 +155,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         while offset < self.len {
             let window = self.window(offset)?;
             let here = window.len() as u64;
-            if window.iter().any(|&byte| byte != 0) {
+            if window != &ZEROS[..window.len()] {
                 rest.zeros = false;
                 let chunks = window.chunks(ALIGN as usize).zip((offset..).step_by(ALIGN as usize));
                 let found: Vec<u64> = chunks.filter(|(chunk, _)| chunk.starts_with(&MAGIC)).map(|(_, at)| at).collect();
@@ -149,7 +172,8 @@ impl<'a, F: DiskFile> Scan<'a, F> {
     fn mark_at(&mut self, offset: u64) -> io::Result<Option<Mark>> {
         let origin = self.origin;
         let Some(bytes) = self.bytes(offset, BATCH_HEADER_LEN)? else { return Ok(None) };
-        let (head, payload) = bytes.split_first_chunk::<HEADER_LEN>().expect("a batch header is longer than a frame header");
+        let (head, payload) =
+            bytes.split_first_chunk::<HEADER_LEN>().expect("a batch header is longer than a frame header");
         let Ok(header) = Header::decode(head) else { return Ok(None) };
         let payload = &payload[..BatchHeader::LEN];
         let ours = Origin { cluster: header.cluster, node: header.node, segment: header.segment } == origin;
@@ -166,7 +190,9 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         let header_bytes: [u8; HEADER_LEN] = bytes.try_into().expect("as many bytes as were asked for");
         let header = Header::decode(&header_bytes).map_err(|error| match error {
             HeaderError::Unknown { .. } => Stop::Unknown { offset, what: error.to_string() },
-            HeaderError::Zeros | HeaderError::Magic | HeaderError::Crc | HeaderError::Length(_) => damage(offset, error.to_string()),
+            HeaderError::Zeros | HeaderError::Magic | HeaderError::Crc | HeaderError::Length(_) => {
+                damage(offset, error.to_string())
+            }
         })?;
         if (header.cluster, header.node) != (origin.cluster, origin.node) {
             let what = format!("the frame was written by node {} of cluster {}", header.node, header.cluster);
@@ -188,7 +214,8 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         if padding.iter().any(|&byte| byte != 0) {
             return Err(damage(offset, format!("there is something behind the payload of frame {sequence}")));
         }
-        let payload = payload.to_vec();
+        // Checked, and not looked at again: recovery wants to know where entries are, not what they say.
+        let payload = if header.kind.is_entry() { Vec::new() } else { payload.to_vec() };
         Ok(Found { offset, header, header_bytes, payload })
     }
 

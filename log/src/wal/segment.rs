@@ -1,6 +1,6 @@
 //! Segment files: their names, their first block, how one comes into being, and open handles to read from.
 use super::{
-    frame::{u32_at, u64_at, id_at},
+    frame::{id_at, u32_at, u64_at},
     payload::{Mark, Position},
 };
 use crate::{

@@ -53,7 +53,10 @@ impl<W: World> Writer<W> {
     pub(crate) async fn run(mut self, stopped: oneshot::Sender<()>) {
         if let Err(error) = self.serve().await {
             self.fail(&error);
-            W::Tasks::halt(Halt::DiskFailed(format!("{}: {error}", self.shared.segments.path(self.tail.at.segment).display())));
+            W::Tasks::halt(Halt::DiskFailed(format!(
+                "{}: {error}",
+                self.shared.segments.path(self.tail.at.segment).display()
+            )));
         }
         // Nobody may be left who waits for it.
         let _ = stopped.send(());
@@ -125,6 +128,7 @@ impl<W: World> Writer<W> {
         stats.bytes += encoded.len;
         stats.syncs += 1;
         stats.last_sync = took;
+        stats.durable_sequence = self.tail.durable.sequence;
         Ok(encoded.offsets)
     }
 
@@ -140,7 +144,9 @@ impl<W: World> Writer<W> {
             };
             // One lock for a run of frames of one partition, which is what an append makes.
             let mut state = core.lock();
-            while let Some((frame, offset)) = frames.next_if(|(frame, _)| frame.core.as_ref().is_some_and(|c| Arc::ptr_eq(c, &core))) {
+            while let Some((frame, offset)) =
+                frames.next_if(|(frame, _)| frame.core.as_ref().is_some_and(|c| Arc::ptr_eq(c, &core)))
+            {
                 match frame.change {
                     Change::Entry(..) => {
                         state.entry_written(frame.id.index, Slot::new(segment, *offset, frame.payload.len() as u32));

@@ -7,7 +7,7 @@ use std::{io, path::Path};
 /// A packet that carries words.
 pub(crate) fn packet(words: &str) -> Packet {
     let refused = Refused { refusal: 0, detail: words.to_owned() };
-    Packet { messages: vec![PeerMessage { body: Some(Body::Refused(refused)) }] }
+    Packet { messages: vec![PeerMessage { body: Some(Body::Refused(refused)) }], confirmed: 0 }
 }
 
 /// The contract of [`Disk`] and [`DiskFile`] as far as it can be seen without a crash. `root` exists and is empty.

@@ -26,6 +26,7 @@ pub(crate) struct AdminArgs {
     /// Admin addresses of nodes; one that answers is enough.
     #[arg(
         long,
+        global = true,
         value_name = "ADDR,...",
         value_delimiter = ',',
         env = "CORDUROY_ADMIN",
@@ -39,7 +40,14 @@ pub(crate) struct AdminArgs {
 #[derive(Clone, Debug, clap::Args)]
 struct TimeoutArgs {
     /// How long one request may take, retries included.
-    #[arg(long, value_name = "TIME", env = "CORDUROY_TIMEOUT", default_value = "15s", value_parser = humantime::parse_duration)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TIME",
+        env = "CORDUROY_TIMEOUT",
+        default_value = "15s",
+        value_parser = humantime::parse_duration
+    )]
     timeout: Duration,
 }
 

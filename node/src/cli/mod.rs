@@ -1,7 +1,7 @@
 //! The `corduroy` command: one file per command.
 //!
 //! Every flag has a twin in the environment (`--data` is `CORDUROY_DATA`); flags win. Results go to standard output,
-//! everything else to standard error. Exit codes are in [`exit`].
+//! everything else to standard error. Exit codes are in `exit`.
 
 mod node;
 mod up;
@@ -13,6 +13,7 @@ mod append;
 mod read;
 
 mod bench;
+mod dump;
 
 mod connect;
 pub(crate) mod exit;
@@ -29,14 +30,19 @@ use std::process::ExitCode;
 /// Three nodes make a cluster: an append is acknowledged when a majority has it on disk. `corduroy up` starts three on
 /// this machine; the other commands talk to them.
 #[derive(Debug, Parser)]
-#[command(name = "corduroy", version, propagate_version = true, after_help = "\
+#[command(
+    name = "corduroy",
+    version,
+    propagate_version = true,
+    after_help = "\
 Examples:
   corduroy up                                  three nodes on this machine, until Ctrl-C
   corduroy topics create orders --partitions 4
   seq 1000 | corduroy append orders            a line is a record
   corduroy read orders --follow
 
-`corduroy help exit-codes` lists the exit codes.")]
+`corduroy help exit-codes` lists the exit codes."
+)]
 struct Cli {
     /// How results are written. Default: json for records (append, read, dump), text for the rest.
     #[arg(long, global = true, value_enum, env = "CORDUROY_FORMAT")]
@@ -53,6 +59,7 @@ enum Command {
     Topics(topics::Args),
     Append(append::Args),
     Read(read::Args),
+    Dump(dump::Args),
     Bench(bench::Args),
     ExitCodes(exit::Args),
 }
@@ -75,6 +82,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Topics(args) => topics::run(&args, format),
         Command::Append(args) => append::run(args, format),
         Command::Read(args) => read::run(args, format),
+        Command::Dump(args) => dump::run(&args, format),
         Command::Bench(args) => bench::run(args, format),
         Command::ExitCodes(_) => exit::print(),
     }
@@ -88,4 +96,33 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
     // What is still blocked (a read of standard input) has nothing left to say.
     runtime.shutdown_background();
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_twin_in_the_environment_and_a_sentence_of_help() {
+        check(&Cli::command());
+    }
+
+    fn check(command: &clap::Command) {
+        let name = command.get_name();
+        for flag in command.get_arguments().filter(|arg| arg.get_long().is_some() && !arg.is_hide_set()) {
+            let (long, env) = (flag.get_long().expect("filtered"), flag.get_env().and_then(|env| env.to_str()));
+            assert!(env.is_some_and(|env| env.starts_with("CORDUROY_")), "{name} --{long} has {env:?}");
+            assert!(flag.get_help().is_some(), "{name} --{long} explains itself");
+        }
+        for sub in command.get_subcommands() {
+            assert!(sub.get_about().is_some(), "{} says what it does", sub.get_name());
+            check(sub);
+        }
+    }
 }

@@ -30,7 +30,13 @@ pub(super) struct Args {
     #[arg(value_name = "TOPIC[/P]")]
     target: Target,
     /// Where to begin: start, end, an offset, or -N for the last N records of each partition.
-    #[arg(long, value_name = "start|end|N|-N", default_value = "start", allow_hyphen_values = true, env = "CORDUROY_FROM")]
+    #[arg(
+        long,
+        value_name = "start|end|N|-N",
+        default_value = "start",
+        allow_hyphen_values = true,
+        env = "CORDUROY_FROM"
+    )]
     from: From,
     /// Go on with records as they are appended, until Ctrl-C.
     #[arg(long, env = "CORDUROY_FOLLOW")]
@@ -188,7 +194,9 @@ impl Reader {
         let first = self.from.first(bounds);
         if self.named && first > bounds.end {
             let (topic, end) = (&self.topic, bounds.end);
-            return Err(Failure::refused(format!("offset {first} is past the end of {topic}/{partition}, which is {end}")));
+            return Err(Failure::refused(format!(
+                "offset {first} is past the end of {topic}/{partition}, which is {end}"
+            )));
         }
         Ok((first, bounds))
     }

@@ -82,7 +82,9 @@ async fn list(out: &mut Output, admin: &Admin, format: Format) -> Result<(), Fai
     let topics = admin.list_topics().await?;
     match format {
         Format::Json => out.json(&topics.iter().map(topic_json).collect::<Vec<_>>()),
-        Format::Text if topics.is_empty() => out.line("no topics yet; try: corduroy topics create orders --partitions 4"),
+        Format::Text if topics.is_empty() => {
+            out.line("no topics yet; try: corduroy topics create orders --partitions 4")
+        }
         Format::Text => {
             let rows = topics.iter().map(|t| vec![t.name.clone(), t.partitions.to_string(), t.replication.to_string()]);
             out.line(&table(&["topic", "partitions", "replication"], rows))

@@ -48,7 +48,8 @@ fn ports_follow_the_node_id_unless_given() {
 
 #[test]
 fn file_has_human_units_and_flags_win_over_it() {
-    let text = "node_id = 1\nshutdown_timeout = \"3s\"\n[limits]\nrecord = \"512KiB\"\n[timing]\nheartbeat = \"50ms\"\n";
+    let text =
+        "node_id = 1\nshutdown_timeout = \"3s\"\n[limits]\nrecord = \"512KiB\"\n[timing]\nheartbeat = \"50ms\"\n";
     let config = load_file(text, flags()).expect("valid");
     assert_eq!(config.log.node, 2);
     assert_eq!(config.log.limits.record_bytes, 512 << 10);
@@ -74,7 +75,8 @@ fn unknown_key_is_refused_with_its_name_and_the_file() {
     assert_eq!(refusal, r#"unknown configuration key "limits.recrod" in FILE; did you mean "limits.record"?"#);
     let refusal = load_file("colour = \"blue\"\n", flags()).expect_err("unknown key");
     assert_eq!(refusal, r#"unknown configuration key "colour" in FILE"#);
-    let refusal = load_file("[[nodes]]\nid = 1\npeer = \"127.0.0.1:7101\"\npear = 1\n", flags()).expect_err("unknown key");
+    let refusal =
+        load_file("[[nodes]]\nid = 1\npeer = \"127.0.0.1:7101\"\npear = 1\n", flags()).expect_err("unknown key");
     assert!(refusal.starts_with(r#"unknown configuration key "nodes.pear" in FILE"#), "{refusal}");
 }
 
@@ -83,11 +85,9 @@ fn value_out_of_range_names_key_value_range_and_origin() {
     let refusal = load_file("[limits]\nrecord = \"64MiB\"\n", flags()).expect_err("out of range");
     assert_eq!(refusal, "limits.record = 64.0 MiB (in FILE): must be from 1 B to 4.0 MiB");
     let environment = vec![("CORDUROY_TIMING_HEARTBEAT".into(), "1us".into())];
-    let refusal = NodeConfig::load(&Sources { environment, flags: flags(), ..Sources::default() }).expect_err("out of range");
-    assert_eq!(
-        refusal.to_string(),
-        "timing.heartbeat = 1us (from CORDUROY_TIMING_HEARTBEAT): must be from 10ms to 5s"
-    );
+    let refusal =
+        NodeConfig::load(&Sources { environment, flags: flags(), ..Sources::default() }).expect_err("out of range");
+    assert_eq!(refusal.to_string(), "timing.heartbeat = 1us (from CORDUROY_TIMING_HEARTBEAT): must be from 10ms to 5s");
 }
 
 #[test]
@@ -110,7 +110,10 @@ fn syntax_error_names_the_file() {
 fn missing_file_is_one_sentence() {
     let sources = Sources { file: Some(PathBuf::from("/nowhere/corduroy.toml")), flags: flags(), ..Sources::default() };
     let refusal = NodeConfig::load(&sources).expect_err("no file").to_string();
-    assert!(refusal.starts_with("cannot read the configuration file /nowhere/corduroy.toml: No such file"), "{refusal}");
+    assert!(
+        refusal.starts_with("cannot read the configuration file /nowhere/corduroy.toml: No such file"),
+        "{refusal}"
+    );
 }
 
 #[test]
@@ -124,7 +127,10 @@ fn address_beyond_loopback_is_refused() {
     let mut given = flags();
     given.listen.http = Some("0.0.0.0:8002".into());
     let refusal = load(given).expect_err("not loopback").to_string();
-    assert!(refusal.starts_with("listen.http = \"0.0.0.0:8002\" (from the command line): is not a loopback"), "{refusal}");
+    assert!(
+        refusal.starts_with("listen.http = \"0.0.0.0:8002\" (from the command line): is not a loopback"),
+        "{refusal}"
+    );
     let nodes = vec![entry(2, "127.0.0.1:7102"), entry(3, "192.0.2.7:7103")];
     let refusal = load(Flags { nodes: Some(nodes), ..flags() }).expect_err("not loopback").to_string();
     assert!(refusal.starts_with("nodes[id=3].peer = \"192.0.2.7:7103\""), "{refusal}");

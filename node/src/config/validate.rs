@@ -50,7 +50,12 @@ impl Check<'_> {
     fn wrong(&self, key: &str, value: impl Display, problem: impl Into<String>) -> ConfigError {
         // A list has one origin; its elements have none of their own.
         let top = key.split('[').next().unwrap_or(key);
-        ConfigError::Value { key: key.into(), value: value.to_string(), origin: (self.origin)(top), problem: problem.into() }
+        ConfigError::Value {
+            key: key.into(),
+            value: value.to_string(),
+            origin: (self.origin)(top),
+            problem: problem.into(),
+        }
     }
 
     fn within<T: PartialOrd + Display>(&self, key: &str, value: T, min: T, max: T) -> Result<(), ConfigError> {
@@ -74,11 +79,15 @@ impl Check<'_> {
 
     fn identity(&self, settings: &Settings) -> Result<(), ConfigError> {
         if settings.node_id == 0 {
-            return Err(ConfigError::Missing("which node is this? Give --id (from 1) or node_id in the configuration file".into()));
+            return Err(ConfigError::Missing(
+                "which node is this? Give --id (from 1) or node_id in the configuration file".into(),
+            ));
         }
         self.within("node_id", settings.node_id, 1, 9_999)?;
         if settings.data.as_os_str().is_empty() {
-            return Err(ConfigError::Missing("where is the data to be kept? Give --data or data in the configuration file".into()));
+            return Err(ConfigError::Missing(
+                "where is the data to be kept? Give --data or data in the configuration file".into(),
+            ));
         }
         if settings.nodes.is_empty() {
             return Err(ConfigError::Missing(
@@ -177,13 +186,16 @@ impl Check<'_> {
                 self.address(&key(name), address)?;
             }
         }
+        // This node listens where it is told to, and says so to the others.
+        let moved = node.id == own && listen.peer != self.address("nodes.peer", &node.peer)?;
+        let peer = if moved { listen.peer.to_string() } else { node.peer.clone() };
         let or = |listed: &str, own_address: SocketAddr| match listed {
             "" if node.id == own => own_address.to_string(),
             listed => listed.to_owned(),
         };
         Ok(NodeAddress {
             id: node.id,
-            peer: node.peer.clone(),
+            peer,
             grpc: or(&node.grpc, listen.grpc),
             http: or(&node.http, listen.http),
             admin: or(&node.admin, listen.admin),
@@ -193,7 +205,8 @@ impl Check<'_> {
     /// A host and port that mean this machine.
     fn address(&self, key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
         let shown = || format!("{text:?}");
-        let mut found = text.to_socket_addrs().map_err(|_| self.wrong(key, shown(), "is not an address (host:port)"))?;
+        let mut found =
+            text.to_socket_addrs().map_err(|_| self.wrong(key, shown(), "is not an address (host:port)"))?;
         let address = found.next().ok_or_else(|| self.wrong(key, shown(), "is an address of nobody"))?;
         if !address.ip().is_loopback() {
             let problem = "is not a loopback address; without TLS a node uses only 127.0.0.1, ::1 or localhost";

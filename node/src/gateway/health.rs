@@ -12,7 +12,8 @@ pub(super) async fn live() -> &'static str {
 
 /// Whether this node should get traffic; `?verbose` names every check, without it only the failing ones are named.
 pub(super) async fn ready(State(gateway): State<Gateway>, RawQuery(query): RawQuery) -> (StatusCode, String) {
-    let verbose = query.is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
+    let verbose =
+        query.is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
     let checks = gateway.shared.checks();
     let ready = checks.iter().all(|check| check.ok);
     let mut text = String::new();

@@ -101,9 +101,13 @@ impl Metrics {
         gauge("corduroy_partition_is_leader", "1 where this node leads.", &|p| u64::from(p.leader == Some(node)));
         gauge("corduroy_partition_has_leader", "1 where a leader is known.", &|p| u64::from(p.leader.is_some()));
         let (ready, seconds) = (u8::from(ready), uptime.as_secs_f64());
-        let _ = writeln!(text, "# HELP corduroy_ready 1 while this node should get traffic.\n# TYPE corduroy_ready gauge");
+        let _ =
+            writeln!(text, "# HELP corduroy_ready 1 while this node should get traffic.\n# TYPE corduroy_ready gauge");
         let _ = writeln!(text, "corduroy_ready{{node=\"{node}\"}} {ready}");
-        let _ = writeln!(text, "# HELP corduroy_uptime_seconds Since the process started the node.\n# TYPE corduroy_uptime_seconds gauge");
+        let _ = writeln!(
+            text,
+            "# HELP corduroy_uptime_seconds Since the process started the node.\n# TYPE corduroy_uptime_seconds gauge"
+        );
         let _ = writeln!(text, "corduroy_uptime_seconds{{node=\"{node}\"}} {seconds:.3}");
         text
     }

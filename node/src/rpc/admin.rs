@@ -1,10 +1,6 @@
 //! The Admin service: what operators ask of a node, and changes to the topics.
 use super::{convert, failure::Failure};
-use crate::{
-    routing,
-    shared::Shared,
-    world::Log,
-};
+use crate::{routing, shared::Shared, world::Log};
 use corduroy_log::{
     error::LogError,
     log::{NewTopic, Topic},
@@ -64,7 +60,10 @@ impl admin_server::Admin for AdminApi {
         Ok(Response::new(node_status(&self.shared)))
     }
 
-    async fn create_topic(&self, request: Request<v1::CreateTopicRequest>) -> Result<Response<v1::CreateTopicResponse>, Status> {
+    async fn create_topic(
+        &self,
+        request: Request<v1::CreateTopicRequest>,
+    ) -> Result<Response<v1::CreateTopicResponse>, Status> {
         let v1::CreateTopicRequest { name, partitions, replication } = request.into_inner();
         if name == routing::CLUSTER_TOPIC {
             return Err(self.status(&LogError::Invalid("_cluster is the name of the cluster map".into())));
@@ -92,7 +91,10 @@ impl admin_server::Admin for AdminApi {
         Ok(Response::new(v1::DescribeTopicResponse { topic: Some(wire_topic(&topic)), partitions }))
     }
 
-    async fn delete_topic(&self, request: Request<v1::DeleteTopicRequest>) -> Result<Response<v1::DeleteTopicResponse>, Status> {
+    async fn delete_topic(
+        &self,
+        request: Request<v1::DeleteTopicRequest>,
+    ) -> Result<Response<v1::DeleteTopicResponse>, Status> {
         let name = request.into_inner().name;
         self.log()?.delete_topic(&name).await.map_err(|error| self.status(&error))?;
         Ok(Response::new(v1::DeleteTopicResponse {}))

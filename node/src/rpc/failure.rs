@@ -18,10 +18,7 @@
 //! | `Invalid` | INVALID_ARGUMENT | INVALID_ARGUMENT | correct the request |
 //!
 //! Nothing was appended after any of these, except UNKNOWN_OUTCOME.
-use crate::{
-    routing,
-    world::Log,
-};
+use crate::{routing, world::Log};
 use corduroy_log::{error::LogError, topic::NodeId};
 use corduroy_proto::v1;
 use std::{collections::HashMap, time::Duration};

@@ -46,7 +46,10 @@ impl LogApi {
 }
 
 /// The partition of an append with its number, and its records; refuses what no partition would take.
-pub(super) fn admit(shared: &Shared, request: v1::AppendRequest) -> Result<(u32, Partition, Vec<v1::Record>), LogError> {
+pub(super) fn admit(
+    shared: &Shared,
+    request: v1::AppendRequest,
+) -> Result<(u32, Partition, Vec<v1::Record>), LogError> {
     if shared.is_stopping() {
         return Err(LogError::Stopped(format!("node {} is shutting down", shared.node())));
     }

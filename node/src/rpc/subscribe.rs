@@ -1,10 +1,7 @@
 //! Records to a subscriber, as far as its credit reaches.
 use super::{convert, failure::Failure};
 use crate::{shared::Shared, world::Partition};
-use corduroy_log::{
-    error::LogError,
-    record::Record,
-};
+use corduroy_log::{error::LogError, record::Record};
 use corduroy_proto::v1::{self, subscribe_request::Message};
 use futures::{StreamExt as _, stream::BoxStream};
 use tokio::sync::mpsc;
@@ -92,7 +89,10 @@ impl Feed {
                 self.credit = self.credit.saturating_add(bytes);
                 Ok(())
             }
-            _ => Err(self.status(&LogError::Invalid("after its start a subscription grants credit and nothing else".into()))),
+            _ => {
+                Err(self
+                    .status(&LogError::Invalid("after its start a subscription grants credit and nothing else".into())))
+            }
         }
     }
 

@@ -1,1 +1,100 @@
-//! Tests.
+//! What clients see of errors, and what they make of it.
+use super::failure::Failure;
+use corduroy_log::error::LogError;
+use std::time::Duration;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+fn every_error() -> Vec<(LogError, Code, &'static str)> {
+    let partition = || "orders/0".to_owned();
+    vec![
+        (
+            LogError::NotLeader { asked: 1, partition: partition(), leader: None },
+            Code::FailedPrecondition,
+            "NOT_LEADER",
+        ),
+        (
+            LogError::NotHosted { asked: 1, partition: partition(), replicas: vec![2, 3] },
+            Code::FailedPrecondition,
+            "NOT_HOSTED",
+        ),
+        (
+            LogError::Busy { partition: partition(), in_flight: 2, limit: 1, retry_after: Duration::from_millis(7) },
+            Code::ResourceExhausted,
+            "BUSY",
+        ),
+        (LogError::UnknownOutcome("?".into()), Code::Unknown, "UNKNOWN_OUTCOME"),
+        (LogError::Unavailable("no majority".into()), Code::Unavailable, "UNAVAILABLE"),
+        (LogError::Stopped("shutting down".into()), Code::Unavailable, "HALTED"),
+        (LogError::UnknownTopic("orders".into()), Code::NotFound, "UNKNOWN_TOPIC"),
+        (LogError::TopicExists("orders".into()), Code::AlreadyExists, "TOPIC_EXISTS"),
+        (
+            LogError::PartitionOutOfRange { topic: "orders".into(), partition: 9, count: 4 },
+            Code::InvalidArgument,
+            "PARTITION_OUT_OF_RANGE",
+        ),
+        (LogError::RecordTooLarge { index: 0, size: 2, limit: 1 }, Code::InvalidArgument, "RECORD_TOO_LARGE"),
+        (LogError::BatchTooLarge { size: 2, limit: 1 }, Code::InvalidArgument, "BATCH_TOO_LARGE"),
+        (
+            LogError::OffsetOutOfRange { partition: partition(), offset: 9, end: 5 },
+            Code::OutOfRange,
+            "OFFSET_OUT_OF_RANGE",
+        ),
+        (LogError::Invalid("no".into()), Code::InvalidArgument, "INVALID_ARGUMENT"),
+    ]
+}
+
+#[test]
+fn every_error_has_its_code_reason_and_text() {
+    for (error, code, reason) in every_error() {
+        let status = Failure::new(&error, None).into_status();
+        let info = status.get_details_error_info().expect("every error carries its reason");
+        assert_eq!(
+            (status.code(), info.reason.as_str(), info.domain.as_str()),
+            (code, reason, "corduroy"),
+            "{error:?}"
+        );
+        assert_eq!(status.message(), error.to_string());
+    }
+}
+
+#[test]
+fn waiting_is_advised_where_it_helps() {
+    let advice = |error: &LogError| {
+        Failure::new(error, None).into_status().get_details_retry_info().and_then(|info| info.retry_delay)
+    };
+    for (error, ..) in every_error() {
+        let helps = matches!(error, LogError::NotLeader { .. } | LogError::Busy { .. } | LogError::Unavailable(_));
+        assert_eq!(advice(&error).is_some(), helps, "{error:?}");
+    }
+    let busy = every_error().remove(2).0;
+    assert_eq!(advice(&busy), Some(Duration::from_millis(7)));
+}
+
+#[test]
+fn leader_and_replicas_are_named_in_the_details() {
+    let error = LogError::NotLeader { asked: 1, partition: "orders/0".into(), leader: Some(2) };
+    let info = Failure::new(&error, None).into_status().get_details_error_info().expect("a reason");
+    assert_eq!(info.metadata.get("leader").map(String::as_str), Some("2"));
+    let error = LogError::NotHosted { asked: 1, partition: "orders/0".into(), replicas: vec![2, 3] };
+    let info = Failure::new(&error, None).into_status().get_details_error_info().expect("a reason");
+    assert_eq!(info.metadata.get("replicas").map(String::as_str), Some("2,3"));
+}
+
+#[test]
+fn stream_goes_on_after_a_wrong_request_and_not_after_a_refused_one() {
+    let breaks = |error: &LogError| Failure::new(error, None).breaks_order();
+    for (error, code, _) in every_error() {
+        assert_eq!(breaks(&error), code != Code::InvalidArgument, "{error:?}");
+    }
+    assert!(Failure::preceding().breaks_order());
+}
+
+#[test]
+fn append_failures_say_the_same_as_statuses() {
+    for (error, code, reason) in every_error() {
+        let failure = Failure::new(&error, None).into_append_failure();
+        assert_eq!((failure.code, failure.reason.as_str()), (i32::from(code), reason));
+        assert_eq!(failure.message, error.to_string());
+    }
+}

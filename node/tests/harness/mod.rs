@@ -27,6 +27,7 @@ mod verdict;
 
 pub use cluster::{Cluster, TOPIC};
 pub use dump::dump;
+pub use http::get as http_get;
 pub use load::Load;
 pub use ports::Ports;
 pub use process::{Ended, NodeProcess, corduroy, run};

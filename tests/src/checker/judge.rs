@@ -53,8 +53,8 @@ pub fn check(history: &History, expected: Expectation) -> Result<Report, Malform
 pub struct Checker {
     logs: FinalLogs,
     coverage: Coverage,
-    /// Every id sent.
-    sent: HashSet<RecordId>,
+    /// Ids that were sent and are in no log; those that are in one are marked there.
+    absent: HashSet<RecordId>,
     orders: BTreeMap<u32, PartitionOrder>,
     sessions: Sessions,
 }
@@ -63,7 +63,7 @@ impl Checker {
     /// A checker for a run that ended with these logs.
     pub fn new(logs: FinalLogs, expected: Expectation) -> Self {
         let coverage = Coverage::new(expected);
-        Checker { logs, coverage, sent: HashSet::new(), orders: BTreeMap::new(), sessions: Sessions::default() }
+        Checker { logs, coverage, absent: HashSet::new(), orders: BTreeMap::new(), sessions: Sessions::default() }
     }
 
     /// Takes in one append.
@@ -72,11 +72,8 @@ impl Checker {
     /// [`MalformedHistory`]; the checker must then be thrown away.
     pub fn append(&mut self, append: &Append) -> Result<(), MalformedHistory> {
         well_ordered(append.session.0, append.start.0, append.end.0)?;
-        if !self.sent.insert(append.id) {
-            return Err(MalformedHistory::IdSentTwice(append.id));
-        }
+        let found = self.claim(append)?;
         self.coverage.append(append);
-        let found = self.claim(append);
         let report = &mut self.logs.report;
         match append.outcome {
             Outcome::Acked { partition, offset } => {
@@ -109,9 +106,14 @@ impl Checker {
     }
 
     /// Marks the record as sent by somebody, and says where it is.
-    fn claim(&mut self, append: &Append) -> Option<(u32, u64)> {
-        let found = self.logs.ids.get_mut(&append.id)?;
-        found.sent = true;
+    fn claim(&mut self, append: &Append) -> Result<Option<(u32, u64)>, MalformedHistory> {
+        let twice = Err(MalformedHistory::IdSentTwice(append.id));
+        let Some(found) = self.logs.ids.get_mut(&append.id) else {
+            return if self.absent.insert(append.id) { Ok(None) } else { twice };
+        };
+        if std::mem::replace(&mut found.sent, true) {
+            return twice;
+        }
         let found = *found;
         if found.value != append.value {
             self.logs.report.add(Violation {
@@ -122,7 +124,7 @@ impl Checker {
                 detail: "the log holds another value under this id than was sent".into(),
             });
         }
-        Some((found.partition, found.offset))
+        Ok(Some((found.partition, found.offset)))
     }
 
     fn acked(&mut self, append: &Append, partition: u32, offset: u64) {

@@ -32,8 +32,9 @@
 //!
 //! **Invariant**: the answer does not depend on the order in which appends and reads are handed in.
 //!
-//! **Invariant**: memory is a few machine words for each record and read; values are known by their hash. Of each
-//! rule at most [`Report::KEPT`] violations are kept, the others are counted.
+//! **Invariant**: memory is bounded by the number of records, some 200 bytes for each, and does not depend on their
+//! size: values are known by their hash. Of each rule at most [`Report::KEPT`] violations are kept, the others are
+//! counted.
 //!
 //! Not judged: anything below the first offset a replica still keeps, and order between partitions, which is not
 //! promised.

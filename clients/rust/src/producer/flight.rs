@@ -146,3 +146,6 @@ impl Flight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,12 +105,13 @@ impl Task {
 
     /// Waits before the next attempt, or says that there is none.
     async fn pause(&mut self, error: &Error, address: &str, attempts: &mut Attempts<'_>) -> Result<(), Error> {
-        let pause = attempts.failed(error, Kind::Write, address).ok_or_else(|| error.clone())?;
-        if Instant::now() + pause >= self.due() {
-            return Err(error.clone());
+        match attempts.failed(error, Kind::Write, address) {
+            Some(pause) if Instant::now() + pause < self.due() => {
+                sleep(pause).await;
+                Ok(())
+            }
+            _ => Err(attempts.conclude(error.clone())),
         }
-        sleep(pause).await;
-        Ok(())
     }
 
     fn due(&self) -> Instant {

@@ -1,1 +1,7 @@
-//! Tests of the client against a cluster made of scripts.
+//! The client against nodes that follow a script.
+mod appends;
+mod merging;
+mod producers;
+mod rules;
+mod script;
+mod subscriptions;

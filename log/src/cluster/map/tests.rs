@@ -2,7 +2,12 @@ use super::*;
 
 fn created(name: &str, request: &'static str) -> Event {
     let partitions = vec![pb::PartitionPlacement { replicas: vec![1, 2, 3] }];
-    Event::TopicCreated(pb::TopicCreated { request_id: Bytes::from_static(request.as_bytes()), name: name.into(), replication: 3, partitions })
+    Event::TopicCreated(pb::TopicCreated {
+        request_id: Bytes::from_static(request.as_bytes()),
+        name: name.into(),
+        replication: 3,
+        partitions,
+    })
 }
 
 fn registered(id: NodeId, incarnation: &'static str, peer: &str) -> Event {

@@ -1,42 +1,79 @@
 use super::*;
 
 fn me() -> Me {
-    Me { cluster: ClusterId([1; 16]), identity: PeerIdentity { node: 1, incarnation: [1; 16], boot_epoch: 1 } }
+    let identity = PeerIdentity { node: 1, incarnation: [1; 16], boot_epoch: 1, confirmed: 0 };
+    Me { cluster: ClusterId([1; 16]), identity, run: 70 }
 }
 
-fn judged(known: &Mutex<BTreeMap<NodeId, PeerIdentity>>, from: NodeId, incarnation: u8, epoch: u64) -> Result<bool, Refusal> {
-    let verdict = judge(&me(), &[1, 2, 3], known, PROTOCOL, &[1; 16], from, &[incarnation; 16], epoch);
+const GREETING: Greeting<'_> = Greeting {
+    protocol: PROTOCOL,
+    cluster: &[1; 16],
+    from: 2,
+    incarnation: &[5; 16],
+    boot_epoch: 1,
+    confirmed: 0,
+    run: 71,
+};
+
+type Peers = Mutex<BTreeMap<NodeId, Known>>;
+
+fn judged(known: &Peers, greeting: Greeting<'_>) -> Result<bool, Refusal> {
+    let verdict = judge(&me(), &[1, 2, 3], known, &greeting);
     verdict.map(|learned| learned.is_some()).map_err(|refused| refused.refusal())
 }
 
 #[test]
 fn the_first_incarnation_of_a_node_stays() {
-    let known = Mutex::default();
-    assert_eq!(judged(&known, 2, 5, 1), Ok(true), "new: to be made durable");
-    assert_eq!(judged(&known, 2, 5, 1), Ok(false), "known");
-    assert_eq!(judged(&known, 2, 6, 9), Err(Refusal::WrongIncarnation), "a lost disk");
-    assert_eq!(judged(&known, 2, 5, 1), Ok(false), "the refused one changed nothing");
+    let known = Peers::default();
+    let another = Greeting { incarnation: &[6; 16], boot_epoch: 9, ..GREETING };
+    assert_eq!(judged(&known, GREETING), Ok(true), "new: to be made durable");
+    assert_eq!(judged(&known, GREETING), Ok(false), "known");
+    assert_eq!(judged(&known, another), Err(Refusal::WrongIncarnation), "a lost disk");
+    assert_eq!(judged(&known, GREETING), Ok(false), "the refused one changed nothing");
 }
 
 #[test]
 fn a_directory_restored_from_an_older_copy_is_refused() {
-    let known = Mutex::default();
-    assert_eq!(judged(&known, 2, 5, 7), Ok(true));
-    assert_eq!(judged(&known, 2, 5, 8), Ok(true), "a restart");
-    assert_eq!(judged(&known, 2, 5, 7), Err(Refusal::OldEpoch));
+    let known = Peers::default();
+    let boot =
+        |boot_epoch, confirmed| Greeting { boot_epoch, confirmed, run: 1000 * boot_epoch + confirmed, ..GREETING };
+    assert_eq!(judged(&known, boot(7, 100)), Ok(true));
+    assert_eq!(judged(&known, boot(8, 150)), Ok(true), "a restart");
+    assert_eq!(judged(&known, boot(7, 200)), Err(Refusal::RolledBack), "an earlier boot");
+    assert_eq!(judged(&known, boot(9, 149)), Err(Refusal::RolledBack), "a later boot with less on disk");
+    assert_eq!(judged(&known, boot(9, 150)), Ok(true));
+}
+
+#[test]
+fn greetings_of_one_process_may_overtake_each_other() {
+    let known = Peers::default();
+    let greeting = |confirmed, run| Greeting { boot_epoch: 3, confirmed, run, ..GREETING };
+    assert_eq!(judged(&known, greeting(12, 5)), Ok(true), "as the called one");
+    assert_eq!(judged(&known, greeting(10, 5)), Ok(false), "as the caller, written before that");
+}
+
+#[test]
+fn a_second_process_of_one_boot_is_refused() {
+    let known = Peers::default();
+    let greeting = |run| Greeting { boot_epoch: 3, confirmed: 10, run, ..GREETING };
+    assert_eq!(judged(&known, greeting(5)), Ok(true));
+    assert_eq!(judged(&known, greeting(6)), Err(Refusal::RolledBack));
+    // Who was let in before this node was started is not remembered; the numbers are.
+    known.lock().unwrap().get_mut(&2).unwrap().run = None;
+    assert_eq!(judged(&known, Greeting { confirmed: 9, ..greeting(6) }), Err(Refusal::RolledBack));
+    assert_eq!(judged(&known, greeting(6)), Ok(false));
 }
 
 #[test]
 fn strangers_are_refused_by_name() {
-    let known = Mutex::default();
-    assert_eq!(judged(&known, 4, 5, 1), Err(Refusal::UnknownNode));
-    assert_eq!(judged(&known, 1, 1, 1), Err(Refusal::UnknownNode), "nobody else is this node");
-    let other_cluster = judge(&me(), &[1, 2], &known, PROTOCOL, &[2; 16], 2, &[5; 16], 1).unwrap_err();
+    let known = Peers::default();
+    let refusal = |greeting| judged(&known, greeting).unwrap_err();
+    assert_eq!(refusal(Greeting { from: 4, ..GREETING }), Refusal::UnknownNode);
+    assert_eq!(refusal(Greeting { from: 1, ..GREETING }), Refusal::UnknownNode, "nobody else is this node");
+    assert_eq!(refusal(Greeting { protocol: PROTOCOL + 1, ..GREETING }), Refusal::WrongProtocol);
+    assert_eq!(refusal(Greeting { incarnation: b"short", ..GREETING }), Refusal::WrongIncarnation);
+    let other_cluster = judge(&me(), &[1, 2], &known, &Greeting { cluster: &[2; 16], ..GREETING }).unwrap_err();
     assert_eq!(other_cluster.refusal(), Refusal::WrongCluster);
     assert!(other_cluster.detail.contains("01010101-0101"), "{}", other_cluster.detail);
-    let other_protocol = judge(&me(), &[1, 2], &known, PROTOCOL + 1, &[1; 16], 2, &[5; 16], 1).unwrap_err();
-    assert_eq!(other_protocol.refusal(), Refusal::WrongProtocol);
-    let garbled = judge(&me(), &[1, 2], &known, PROTOCOL, &[1; 16], 2, b"short", 1).unwrap_err();
-    assert_eq!(garbled.refusal(), Refusal::WrongIncarnation);
     assert!(known.lock().unwrap().is_empty());
 }

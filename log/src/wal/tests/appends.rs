@@ -13,7 +13,7 @@ fn what_was_written_is_there_after_a_restart() {
         log.save_committed(Some(LogId { term: 1, index: 3 }));
         log.truncate_after(Some(3)).await.unwrap();
         append(&log, entries(2, 4..8)).await.unwrap();
-        let peer = PeerIdentity { node: 2, incarnation: [7; 16], boot_epoch: 3 };
+        let peer = PeerIdentity { node: 2, incarnation: [7; 16], boot_epoch: 3, confirmed: 9 };
         wal.save_peer(peer).await.unwrap();
         let before = views(&wal);
         wal.close().await;
@@ -71,7 +71,8 @@ fn a_vote_is_visible_only_when_it_is_durable() {
 fn what_waits_together_is_synced_together() {
     on_node(1, |sim| async move {
         let wal = open(&sim).unwrap();
-        let waiting: Vec<_> = (0..10).map(|n| append(&wal.partition(crate::topic::PartitionId::new(1, n)), entries(1, 0..1))).collect();
+        let waiting: Vec<_> =
+            (0..10).map(|n| append(&wal.partition(crate::topic::PartitionId::new(1, n)), entries(1, 0..1))).collect();
         for durable in waiting {
             durable.await.unwrap();
         }
@@ -220,7 +221,9 @@ fn after_the_close_everything_is_refused() {
         wal.close().await;
         assert!(append(&log, entries(1, 0..1)).await.is_err());
         assert!(log.save_vote(Vote::default()).await.is_err());
-        assert!(wal.save_peer(PeerIdentity { node: 2, incarnation: [0; 16], boot_epoch: 1 }).await.is_err());
+        assert!(
+            wal.save_peer(PeerIdentity { node: 2, incarnation: [0; 16], boot_epoch: 1, confirmed: 9 }).await.is_err()
+        );
         log.save_committed(Some(LogId::default()));
         drop((log, wal));
         assert_eq!(open(&sim).unwrap().partitions(), []);

@@ -92,7 +92,14 @@ pub(super) fn view(log: &Log) -> View {
     for entry in &entries {
         assert_eq!(log.log_id(entry.id.index), Some(entry.id));
     }
-    View { vote: log.vote(), committed: log.committed(), purged: log.purged(), last: log.last(), hash: log.log_hash(), entries }
+    View {
+        vote: log.vote(),
+        committed: log.committed(),
+        purged: log.purged(),
+        last: log.last(),
+        hash: log.log_hash(),
+        entries,
+    }
 }
 
 /// Everything one can learn of a WAL.

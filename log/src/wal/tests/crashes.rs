@@ -33,7 +33,8 @@ async fn script(sim: Sim, told: Arc<Mutex<Told>>) {
             }
             _ => {
                 let first = log.len() as u64;
-                let new: Vec<_> = (first..first + 3).map(|index| payload_entry(step, index, vec![step as u8; 400])).collect();
+                let new: Vec<_> =
+                    (first..first + 3).map(|index| payload_entry(step, index, vec![step as u8; 400])).collect();
                 log.extend(new.clone());
                 Box::pin(append(&a, new))
             }
@@ -71,7 +72,10 @@ fn run(seed: u64, operation: Option<u64>) -> u64 {
             // One of the states since the last acknowledged one; the first round decides which.
             let possible = &told.states[told.acknowledged.min(told.states.len().saturating_sub(1))..];
             let none = told.states.is_empty() && found == (vec![], None);
-            assert!(none || possible.contains(&found), "seed {seed}, operation {operation:?}, round {round}: {found:?}");
+            assert!(
+                none || possible.contains(&found),
+                "seed {seed}, operation {operation:?}, round {round}: {found:?}"
+            );
             // Another cut right after the recovery takes nothing of it back.
             sim.power_cut(1);
         }

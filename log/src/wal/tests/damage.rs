@@ -128,7 +128,10 @@ fn another_nodes_or_clusters_files_are_refused_by_name() {
                 crate::wal::WalOptions { cluster, node, ..options() },
             ))
         });
-        assert!(matches!(&halt, Halt::WrongIdentity(what) if what.contains("was written by node 1 of cluster")), "{halt}");
+        assert!(
+            matches!(&halt, Halt::WrongIdentity(what) if what.contains("was written by node 1 of cluster")),
+            "{halt}"
+        );
     }
 }
 

@@ -67,7 +67,9 @@ fn golden_segment_with_a_frame_of_every_kind() {
         append(&b, entries(1, 0..1)).await.unwrap();
         a.truncate_after(Some(1)).await.unwrap();
         a.purge(LogId { term: 3, index: 0 }).await.unwrap();
-        wal.save_peer(PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5 }).await.unwrap();
+        wal.save_peer(PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 })
+            .await
+            .unwrap();
         wal.close().await;
         image(&sim.env(1).disk)
     });
@@ -148,7 +150,7 @@ fn the_golden_segment_still_opens() {
     assert_eq!(a.entries.len(), 1);
     assert_eq!((a.entries[0].kind, &a.entries[0].payload[..]), (EntryKind::Membership, &b"voters: 1, 2, 3"[..]));
     assert_eq!(partitions[&Q].entries, entries(1, 0..1));
-    assert_eq!(peers, [PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5 }]);
+    assert_eq!(peers, [PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 }]);
 }
 
 #[test]
@@ -174,7 +176,9 @@ fn the_log_hash_is_what_the_documentation_says() {
 #[test]
 fn only_a_segments_own_name_is_a_segment() {
     assert_eq!(parse_name("00000000000000000012.seg"), Some(12));
-    for name in ["12.seg", "00000000000000000012", "00000000000000000012.seg.new", "+0000000000000000012.seg", ".seg", ""] {
+    for name in
+        ["12.seg", "00000000000000000012", "00000000000000000012.seg.new", "+0000000000000000012.seg", ".seg", ""]
+    {
         assert_eq!(parse_name(name), None, "{name:?}");
     }
     assert!(is_unfinished("00000000000000000012.seg.new"));
@@ -186,20 +190,22 @@ fn header() -> impl Strategy<Value = Header> {
     let kinds = [Kind::BatchHeader, Kind::Blank, Kind::Membership, Kind::Entry, Kind::Vote, Kind::Truncate, Kind::Peer];
     let places = any::<([u8; 16], u64, u64, u64, u64)>();
     let contents = any::<(u64, u64, u32, u64, [u8; 16])>();
-    (proptest::sample::select(kinds.to_vec()), places, contents, 0..=1_u32 << 30).prop_map(|(kind, place, content, len)| Header {
-        kind,
-        cluster: crate::topic::ClusterId(place.0),
-        node: place.1,
-        segment: place.2,
-        sequence: place.3,
-        partition: place.4,
-        term: content.0,
-        index: content.1,
-        len,
-        crc: content.2,
-        link: content.3,
-        hash: content.4,
-    })
+    (proptest::sample::select(kinds.to_vec()), places, contents, 0..=1_u32 << 30).prop_map(
+        |(kind, place, content, len)| Header {
+            kind,
+            cluster: crate::topic::ClusterId(place.0),
+            node: place.1,
+            segment: place.2,
+            sequence: place.3,
+            partition: place.4,
+            term: content.0,
+            index: content.1,
+            len,
+            crc: content.2,
+            link: content.3,
+            hash: content.4,
+        },
+    )
 }
 
 proptest! {
@@ -222,7 +228,7 @@ proptest! {
     ) {
         let vote = Vote { term, node, committed };
         prop_assert_eq!(decode_vote(&encode_vote(&vote)), Some(vote));
-        let peer = PeerIdentity { node: term, incarnation, boot_epoch: numbers.0 };
+        let peer = PeerIdentity { node: term, incarnation, boot_epoch: numbers.0, confirmed: 9 };
         prop_assert_eq!(decode_peer(&encode_peer(&peer)), Some(peer));
         let batch = BatchHeader {
             mark: Mark { at: Position { segment: numbers.0, offset: numbers.1 }, sequence: numbers.2 },

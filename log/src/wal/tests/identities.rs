@@ -114,7 +114,9 @@ fn a_node_that_joined_must_still_have_its_log() {
 #[test]
 fn one_damaged_or_missing_copy_changes_nothing() {
     for n in 1..=3 {
-        for damage in [None, Some(vec![]), Some(vec![0; IDENTITY_LEN]), Some(vec![1; IDENTITY_LEN]), Some(vec![1; 5000])] {
+        for damage in
+            [None, Some(vec![]), Some(vec![0; IDENTITY_LEN]), Some(vec![1; IDENTITY_LEN]), Some(vec![1; 5000])]
+        {
             on_disk(move |disk| {
                 open_identity(&disk).unwrap();
                 match damage {

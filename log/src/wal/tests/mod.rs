@@ -10,6 +10,7 @@ mod identities;
 mod interleaved;
 mod model;
 mod offline;
+mod real;
 mod recovery;
 mod tails;
 

@@ -6,11 +6,25 @@ use std::{future::Future, io, pin::Pin};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Append { partition: u8, count: u64, bytes: usize },
-    Vote { partition: u8 },
-    Committed { partition: u8 },
-    Truncate { partition: u8, keep: u64 },
-    Purge { partition: u8, upto: u64 },
+    Append {
+        partition: u8,
+        count: u64,
+        bytes: usize,
+    },
+    Vote {
+        partition: u8,
+    },
+    Committed {
+        partition: u8,
+    },
+    Truncate {
+        partition: u8,
+        keep: u64,
+    },
+    Purge {
+        partition: u8,
+        upto: u64,
+    },
     /// Waits until everything so far is durable.
     Settle,
     Close,
@@ -72,7 +86,9 @@ impl Run {
             let found = Model::of(&view(&wal.partition(id(p))));
             let from = self.durable[p];
             let at = self.history[p][from..].iter().rposition(|state| *state == found);
-            let at = at.unwrap_or_else(|| panic!("partition {p}: found {found:?}\nexpected one of {:?}", &self.history[p][from..]));
+            let at = at.unwrap_or_else(|| {
+                panic!("partition {p}: found {found:?}\nexpected one of {:?}", &self.history[p][from..])
+            });
             self.history[p].truncate(from + at + 1);
             self.durable[p] = from + at;
         }
@@ -102,7 +118,8 @@ impl Run {
         match step {
             Step::Append { partition, count, bytes } => {
                 let next = model(partition).next();
-                let new: Vec<_> = (next..next + count).map(|index| payload_entry(term, index, vec![term as u8; bytes])).collect();
+                let new: Vec<_> =
+                    (next..next + count).map(|index| payload_entry(term, index, vec![term as u8; bytes])).collect();
                 let done = Box::pin(append(&log(partition), new.clone()));
                 self.did(partition, |state| state.entries.extend(new), done);
             }
@@ -142,7 +159,11 @@ impl Run {
                 self.open().await;
             }
             Step::Kill | Step::PowerCut => {
-                if matches!(step, Step::Kill) { self.sim.kill(1) } else { self.sim.power_cut(1) }
+                if matches!(step, Step::Kill) {
+                    self.sim.kill(1)
+                } else {
+                    self.sim.power_cut(1)
+                }
                 self.wal = None;
                 self.waiting.clear();
                 self.sim.restart(1);

@@ -52,6 +52,6 @@ fn a_folder_that_is_no_data_directory_is_refused_and_left_alone() {
         for dir in [DIR, "/nowhere"] {
             assert!(matches!(halted(read_offline(&disk, Path::new(dir))), Halt::WrongIdentity(_)));
         }
-        assert_eq!(disk.list(Path::new(DIR)).unwrap(), [String::new(); 0]);
+        assert!(disk.list(Path::new(DIR)).unwrap().is_empty());
     });
 }

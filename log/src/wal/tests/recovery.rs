@@ -26,7 +26,7 @@ fn script() -> (Image, Vec<Views>, Vec<usize>) {
         let both = append(&b, entries(3, 1..3));
         batch!(async { append(&a, entries(2, 1..4)).await.and(both.await) });
         batch!(a.purge(LogId { term: 2, index: 1 }));
-        batch!(wal.save_peer(PeerIdentity { node: 2, incarnation: [2; 16], boot_epoch: 7 }));
+        batch!(wal.save_peer(PeerIdentity { node: 2, incarnation: [2; 16], boot_epoch: 7, confirmed: 9 }));
         batch!(append(&a, vec![payload_entry(2, 4, vec![0xaa; 700])]));
         (image(&sim.env(1).disk), states, ends)
     })
@@ -46,7 +46,8 @@ fn a_file_torn_at_any_byte_gives_the_batches_that_are_whole() {
         let mut torn = image.clone();
         newest(&mut torn)[cut..].fill(0);
         // A batch that loses nothing but zeros is whole.
-        let lost = |end: usize| end > cut && image.values().next_back().unwrap()[cut..end].iter().any(|byte| *byte != 0);
+        let lost =
+            |end: usize| end > cut && image.values().next_back().unwrap()[cut..end].iter().any(|byte| *byte != 0);
         let whole = ends.iter().take_while(|end| !lost(**end)).count() - 1;
         assert_eq!(recovered(&torn).unwrap(), in_files(states[whole].clone()), "cut at byte {cut}");
     }

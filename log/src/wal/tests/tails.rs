@@ -20,10 +20,7 @@ fn truncation_inside_the_batch_being_written_reverts_the_log_hash() {
         let wal = open(&sim).unwrap();
         let (a, b) = (wal.partition(P), wal.partition(Q));
         // All of it in one batch, and twice over.
-        let done = [
-            append(&a, entries(1, 0..3)),
-            append(&a, entries(1, 3..6)),
-        ];
+        let done = [append(&a, entries(1, 0..3)), append(&a, entries(1, 3..6))];
         let cut = a.truncate_after(Some(4));
         let more = append(&a, entries(2, 5..9));
         let cut_again = a.truncate_after(Some(2));
@@ -50,7 +47,9 @@ fn truncation_to_an_entry_that_left_memory_reads_its_hash_from_disk() {
     on_node(1, |sim| async move {
         let wal = open(&sim).unwrap();
         let (a, b) = (wal.partition(P), wal.partition(Q));
-        let large = |range: std::ops::Range<u64>| range.map(|index| payload_entry(1, index, vec![index as u8; 1000])).collect::<Vec<_>>();
+        let large = |range: std::ops::Range<u64>| {
+            range.map(|index| payload_entry(1, index, vec![index as u8; 1000])).collect::<Vec<_>>()
+        };
         append(&a, large(0..40)).await.unwrap();
         a.truncate_after(Some(1)).await.unwrap();
         append(&b, large(0..2)).await.unwrap();
@@ -92,7 +91,9 @@ fn old_entries_are_not_read_while_a_truncation_of_them_is_on_its_way() {
     on_node(1, |sim| async move {
         let wal = open(&sim).unwrap();
         let log = wal.partition(P);
-        let large = |term, range: std::ops::Range<u64>| range.map(|index| payload_entry(term, index, vec![term as u8; 1000])).collect::<Vec<_>>();
+        let large = |term, range: std::ops::Range<u64>| {
+            range.map(|index| payload_entry(term, index, vec![term as u8; 1000])).collect::<Vec<_>>()
+        };
         append(&log, large(1, 0..30)).await.unwrap();
         let cut = log.truncate_after(Some(9));
         let more = append(&log, large(2, 10..40));

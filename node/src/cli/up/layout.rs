@@ -77,11 +77,12 @@ impl Layout {
     pub(super) fn prepare(args: &Args) -> Result<Self, Failure> {
         let members = members(args)?;
         distinct(&members)?;
-        free(&members)?;
-        let kept = if args.fresh { delete(&args.data).map(|()| None)? } else { kept(&args.data)? };
+        // Nothing is deleted before it is known to be ours and not in use.
+        let kept = kept(&args.data)?;
         let cluster = match kept {
-            None => uuid::Uuid::now_v7().to_string(),
-            Some(kept) if kept.nodes.len() as u64 == args.nodes => kept.cluster_id,
+            None => None,
+            Some(_) if args.fresh => None,
+            Some(kept) if kept.nodes.len() as u64 == args.nodes => Some(kept.cluster_id),
             Some(kept) => {
                 let (dir, count, asked) = (args.data.display(), kept.nodes.len(), args.nodes);
                 return Err(Failure::usage(format!(
@@ -90,6 +91,11 @@ impl Layout {
                 )));
             }
         };
+        free(&members)?;
+        if args.fresh {
+            delete(&args.data)?;
+        }
+        let cluster = cluster.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let dir = args.data.clone();
         let layout = Layout { dir, cluster, members };
         layout.write().map_err(|error| Failure::start(format!("cannot write {}: {error}", layout.file().display())))?;
@@ -131,14 +137,25 @@ impl Layout {
     /// The arguments that start one node.
     pub(super) fn arguments(&self, member: &Member) -> Vec<String> {
         let path = |path: PathBuf| path.display().to_string();
-        ["node", "--config", &path(self.file()), "--id", &member.id.to_string(), "--data", &path(self.data_of(member)), "--insecure-dev"]
-            .map(str::to_owned)
-            .into()
+        [
+            "node",
+            "--config",
+            &path(self.file()),
+            "--id",
+            &member.id.to_string(),
+            "--data",
+            &path(self.data_of(member)),
+            "--insecure-dev",
+        ]
+        .map(str::to_owned)
+        .into()
     }
 
     /// ` FLAG addresses`, where the ports are not those that commands try by themselves.
     pub(super) fn flag(&self, flag: &str, base: u16, of: impl Fn(&Member) -> String) -> String {
-        let usual = |member: &Member| u64::from(base) + member.id <= u64::from(base) + 3 && of(member) == address(base + member.id as u16);
+        let usual = |member: &Member| {
+            u64::from(base) + member.id <= u64::from(base) + 3 && of(member) == address(base + member.id as u16)
+        };
         if self.members.first().is_some_and(usual) {
             return String::new();
         }
@@ -169,8 +186,9 @@ impl Layout {
 
 fn members(args: &Args) -> Result<Vec<Member>, Failure> {
     let port = |flag: &str, base: u16, id: u64| {
-        u16::try_from(u64::from(base) + id)
-            .map_err(|_| Failure::usage(format!("{flag} {base} is too high: node {id} would get port {}", u64::from(base) + id)))
+        u16::try_from(u64::from(base) + id).map_err(|_| {
+            Failure::usage(format!("{flag} {base} is too high: node {id} would get port {}", u64::from(base) + id))
+        })
     };
     (1..=args.nodes)
         .map(|id| {
@@ -220,7 +238,9 @@ fn free(members: &[Member]) -> Result<(), Failure> {
         .collect();
     match busy.as_slice() {
         [] => Ok(()),
-        [one] => Err(Failure::start(format!("port {one} is in use by another process: stop it, or choose other ports"))),
+        [one] => {
+            Err(Failure::start(format!("port {one} is in use by another process: stop it, or choose other ports")))
+        }
         all => Err(Failure::start(format!(
             "ports {} are in use by other processes: stop them, or choose other ports",
             all.join(", ")
@@ -249,9 +269,8 @@ fn kept(dir: &Path) -> Result<Option<Kept>, Failure> {
     kept.map(Some).map_err(|error| Failure::start(format!("cannot understand {}: {error}", file.display())))
 }
 
-/// Deletes a folder, if it is ours.
+/// Deletes a folder that was found to be ours.
 fn delete(dir: &Path) -> Result<(), Failure> {
-    kept(dir)?;
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Failure::start(format!("cannot delete {}: {error}", dir.display())))

@@ -1,10 +1,14 @@
 //! Layouts that are found again, and folders that are not touched.
 use super::*;
+use std::sync::atomic::{AtomicU16, Ordering};
 
+/// Arguments with ports that no other call has: tests run side by side, and look whether their ports are free.
 fn args(dir: &Path, nodes: u64) -> Args {
-    // Ports that nothing listens on while tests run: below the ephemeral range, away from the defaults.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 30_000 + NEXT.fetch_add(40, Ordering::Relaxed);
     let data = dir.to_owned();
-    Args { nodes, data, http_port: 21_000, grpc_port: 21_100, peer_port: 21_200, admin_port: 21_300, fresh: false }
+    let [http_port, grpc_port, peer_port, admin_port] = [base, base + 10, base + 20, base + 30];
+    Args { nodes, data, http_port, grpc_port, peer_port, admin_port, fresh: false }
 }
 
 fn refusal(args: &Args) -> String {
@@ -48,20 +52,24 @@ fn a_folder_of_somebody_else_is_not_touched() {
 fn configuration_of_the_nodes_is_understood_by_them() {
     use crate::config::{Flags, NodeConfig, Sources};
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let layout = Layout::prepare(&args(&dir.path().join("data"), 3)).expect("a new folder");
+    let args = args(&dir.path().join("data"), 3);
+    let layout = Layout::prepare(&args).expect("a new folder");
     let flags = Flags { node_id: Some(2), data: Some("d".into()), insecure_dev: Some(true), ..Flags::default() };
     let config = NodeConfig::load(&Sources { file: Some(layout.file()), flags, ..Sources::default() }).expect("valid");
     assert_eq!(config.log.nodes.len(), 3);
-    assert_eq!(config.listen.http.port(), 21_002);
-    assert_eq!(config.listen.admin.port(), 21_302);
+    assert_eq!(config.listen.http.port(), args.http_port + 2);
+    assert_eq!(config.listen.admin.port(), args.admin_port + 2);
 }
 
 #[test]
 fn ports_that_collide_are_named() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let text = refusal(&Args { grpc_port: 21_001, ..args(&dir.path().join("data"), 3) });
-    assert!(text.starts_with("port 21002 would be node"), "{text}");
-    let text = refusal(&Args { http_port: 65_534, ..args(&dir.path().join("data"), 3) });
+    let args_of = |dir: &tempfile::TempDir| args(&dir.path().join("data"), 3);
+    let overlapping = args_of(&dir);
+    let grpc_port = overlapping.http_port + 1;
+    let text = refusal(&Args { grpc_port, ..overlapping });
+    assert!(text.starts_with(&format!("port {} would be node", grpc_port + 1)), "{text}");
+    let text = refusal(&Args { http_port: 65_534, ..args_of(&dir) });
     assert!(text.contains("--http-port 65534 is too high"), "{text}");
 }
 

@@ -80,7 +80,12 @@ pub(super) fn run(args: Args, format: Option<Format>) -> Result<(), Failure> {
 }
 
 /// From the start of the children to their end.
-async fn run_cluster(layout: &Layout, children: &mut Children, mut signals: Signals, format: Format) -> Result<(), Failure> {
+async fn run_cluster(
+    layout: &Layout,
+    children: &mut Children,
+    mut signals: Signals,
+    format: Format,
+) -> Result<(), Failure> {
     if format == Format::Text {
         eprintln!("starting {} nodes with --insecure-dev: no TLS, loopback addresses only", layout.members.len());
     }
@@ -125,13 +130,17 @@ fn announce(layout: &Layout, children: &Children, format: Format) -> Result<(), 
         }
         Format::Text => {
             out.line(&wait::nodes_table(layout, pid))?;
-            let (grpc, admin) = (layout.flag("--grpc", 7000, Member::grpc), layout.flag("--admin", 7200, Member::admin));
+            let (grpc, admin) =
+                (layout.flag("--grpc", 7000, Member::grpc), layout.flag("--admin", 7200, Member::admin));
             let me = std::env::args().next().unwrap_or_else(|| "corduroy".into());
             out.line("")?;
             out.line("Three things to try, in another terminal:")?;
             out.line(&format!("  {me} topics create orders --partitions 4{admin}"))?;
             out.line(&format!("  seq 100000 | {me} append orders{grpc} | tail -1"))?;
-            out.line(&format!("  kill -9 {}; {me} read orders --from -3{grpc}; {me} status{admin}", pid(&layout.members[0]).unwrap_or(0)))?;
+            out.line(&format!(
+                "  kill -9 {}; {me} read orders --from -3{grpc}; {me} status{admin}",
+                pid(&layout.members[0]).unwrap_or(0)
+            ))?;
             out.line("")?;
             out.line("Ctrl-C stops the cluster; its data stays.")?;
         }

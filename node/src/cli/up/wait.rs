@@ -61,7 +61,8 @@ struct Shown {
 impl Shown {
     fn new() -> Self {
         let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("the template is well-formed");
+            let style =
+                ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("the template is well-formed");
             let bar = ProgressBar::new_spinner().with_style(style);
             bar.enable_steady_tick(ASK);
             bar
