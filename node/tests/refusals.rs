@@ -9,7 +9,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::Output,
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 use uuid::Uuid;
@@ -59,6 +59,19 @@ fn a_port_in_use_is_named_with_its_purpose_and_flag() {
         ended.assert(exit::START, &[&sentence]);
     }
     assert!(!cluster.node(1).data.exists(), "ports are taken before any file is touched");
+}
+
+#[test]
+fn too_few_file_descriptors_are_refused_with_the_command_to_type() {
+    let mut cluster = Cluster::configured();
+    let (config, data) = (cluster.dir().join("cluster.toml"), cluster.node(1).data.clone());
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 200 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_corduroy")]);
+    command.args(["node", "--id", "1", "--insecure-dev", "--config"]).arg(config).arg("--data").arg(&data);
+    let output = command.stdin(Stdio::null()).output().expect("sh is there");
+    let sentence = "this process may open only 200 files, a node needs 1024: type `ulimit -n 1024`";
+    assert_output(&output, exit::START, sentence);
+    assert!(!data.exists(), "nothing was created");
 }
 
 // --- Data directories.
