@@ -23,7 +23,7 @@ use openraft::{
     alias::{SnapshotOf, VoteOf},
     error::{RPCError, ReplicationClosed, StreamingError, Unreachable},
     impls::EmptyNode,
-    network::RPCOption,
+    network::{Backoff, RPCOption},
     raft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
         VoteRequest, VoteResponse,
@@ -37,6 +37,9 @@ use std::{
 
 /// Appends a stream may have unanswered: what bounds the memory of a slow follower's queue.
 const WINDOW: u64 = 64;
+
+/// Pause between attempts to replicate to a peer that cannot be reached. An attempt without connection costs a look.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// Makes the clients of one partition's group.
 pub(crate) struct Network<W: World> {
@@ -83,6 +86,11 @@ fn unreachable<W: World>(error: &PeerError) -> RPCError<TypeConfig<W>> {
 }
 
 impl<W: World> PeerClient<W> {
+    /// A replication stream, where there is a connection.
+    fn open_append(&self) -> Option<AppendStream> {
+        self.link.as_ref()?.session()?.open_append(self.partition)
+    }
+
     async fn request(&self, body: peer_request::Body, deadline: Duration) -> Rpc<W, peer_response::Body> {
         let link = self.link.as_ref().ok_or_else(|| unreachable(&PeerError::NotConnected(self.target)))?;
         link.request(self.partition, body, deadline).await.map_err(|error| unreachable(&error))
@@ -161,21 +169,20 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
                 let (this, deadline) = (&*self, option.hard_ttl());
                 return Ok(input.then(move |request| this.append_one(request, deadline)).boxed());
             }
-            let session = self.link.as_ref().and_then(|link| link.session());
-            let Some(appends) = session.and_then(|session| session.open_append(self.partition)) else {
-                // openraft paces its retries inside the input stream: an error before the first poll of it would make
-                // the caller spin.
-                let error = unreachable(&PeerError::NotConnected(self.target));
-                return Ok(stream::once(async move { input.next().await.map(|_| Err(error)) })
-                    .filter_map(async |item| item)
-                    .boxed());
-            };
-            let pump = Pump { target: self.target, input: Some(input), appends, sent: 0, answered: 0, failed: false };
-            Ok(stream::unfold(pump, async |mut pump| {
-                let item = std::future::poll_fn(|cx| pump.poll(cx)).await?;
-                Some((item, pump))
-            })
-            .boxed())
+            if let Some(appends) = self.open_append() {
+                return Ok(pump(self.target, input, appends));
+            }
+            // openraft paces its retries inside the input stream: an error before the first poll of it would make the
+            // caller spin. When the input has something, the connection may be back.
+            let this = &*self;
+            let late = stream::once(async move {
+                let Some(first) = input.next().await else { return stream::empty().boxed() };
+                match this.open_append() {
+                    Some(appends) => pump(this.target, stream::iter([first]).chain(input), appends),
+                    None => stream::iter([Err(unreachable(&PeerError::NotConnected(this.target)))]).boxed(),
+                }
+            });
+            Ok(late.flatten().boxed())
         }
         .boxed()
     }
@@ -196,6 +203,11 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
         self.vote_one(peer_request::Body::PreVote(vote_to_request::<W>(&request)), option.hard_ttl()).await
     }
 
+    /// A peer that is back should not wait for its log: the pause between attempts does not grow.
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(RETRY)))
+    }
+
     /// Nothing is ever purged, so nobody needs a snapshot: openraft asking for one is a fault to be seen.
     async fn full_snapshot(
         &mut self,
@@ -210,6 +222,19 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
         );
         Err(StreamingError::Unreachable(Unreachable::new(&AnyError::error(text))))
     }
+}
+
+/// The answers to what `input` asks for.
+fn pump<W: World, S>(target: NodeId, input: S, appends: AppendStream) -> AppendResults<'static, W>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Send + Unpin + 'static,
+{
+    let pump = Pump { target, input: Some(input), appends, sent: 0, answered: 0, failed: false };
+    let answers = stream::unfold(pump, async |mut pump| {
+        let item = std::future::poll_fn(|cx| pump.poll(cx)).await?;
+        Some((item, pump))
+    });
+    answers.boxed()
 }
 
 /// Feeds one replication stream and takes its acks, in one task.
