@@ -25,7 +25,6 @@ pub(crate) fn config(cluster: String, timing: &Timing) -> Result<Arc<RaftConfig>
         snapshot_policy: SnapshotPolicy::Never,
         // The Raft log is the event log: only retention may shorten it.
         max_in_snapshot_log_to_keep: u64::MAX,
-        backoff: "20ms".into(),
         ..RaftConfig::default()
     };
     config.validate().map(Arc::new).map_err(|error| format!("timing: {error}"))
