@@ -217,3 +217,22 @@ fn nothing_is_left_half_done() {
     }
     assert!(found.is_empty(), "left behind:\n{}", found.join("\n"));
 }
+
+#[test]
+fn the_protocol_page_has_every_reason_to_refuse_a_greeting_and_no_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let proto = text("proto/corduroy/v1/peer.proto");
+    let names = proto.split_whitespace().filter_map(|word| word.strip_prefix("REFUSAL_"));
+    let mut expected: Vec<&str> = names.filter(|name| *name != "UNSPECIFIED").collect();
+
+    let page = text("docs/protocol.md");
+    let table = page.lines().skip_while(|line| !line.starts_with("| refusal |")).skip(2);
+    let rows = table.take_while(|line| line.starts_with('|'));
+    let mut found: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert!(expected.len() > 3, "the protocol file was not read as it should be: {expected:?}");
+    assert_eq!(found, expected);
+}
