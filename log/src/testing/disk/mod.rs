@@ -177,6 +177,10 @@ impl Disk for SimDisk {
         platter.directory(path).map(drop).or_else(|_| platter.entry(path).map(drop))?;
         Ok(FREE_BYTES)
     }
+
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.free_bytes(path)
+    }
 }
 
 /// An open file of one incarnation.

@@ -32,6 +32,7 @@ pub(super) fn options() -> WalOptions {
         segment_bytes: 16 << 10,
         commit_bytes: 4 << 10,
         hot_tail_bytes: 4 << 10,
+        supply: None,
     }
 }
 
