@@ -219,7 +219,7 @@ impl<W: World> Log<W> {
     }
 
     /// Everything that must hold before this node should get traffic: it is part of the cluster, and every partition it
-    /// hosts has a leader and runs. Lost peers are reported and do not count against it.
+    /// hosts has a leader and runs. Lost peers and a full disk are reported and do not count against it.
     pub fn readiness(&self) -> Vec<Readiness> {
         let step = self.inner.controller.step();
         let mut checks = vec![Readiness { name: "cluster".into(), ok: step == RUNNING, detail: step.into() }];
@@ -231,6 +231,10 @@ impl<W: World> Log<W> {
             let detail = trouble.map_or(String::from("connected"), |trouble| format!("not connected: {trouble}"));
             checks.push(Readiness { name: format!("peer {node}"), ok: true, detail });
         }
+        let DiskSpace { space, free, total, low, .. } = self.disk_space();
+        // Reads go on, whatever the disk: the node keeps its traffic.
+        let detail = format!("space {space}: {free} of {total} bytes free, appends are refused below {low}");
+        checks.push(Readiness { name: "disk".into(), ok: true, detail });
         for partition in self.partitions() {
             let info = partition.info();
             let reached = info.replicas.iter().filter(|replica| connected.contains(replica)).count();
@@ -325,7 +329,8 @@ fn wal_options(config: &Config) -> WalOptions {
         commit_bytes: config.limits.commit_bytes,
         hot_tail_bytes: config.limits.hot_tail_bytes,
         supply: Some(SupplyOptions {
-            reserve_bytes: config.limits.reserve_bytes,
+            // Not larger than what it stands in for.
+            reserve_bytes: config.limits.reserve_bytes.min(config.limits.segment_bytes),
             min_free_percent: config.limits.min_free_percent,
         }),
     }

@@ -242,6 +242,7 @@ impl<W: World> Link<W> {
         let detail = format!("node {} refuses this node: {}", self.peer(), refused.detail);
         match refused.refusal() {
             Refusal::WrongIncarnation | Refusal::RolledBack => {
+                self.directory.mark_lost(&detail);
                 <W::Tasks as Tasks>::halt(Halt::DataLoss(detail.clone()))
             }
             _ => tracing::error!(peer = self.peer(), %detail, "refused"),

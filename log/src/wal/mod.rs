@@ -309,6 +309,15 @@ impl<W: World> Wal<W> {
         *self.inner.shared.stats.lock().expect("nothing panics while it holds the statistics")
     }
 
+    /// Writes down that this node's data is lost or older than what it once confirmed, so that the directory is never
+    /// opened again. Durable when it returns.
+    ///
+    /// # Errors
+    /// What the disk said. The node halts either way.
+    pub fn mark_lost(&self, why: &str) -> io::Result<()> {
+        identity::mark_lost(self.inner.shared.segments.disk(), &self.inner.options.dir, why)
+    }
+
     /// How much room the disk has, as of the last look.
     pub fn disk_space(&self) -> DiskSpace {
         self.inner.shared.supply.report()

@@ -9,6 +9,8 @@
 //! **Invariant**: the way back to `Plenty` asks for more than the way out of it, so that a disk at the mark does not make
 //! a node change its mind with every segment.
 
+use std::fmt;
+
 /// Whether a node's disk takes writes of clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Space {
@@ -19,6 +21,16 @@ pub enum Space {
     Low,
     /// There is no room for another segment: only what the node cannot do without is written, as long as it fits.
     Full,
+}
+
+impl fmt::Display for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Space::Plenty => "plenty",
+            Space::Low => "low",
+            Space::Full => "full",
+        })
+    }
 }
 
 /// A file that is made ahead of its use.

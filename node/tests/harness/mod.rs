@@ -17,6 +17,8 @@
 mod http;
 mod ports;
 mod process;
+mod small_disk;
+mod trace;
 
 mod cluster;
 mod load;
@@ -32,6 +34,8 @@ pub use load::Load;
 pub use ports::Ports;
 pub use process::{Ended, NodeProcess, corduroy, run};
 pub use recorder::Recorder;
+pub use small_disk::SmallDisk;
+pub use trace::Tracer;
 pub use verdict::{FaultLog, Verdict};
 
 use std::{
