@@ -8,3 +8,4 @@
 //! Begin at [`checker`].
 
 pub mod checker;
+pub mod sim;

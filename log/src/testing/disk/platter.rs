@@ -39,6 +39,13 @@ impl Platter {
         }
     }
 
+    /// A disk with what is durable on this one.
+    pub(in crate::testing) fn durable(&self, rng: Stream) -> Self {
+        let mut copy = Platter::new(rng, Duration::ZERO..=Duration::ZERO);
+        copy.root = Arc::new(Mutex::new(lock(&self.root).durable()));
+        copy
+    }
+
     pub(in crate::testing) fn lose_power(&mut self) {
         self.lose_power_at = None;
         lock(&self.root).lose_power(&mut self.rng);
