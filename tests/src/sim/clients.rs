@@ -100,7 +100,9 @@ impl Client {
             };
             self.note_append(&sent, start, outcome);
             let Some((next, pause)) = next else {
-                self.routes.insert(place, target);
+                // Whoever did not answer is not asked again at once.
+                let turn = outcome == Outcome::Unknown;
+                self.routes.insert(place, if turn { nodes[target as usize % nodes.len()] } else { target });
                 return matches!(outcome, Outcome::Acked { .. });
             };
             target = next;
@@ -228,7 +230,8 @@ impl Client {
         while !self.run.is_over() {
             let node = nodes[turn % nodes.len()];
             turn += 1;
-            let new = NewTopic { name: name.to_owned(), partitions, replication: None };
+            let replication = Some(self.run.settings.replication);
+            let new = NewTopic { name: name.to_owned(), partitions, replication };
             match self.run.call(node, async move |log: Log<_>| log.create_topic(new).await).await {
                 // One whose outcome was unknown may have been ours.
                 Called::Answered(Ok(_) | Err(LogError::TopicExists(_))) => return true,

@@ -236,7 +236,8 @@ async fn read_all(log: &Log<SimWorld>, topic: &str, partition: u32) -> Result<Ve
     let partition = log.partition(topic, partition)?;
     let mut records: Vec<Entry> = Vec::new();
     loop {
-        let read = partition.read(records.len() as u64, 256 << 10, u32::MAX, Consistency::Stale).await?;
+        // A replica that was just started may not know yet how far its log is committed; its leader does.
+        let read = partition.read(records.len() as u64, 256 << 10, u32::MAX, Consistency::Linearizable).await?;
         if read.records.is_empty() {
             return Ok(records);
         }
