@@ -8,4 +8,5 @@
 //! Begin at [`checker`].
 
 pub mod checker;
+pub mod mutations;
 pub mod sim;

@@ -77,7 +77,7 @@ impl Sim {
         Sim { inner: Arc::new(Inner { universe: Universe::new(seed, config), runtime }) }
     }
 
-    fn universe(&self) -> &Arc<Universe> {
+    pub(super) fn universe(&self) -> &Arc<Universe> {
         &self.inner.universe
     }
 
@@ -159,7 +159,12 @@ impl Sim {
     /// done. Operations that change nothing durable (reads) do not count. With [`Sim::disk_operations`] of an undisturbed
     /// run, a test can try every crash point of a script.
     pub fn power_cut_at(&self, node: NodeId, operations: u64) {
-        lock(&self.universe().platter(node)).lose_power_at(operations);
+        lock(&self.universe().platter(node)).crash_at(operations, Death::Power);
+    }
+
+    /// As [`Sim::power_cut_at`], and only the process ends: what was written stays.
+    pub fn kill_at(&self, node: NodeId, operations: u64) {
+        lock(&self.universe().platter(node)).crash_at(operations, Death::Process);
     }
 
     /// A disk with what is durable on the node's now: what a power cut leaves when it takes all it may. For checks; nothing

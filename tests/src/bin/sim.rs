@@ -1,9 +1,12 @@
 //! `sim`: runs seeds of the cluster simulator, replays one with its events, or makes a failing one small.
 use clap::Parser;
-use corduroy_tests::sim::{self, Failed, Plan, Settings};
+use corduroy_tests::sim::{self, Bug, Failed, Plan, Settings};
 use std::{
     process::ExitCode,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -44,6 +47,9 @@ struct Arguments {
     /// Go on after a run that failed.
     #[arg(long)]
     keep_going: bool,
+    /// Plant a bug in the simulated world, to see whether it is caught: M01, M02, M04.
+    #[arg(long)]
+    bug: Option<Bug>,
 }
 
 fn main() -> ExitCode {
@@ -58,7 +64,7 @@ fn main() -> ExitCode {
 }
 
 fn one(seed: u64, arguments: &Arguments) -> u64 {
-    let settings = Settings::draw(seed);
+    let settings = Settings { bug: arguments.bug, ..Settings::draw(seed) };
     let plan = Plan::draw(&settings);
     println!("seed {seed}\n{settings}\n{plan}");
     let details = arguments.trace > 1;
@@ -88,7 +94,9 @@ fn smaller(failed: Failed, arguments: &Arguments) -> Failed {
 }
 
 fn many(arguments: &Arguments) -> u64 {
-    let (next, failures, done) = (AtomicU64::new(arguments.from), AtomicU64::new(0), AtomicU64::new(0));
+    let (next, done) = (AtomicU64::new(arguments.from), AtomicU64::new(0));
+    // Seed, seeds run until then, what was wrong.
+    let failures: Mutex<Vec<(u64, u64, String)>> = Mutex::default();
     let stop = AtomicBool::new(false);
     let began = Instant::now();
     let end = arguments.from + arguments.seeds;
@@ -101,25 +109,31 @@ fn many(arguments: &Arguments) -> u64 {
                     if seed >= end {
                         return;
                     }
-                    if !report(seed) {
-                        failures.fetch_add(1, Ordering::Relaxed);
+                    let outcome = report(seed, arguments.bug);
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if let Err(what) = outcome {
+                        failures.lock().expect("nobody panics with it").push((seed, done, what));
                         stop.store(!arguments.keep_going, Ordering::Relaxed);
                     }
-                    done.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
     });
-    let (done, failures) = (done.into_inner(), failures.into_inner());
-    let seconds = began.elapsed().as_secs_f64();
-    println!("{done} seeds from {}, {failures} failed, {seconds:.0} s, {:.1} seeds a minute", arguments.from, done as f64 * 60.0 / seconds);
-    failures
+    let (done, failures) = (done.into_inner(), failures.into_inner().expect("nobody panics with it"));
+    match failures.first() {
+        Some((seed, after, what)) => {
+            println!("{} of {done} seeds failed", failures.len());
+            println!("caught: seed {seed} after {after} seeds: {}", what.lines().collect::<Vec<_>>().join("; "));
+        }
+        None => println!("clean: {done} seeds, {:.0} per minute", done as f64 * 60.0 / began.elapsed().as_secs_f64()),
+    }
+    failures.len() as u64
 }
 
 /// Runs a seed, every hundredth of them twice, and says in one line how it went.
-fn report(seed: u64) -> bool {
+fn report(seed: u64, bug: Option<Bug>) -> Result<(), String> {
     let began = Instant::now();
-    let first = sim::run(seed);
+    let first = sim::run(seed, bug);
     let seconds = began.elapsed().as_secs_f64();
     match &first {
         Ok(passed) => println!("seed {seed}: {}, trace {:016x}, {seconds:.1} s", passed.summary, passed.trace),
@@ -130,11 +144,10 @@ fn report(seed: u64) -> bool {
         Err(failed) => failed.trace,
     };
     if seed % 100 == 0 {
-        let second = sim::run(seed);
+        let second = sim::run(seed, bug);
         if trace(&first) != trace(&second) {
-            println!("seed {seed} is not reproducible: traces {:016x} and {:016x}", trace(&first), trace(&second));
-            return false;
+            return Err(format!("not reproducible: traces {:016x} and {:016x}", trace(&first), trace(&second)));
         }
     }
-    first.is_ok()
+    first.map(drop).map_err(|failed| failed.what)
 }

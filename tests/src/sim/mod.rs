@@ -35,7 +35,7 @@ mod shrink;
 mod regressions;
 
 pub use plan::{Fault, Operation, Outside, Plan, Victim, What};
-pub use settings::{Kind, Settings};
+pub use settings::{Bug, Kind, Settings};
 pub use shrink::shrink;
 
 use corduroy_log::{
@@ -84,9 +84,9 @@ impl fmt::Display for Failed {
     }
 }
 
-/// Runs the seed's own plan.
-pub fn run(seed: u64) -> Result<Passed, Box<Failed>> {
-    let settings = Settings::draw(seed);
+/// Runs the seed's own plan, in a world with a planted bug where one is given.
+pub fn run(seed: u64, bug: Option<Bug>) -> Result<Passed, Box<Failed>> {
+    let settings = Settings { bug, ..Settings::draw(seed) };
     let plan = Plan::draw(&settings);
     run_plan(&settings, &plan, None)
 }
@@ -119,6 +119,9 @@ pub fn run_plan(settings: &Settings, plan: &Plan, listener: Option<Listener>) ->
 }
 
 async fn whole(sim: &Sim, settings: &Settings, plan: &Plan) -> Result<String, String> {
+    if let Some(bug) = settings.bug {
+        (1..=settings.nodes).for_each(|node| sim.plant_disk_bug(node, Some(bug.planted())));
+    }
     let cluster = Cluster::with_config(sim, settings.nodes, |config| settings.apply(config));
     cluster.start().await;
     let new = NewTopic {

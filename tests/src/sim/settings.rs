@@ -3,9 +3,9 @@ use super::draw::Draw;
 use corduroy_log::{
     Config,
     config::{Limits, Timing},
-    testing::SimConfig,
+    testing::{PlantedBug, SimConfig},
 };
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 /// A kind of fault a run may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +75,40 @@ impl Kind {
     }
 }
 
+/// A bug planted in every node's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// M01: a vote is answered before it is synced.
+    M01,
+    /// M02: an append is acknowledged before it is synced.
+    M02,
+    /// M04: directories are not synced, so a rotation may lose its segment.
+    M04,
+}
+
+impl Bug {
+    pub(super) fn planted(self) -> PlantedBug {
+        match self {
+            Bug::M01 => PlantedBug::VOTE_SYNC_LIES,
+            Bug::M02 => PlantedBug::SyncDataLies(|_| true),
+            Bug::M04 => PlantedBug::SyncDirLies,
+        }
+    }
+}
+
+impl FromStr for Bug {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "M01" => Ok(Bug::M01),
+            "M02" => Ok(Bug::M02),
+            "M04" => Ok(Bug::M04),
+            _ => Err(format!("{text} is not planted here: M01, M02 and M04 are")),
+        }
+    }
+}
+
 /// Sizes and times of a run, and what may happen in it.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -104,6 +138,8 @@ pub struct Settings {
     pub subscriptions: u64,
     /// Topics created, and some of them deleted, over the run.
     pub topics: u64,
+    /// A bug of the simulated world, to see whether it is caught; never drawn.
+    pub bug: Option<Bug>,
 }
 
 fn micros(range: RangeInclusive<u64>) -> RangeInclusive<Duration> {
@@ -137,6 +173,7 @@ impl Settings {
             reads: draw.pick(&[0, 20, 50]),
             subscriptions: draw.pick(&[0, 2, 6]),
             topics: draw.pick(&[0, 0, 1, 4]),
+            bug: None,
         }
     }
 
