@@ -209,6 +209,11 @@ impl Sim {
         platter.faults.stale_reads = 0;
     }
 
+    /// Takes back the orders for one kind of call.
+    pub fn spare_disk(&self, node: NodeId, call: DiskCall) {
+        lock(&self.universe().platter(node)).faults.orders.retain(|order| !order.calls.contains(&call));
+    }
+
     /// Makes the node's file system so large, `None` for one that never fills. Writes and allocations that would need
     /// more fail with ENOSPC (`StorageFull`); a write then has written what fitted. A file takes its length, in blocks of
     /// 4096 bytes; what was removed takes nothing, open or not. Names take no space.
