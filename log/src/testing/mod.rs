@@ -60,6 +60,8 @@
     reason = "the simulated world implements the seams others must use"
 )]
 
+mod cluster;
+mod probe;
 mod sim;
 
 mod clock;
@@ -75,8 +77,10 @@ mod universe;
 mod tests;
 
 pub use clock::SimClock;
+pub use cluster::{Cluster, StartError};
 pub use disk::{DiskCall, DiskError, DiskImage, PlantedBug, Rot, Rotten, SimDisk, SimFile, SimLock};
 pub use net::SimNet;
+pub use probe::{Glimpse, Probe};
 pub use rng::SimRng;
 pub use sim::{Sim, SimConfig};
 pub use tasks::{SimTasks, TaskError, TaskHandle};

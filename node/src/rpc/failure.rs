@@ -6,6 +6,7 @@
 //! | `NotHosted` | FAILED_PRECONDITION | NOT_HOSTED | ask one of `replicas_grpc` |
 //! | `Busy` | RESOURCE_EXHAUSTED | BUSY | repeat after the retry delay |
 //! | `Full` | RESOURCE_EXHAUSTED | FULL | repeat after the retry delay: another node may lead, or there is space again |
+//! | `OffsetMismatch` | FAILED_PRECONDITION | OFFSET_MISMATCH | read what came in between, decide again |
 //! | `UnknownOutcome` | UNKNOWN | UNKNOWN_OUTCOME | look before repeating |
 //! | (stream) | ABORTED | PRECEDING_FAILED | repeat on another stream, in order |
 //! | `Unavailable` | UNAVAILABLE | UNAVAILABLE | repeat after the retry delay |
@@ -118,6 +119,7 @@ fn classify(error: &LogError) -> (Code, &'static str) {
         LogError::NotHosted { .. } => (Code::FailedPrecondition, "NOT_HOSTED"),
         LogError::Busy { .. } => (Code::ResourceExhausted, "BUSY"),
         LogError::Full { .. } => (Code::ResourceExhausted, "FULL"),
+        LogError::OffsetMismatch { .. } => (Code::FailedPrecondition, "OFFSET_MISMATCH"),
         LogError::UnknownOutcome(_) => (Code::Unknown, "UNKNOWN_OUTCOME"),
         LogError::Unavailable(_) => (Code::Unavailable, "UNAVAILABLE"),
         LogError::Stopped(_) => (Code::Unavailable, "HALTED"),

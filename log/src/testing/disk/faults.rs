@@ -4,6 +4,7 @@ use super::{DiskImage, Rot, Rotten};
 use crate::{
     testing::{Sim, lock},
     topic::NodeId,
+    wal::frame,
 };
 use rustix::io::Errno;
 use std::{io, path::Path};
@@ -107,6 +108,16 @@ pub enum PlantedBug {
     SyncDirLies,
 }
 
+impl PlantedBug {
+    /// A vote is answered before it is on disk: the sync of every batch that holds one is a lie.
+    pub const VOTE_SYNC_LIES: PlantedBug = PlantedBug::SyncDataLies(holds_a_vote);
+}
+
+fn holds_a_vote(bytes: &[u8]) -> bool {
+    let headers = (0..bytes.len()).step_by(frame::ALIGN as usize).filter_map(|at| bytes.get(at..)?.first_chunk());
+    headers.filter_map(|bytes| frame::Header::decode(bytes).ok()).any(|header| header.kind == frame::Kind::Vote)
+}
+
 /// The orders for one disk.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -201,6 +212,11 @@ impl Sim {
         platter.faults.orders.clear();
         platter.faults.read_only = false;
         platter.faults.stale_reads = 0;
+    }
+
+    /// Takes back the orders for one kind of call.
+    pub fn spare_disk(&self, node: NodeId, call: DiskCall) {
+        lock(&self.universe().platter(node)).faults.orders.retain(|order| !order.calls.contains(&call));
     }
 
     /// Makes the node's file system so large, `None` for one that never fills. Writes and allocations that would need

@@ -88,7 +88,7 @@ impl SimDisk {
     }
 
     fn trace(&self, event: fmt::Arguments<'_>) {
-        self.universe.trace().event(format_args!("{} {event}", self.life));
+        self.universe.trace().detail(format_args!("{} {event}", self.life));
     }
 
     fn file(&self, path: &Path, content: Arc<Mutex<Content>>, writable: bool) -> SimFile {

@@ -49,6 +49,13 @@ impl Platter {
         }
     }
 
+    /// A disk with what is durable on this one.
+    pub(in crate::testing) fn durable(&self, rng: Stream) -> Self {
+        let mut copy = Platter::new(rng, Duration::ZERO..=Duration::ZERO);
+        copy.root = Arc::new(Mutex::new(lock(&self.root).durable()));
+        copy
+    }
+
     pub(in crate::testing) fn lose_power(&mut self) {
         self.crash_at = None;
         lock(&self.root).lose_power(&mut self.rng, self.sector);
