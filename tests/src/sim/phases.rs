@@ -9,7 +9,7 @@ use super::{
 use crate::checker::{Checker, Entry, Expectation, FinalLogs};
 use corduroy_log::{
     Consistency, Log, LogError,
-    testing::{SimTasks, SimWorld},
+    testing::{SimLink, SimTasks, SimWorld},
     topic::NodeId,
 };
 use openraft_rt::AsyncRuntime as _;
@@ -36,7 +36,8 @@ pub(super) async fn safety(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> Ve
             SimTasks::spawn(Client::new(run, number).work(own))
         })
         .collect();
-    let faults: Vec<_> = plan.faults.iter().map(|fault| SimTasks::spawn(faults::inflict(run.clone(), *fault))).collect();
+    let faults: Vec<_> =
+        plan.faults.iter().map(|fault| SimTasks::spawn(faults::inflict(run.clone(), *fault))).collect();
     let mut read_disks = READ_DISKS;
     while run.now() < SAFETY {
         look(run, watch).await?;
@@ -84,7 +85,7 @@ pub(super) async fn liveness(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> 
     let (sim, cluster) = (run.sim(), &run.cluster);
     let outside: Vec<NodeId> = cluster.nodes().into_iter().filter(|node| !plan.core.contains(node)).collect();
     sim.trace(format_args!("liveness: core {:?}, {outside:?} {:?}", plan.core, plan.outside));
-    sim.heal_all();
+    heal(run);
     for node in cluster.nodes() {
         if outside.contains(&node) {
             leave(run, node, plan.outside).await;
@@ -132,12 +133,22 @@ pub(super) async fn liveness(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> 
     until(run, watch, RECOVERY, "the replicas of the core must agree", || apart(run, &plan.core)).await?;
     let unready = || {
         let checks = plan.core.iter().filter_map(|node| Some((node, cluster.log(*node)?.readiness())));
-        let mut unready = checks.flat_map(|(node, checks)| checks.into_iter().filter(|c| !c.ok).map(move |c| (node, c)));
+        let mut unready =
+            checks.flat_map(|(node, checks)| checks.into_iter().filter(|c| !c.ok).map(move |c| (node, c)));
         unready.next().map(|(node, check)| format!("{check:?} on node {node}"))
     };
     until(run, watch, RECOVERY, "the core must be ready", unready).await?;
     watch.read_disks();
     run.failure().map_or(Ok(()), Err)
+}
+
+/// Puts an end to everything that is wrong with links.
+fn heal(run: &Run) {
+    run.sim().heal_all();
+    let nodes = run.cluster.nodes();
+    for (a, b) in nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
+        run.sim().set_link(a, b, SimLink::default());
+    }
 }
 
 async fn leave(run: &Arc<Run>, node: NodeId, outside: Outside) {
@@ -185,7 +196,7 @@ fn apart(run: &Run, nodes: &[NodeId]) -> Option<String> {
 pub(super) async fn settle(run: &Arc<Run>, watch: &mut Watch) -> Verdict {
     let (sim, cluster) = (run.sim(), &run.cluster);
     sim.trace("settling");
-    sim.heal_all();
+    heal(run);
     for node in cluster.nodes() {
         cluster.resume(node);
         if cluster.log(node).is_none() {
@@ -206,7 +217,11 @@ pub(super) async fn settle(run: &Arc<Run>, watch: &mut Watch) -> Verdict {
 }
 
 fn missing_node(run: &Run) -> Option<String> {
-    run.cluster.nodes().into_iter().find(|node| run.cluster.log(*node).is_none()).map(|node| format!("node {node} is down"))
+    run.cluster
+        .nodes()
+        .into_iter()
+        .find(|node| run.cluster.log(*node).is_none())
+        .map(|node| format!("node {node} is down"))
 }
 
 /// Every replica's records, by its own word.
