@@ -50,6 +50,16 @@ pub fn dump_of(data: &Path, node: u64, partition: u32) -> Replica {
     Replica { node, partition, healthy: true, start_offset: 0, records }
 }
 
+/// Everything a stopped node has written of a partition, committed or not, byte for byte as `dump` prints it.
+#[track_caller]
+pub fn dump_bytes(node: &NodeProcess, place: &str) -> Vec<u8> {
+    let data = node.data.to_str().expect("a plain path");
+    let output = run(["dump", "--format", "json", "--uncommitted", "--data", data, place]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "dump of {place} of node {}: {stderr}", node.id);
+    output.stdout
+}
+
 impl Line {
     fn entry(self) -> Entry {
         // Everything the load sends is UTF-8; what is not came from elsewhere, and hashes to something nobody sent.

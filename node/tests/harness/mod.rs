@@ -27,14 +27,14 @@ mod dump;
 mod verdict;
 
 pub use cluster::{Cluster, TOPIC};
-pub use dump::{dump, dump_of};
+pub use dump::{dump, dump_bytes, dump_of};
 pub use http::get as http_get;
 pub use load::Load;
 pub use loop_disk::{FileSystem, LoopDisk, can_cut_power};
 pub use ports::Ports;
 pub use process::{Ended, NodeProcess, corduroy, run};
 pub use recorder::Recorder;
-pub use verdict::{FaultLog, Verdict};
+pub use verdict::{FaultLog, Verdict, settle};
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
