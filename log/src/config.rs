@@ -50,6 +50,8 @@ pub struct Limits {
     pub commit_bytes: u64,
     /// Recent entries kept in memory, per partition.
     pub hot_tail_bytes: u64,
+    /// A partition gets a checkpoint after so many bytes of batches at the latest.
+    pub checkpoint_bytes: u64,
     /// Partitions a topic may have, and a node may host.
     pub partitions: u32,
 }
@@ -63,6 +65,7 @@ impl Default for Limits {
             segment_bytes: 128 << 20,
             commit_bytes: 4 << 20,
             hot_tail_bytes: 16 << 20,
+            checkpoint_bytes: 256 << 20,
             partitions: 1024,
         }
     }
@@ -81,6 +84,8 @@ pub struct Timing {
     pub append_timeout: Duration,
     /// Bound on a linearizable read.
     pub read_timeout: Duration,
+    /// A partition that has changed gets a checkpoint after this time at the latest.
+    pub checkpoint_interval: Duration,
 }
 
 impl Default for Timing {
@@ -91,6 +96,7 @@ impl Default for Timing {
             election_max: Duration::from_millis(350),
             append_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(5),
+            checkpoint_interval: Duration::from_secs(600),
         }
     }
 }

@@ -3,7 +3,7 @@ use crate::{
     cluster::{CLUSTER_TOPIC, ClusterMap, Controller, DataDir, Hosted, RUNNING, topic},
     config::{Config, NodeAddress},
     error::{LogError, OpenError},
-    partition::{Host, Partition, Role},
+    partition::{Checkpoints, Host, Owner, Partition, Policy, Role, Scheduler},
     peer::{self, Directory, Peers},
     raft,
     topic::{ClusterId, NodeId, PartitionId},
@@ -68,6 +68,7 @@ struct Inner<W: World> {
     boot_epoch: u64,
     wal: Wal<W>,
     peers: Arc<Peers<W>>,
+    checkpoints: Scheduler<W>,
     hosted: Arc<Hosted<W>>,
     map: Arc<ClusterMap>,
     controller: Arc<Controller<W>>,
@@ -115,6 +116,10 @@ impl<W: World> Log<W> {
             env.net.listen(&me.peer).await.map_err(|source| OpenError::Listen { address: me.peer.clone(), source })?;
         let (identity, lock) = Identity::open(&env.disk, &config.dir, config.cluster, config.node, env.rng.next_id())?;
         let wal = Wal::<W>::open(&env.disk, wal_options(&config))?;
+        let owner = Owner { cluster: config.cluster, node: config.node, incarnation: identity.incarnation };
+        let checkpoints = Checkpoints::<W>::open(env.disk.clone(), &config.dir, owner)?;
+        let policy = Policy { bytes: config.limits.checkpoint_bytes, interval: config.timing.checkpoint_interval };
+        let checkpoints = Scheduler::start(checkpoints, wal.clone(), policy);
         let members = config.nodes.iter().map(|node| node.id).collect();
         let directory = Directory::new(&identity, env.rng.next_u64(), members, wal.clone());
         let peers = Peers::start(&env.net, &directory, &config.nodes);
@@ -127,6 +132,7 @@ impl<W: World> Log<W> {
             env,
             wal: wal.clone(),
             peers: peers.clone(),
+            checkpoints: checkpoints.clone(),
             raft_config,
             limits: config.limits.clone(),
             timing: config.timing.clone(),
@@ -137,7 +143,8 @@ impl<W: World> Log<W> {
         let running = run_controller(controller.clone(), stopping.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(running));
         let boot_epoch = identity.boot_epoch;
-        Ok(Log { inner: Arc::new(Inner { config, boot_epoch, wal, peers, hosted, map, controller, stopping }) })
+        let inner = Inner { config, boot_epoch, wal, peers, checkpoints, hosted, map, controller, stopping };
+        Ok(Log { inner: Arc::new(inner) })
     }
 
     /// This node.
@@ -250,7 +257,7 @@ impl<W: World> Log<W> {
         self.inner.wal.stats()
     }
 
-    /// Stops taking part, finishes what is queued for the disk, and releases the data directory. The log is of no use
+    /// Stops taking part, takes checkpoints, finishes what is queued for the disk, and releases the data directory. The log is of no use
     /// afterwards.
     pub async fn shutdown(&self) {
         self.inner.stopping.flag.store(true, Ordering::Release);
@@ -259,6 +266,7 @@ impl<W: World> Log<W> {
             partition.stop().await;
         }
         self.inner.peers.stop();
+        self.inner.checkpoints.close().await;
         self.inner.wal.close().await;
         self.inner.controller.release();
     }

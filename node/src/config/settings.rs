@@ -125,6 +125,7 @@ pub(super) struct LimitSettings {
     pub segment: Size,
     pub commit: Size,
     pub hot_tail: Size,
+    pub checkpoint: Size,
     pub partitions: u32,
 }
 
@@ -137,6 +138,7 @@ pub(super) struct TimingSettings {
     pub election_max: Span,
     pub append_timeout: Span,
     pub read_timeout: Span,
+    pub checkpoint_interval: Span,
 }
 
 impl Default for Settings {
@@ -165,6 +167,7 @@ impl Default for LimitSettings {
             segment: Size(limits.segment_bytes),
             commit: Size(limits.commit_bytes),
             hot_tail: Size(limits.hot_tail_bytes),
+            checkpoint: Size(limits.checkpoint_bytes),
             partitions: limits.partitions,
         }
     }
@@ -179,6 +182,7 @@ impl Default for TimingSettings {
             election_max: Span(timing.election_max),
             append_timeout: Span(timing.append_timeout),
             read_timeout: Span(timing.read_timeout),
+            checkpoint_interval: Span(timing.checkpoint_interval),
         }
     }
 }

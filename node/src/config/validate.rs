@@ -117,6 +117,7 @@ impl Check<'_> {
         self.within("limits.segment", limits.segment, Size((2 * limits.batch.0).max(MIB)), Size(4 * GIB))?;
         self.within("limits.commit", limits.commit, Size(64 * KIB), Size(64 * MIB))?;
         self.within("limits.hot_tail", limits.hot_tail, Size(0), Size(GIB))?;
+        self.within("limits.checkpoint", limits.checkpoint, Size(MIB), Size(1024 * GIB))?;
         self.within("limits.partitions", limits.partitions, 1, 4096)?;
         Ok(Limits {
             record_bytes: limits.record.0,
@@ -125,6 +126,7 @@ impl Check<'_> {
             segment_bytes: limits.segment.0,
             commit_bytes: limits.commit.0,
             hot_tail_bytes: limits.hot_tail.0,
+            checkpoint_bytes: limits.checkpoint.0,
             partitions: limits.partitions,
         })
     }
@@ -135,12 +137,14 @@ impl Check<'_> {
         self.within("timing.election_max", timing.election_max, Span(timing.election_min.0 + ms(1).0), ms(120_000))?;
         self.within("timing.append_timeout", timing.append_timeout, ms(100), ms(600_000))?;
         self.within("timing.read_timeout", timing.read_timeout, ms(100), ms(600_000))?;
+        self.within("timing.checkpoint_interval", timing.checkpoint_interval, ms(10_000), ms(86_400_000))?;
         Ok(Timing {
             heartbeat: timing.heartbeat.0,
             election_min: timing.election_min.0,
             election_max: timing.election_max.0,
             append_timeout: timing.append_timeout.0,
             read_timeout: timing.read_timeout.0,
+            checkpoint_interval: timing.checkpoint_interval.0,
         })
     }
 
