@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 /// What evolves beside the fold, in log order, on every replica. Total: it cannot refuse a batch.
 pub(crate) trait Machine: Send {
-    /// Takes the batch whose first record has offset `base`.
+    /// Takes the batch whose first record has offset `base`. Void batches do not come here.
     fn evolve(&mut self, base: Offset, batch: &Batch);
     /// Its state.
     fn encode(&self) -> Bytes;
@@ -79,12 +79,14 @@ impl Evolved {
     pub(crate) fn evolve(&self, id: LogId, batch: &Batch) -> Applied {
         let mut state = self.state();
         let applied = state.fold.evolve(id, batch);
-        if let Some(machine) = state.machine.as_mut() {
+        if applied.end > applied.base
+            && let Some(machine) = state.machine.as_mut()
+        {
             machine.evolve(applied.base, batch);
         }
         drop(state);
         self.next_index.store(id.index + 1, Ordering::Release);
-        self.end.store(applied.base + u64::from(batch.records()), Ordering::Release);
+        self.end.store(applied.end, Ordering::Release);
         applied
     }
 

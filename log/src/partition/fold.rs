@@ -46,7 +46,7 @@ impl Fold {
     pub(crate) fn pass(&mut self, id: LogId, crc: u32) -> Applied {
         self.hash = log_hash(&self.hash, id.index, id.term, crc);
         self.last = Some(id);
-        Applied { base: self.end, time: self.time }
+        Applied { base: self.end, end: self.end, time: self.time }
     }
 
     /// An entry that changes the voters.
@@ -58,13 +58,13 @@ impl Fold {
 
     /// An entry with records.
     pub(crate) fn evolve(&mut self, id: LogId, batch: &Batch) -> Applied {
-        let applied = Applied { time: batch.time(), ..self.pass(id, batch.crc()) };
+        let base = self.pass(id, batch.crc()).base;
         let bytes = batch.bytes().len() as u64;
         self.marks.note(Mark { offset: self.end, index: id.index }, bytes);
-        self.end += u64::from(batch.records());
+        self.end += batch.added(base);
         self.time = self.time.max(batch.time());
         self.bytes += bytes;
-        applied
+        Applied { base, end: self.end, time: batch.time() }
     }
 
     /// Everything but the state of the machine; `None` while nothing is folded.
@@ -113,7 +113,7 @@ impl Fold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub offset: Offset,
-    /// Of the entry whose batch begins with that offset.
+    /// Of an entry before which the partition ends there. Void batches have such entries, too: several marks may have one offset.
     pub index: u64,
 }
 
@@ -170,7 +170,7 @@ impl Marks {
 
     fn restore(fold: &pb::PartitionFold) -> Result<Self, SnapshotError> {
         let marks: Vec<Mark> = fold.marks.iter().map(|mark| Mark { offset: mark.offset, index: mark.index }).collect();
-        let disorder = marks.windows(2).find(|pair| pair[0].offset >= pair[1].offset || pair[0].index >= pair[1].index);
+        let disorder = marks.windows(2).find(|pair| pair[0].offset > pair[1].offset || pair[0].index >= pair[1].index);
         if let Some(pair) = disorder {
             return Err(SnapshotError::Marks(pair[1].offset));
         }

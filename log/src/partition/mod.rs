@@ -137,6 +137,12 @@ impl<W: World> Partition<W> {
         &self.core.raft
     }
 
+    /// The replica's part of the WAL, for checks.
+    #[cfg(feature = "testing")]
+    pub(crate) fn wal(&self) -> &crate::wal::PartitionLog<W> {
+        self.core.log.wal()
+    }
+
     /// Entries that were evolved to open it.
     pub(crate) fn replayed(&self) -> u64 {
         self.core.replayed

@@ -71,13 +71,18 @@ impl Page {
         Page { offset, max_bytes: max_bytes.max(1), max_records, bytes: 0, records: Vec::new(), resume: None }
     }
 
+    /// Of the record after the last one taken.
+    fn end(&self) -> Offset {
+        self.offset + self.records.len() as u64
+    }
+
     fn is_full(&self) -> bool {
         self.bytes >= self.max_bytes || self.records.len() >= self.max_records
     }
 
-    /// Takes what is wanted of a batch whose first record has offset `base`.
+    /// Takes what is wanted of a batch that comes where the partition ends at `base`.
     fn take(&mut self, batch: &Batch, base: Offset) -> Result<(), BatchError> {
-        if base + u64::from(batch.records()) <= self.offset {
+        if base + batch.added(base) <= self.offset.max(base) {
             return Ok(());
         }
         for record in batch.decode(base)? {
@@ -176,14 +181,15 @@ impl<W: World> Core<W> {
                 }
                 if let EntryPayload::Normal(batch) = entry.payload {
                     page.take(&batch, base).map_err(|error| self.damaged(error.to_string()))?;
-                    if page.is_full() {
+                    let next = base + batch.added(base);
+                    if page.is_full() && page.end() < next {
                         return Ok(page);
                     }
-                    base += u64::from(batch.records());
+                    base = next;
                 }
                 index += 1;
                 page.resume = Some(Mark { index, offset: base });
-                if base >= end {
+                if base >= end || page.is_full() {
                     return Ok(page);
                 }
             }

@@ -1,10 +1,18 @@
 use super::*;
-use crate::{config::Limits, record::NewRecord};
+use crate::{
+    batch::{EncodedRecords, seal},
+    config::Limits,
+    record::NewRecord,
+};
 use proptest::prelude::*;
 
 fn batch(records: usize, value: usize, time: u64) -> Batch {
+    conditional(records, value, time, None)
+}
+
+fn conditional(records: usize, value: usize, time: u64, expected_end: Option<Offset>) -> Batch {
     let records = vec![NewRecord::new(vec![7; value]); records];
-    Batch::encode(&records, &Limits::default(), Timestamp(time)).expect("within the limits")
+    seal([EncodedRecords::encode(&records, &Limits::default()).expect("small")], Timestamp(time), expected_end)
 }
 
 /// What an entry may be.
@@ -12,15 +20,21 @@ fn batch(records: usize, value: usize, time: u64) -> Batch {
 enum Step {
     Blank,
     Membership(u8),
-    Batch { records: usize, value: usize, time: u64 },
+    /// `late`: by so many offsets it expects another end than there is; `None`: it expects none.
+    Batch {
+        records: usize,
+        value: usize,
+        time: u64,
+        late: Option<u64>,
+    },
 }
 
 fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         1 => Just(Step::Blank),
         1 => any::<u8>().prop_map(Step::Membership),
-        8 => (1..5_usize, 0..400_usize, 0..9_u64)
-            .prop_map(|(records, value, time)| Step::Batch { records, value, time }),
+        8 => (1..5_usize, 0..400_usize, 0..9_u64, proptest::option::of(0..2_u64))
+            .prop_map(|(records, value, time, late)| Step::Batch { records, value, time, late }),
     ];
     proptest::collection::vec(step, 0..most)
 }
@@ -31,7 +45,10 @@ fn fold(into: &mut Fold, from: u64, steps: &[Step]) {
         match step {
             Step::Blank => into.pass(id, 0),
             Step::Membership(voters) => into.change_membership(id, Bytes::copy_from_slice(&[*voters])),
-            Step::Batch { records, value, time } => into.evolve(id, &batch(*records, *value, *time)),
+            Step::Batch { records, value, time, late } => {
+                let expected = late.map(|late| into.end + late);
+                into.evolve(id, &conditional(*records, *value, *time, expected))
+            }
         };
     }
 }
@@ -61,6 +78,20 @@ fn a_batch_begins_where_the_last_one_ended_and_other_entries_cost_no_offset() {
     assert_eq!((applied.base, applied.time), (3, Timestamp(40)));
     assert_eq!((fold.end, fold.time), (4, Timestamp(50)), "log time does not go back");
     assert_eq!(fold.membership, Some((LogId { term: 1, index: 2 }, Bytes::from_static(b"voters"))));
+}
+
+#[test]
+fn a_void_batch_costs_no_offset_and_marks_on_both_sides_of_it_lead_to_the_same_record() {
+    let mut fold = Fold::default();
+    for index in 0..10 * BATCHES_APART {
+        fold.evolve(LogId { term: 1, index }, &conditional(1, 1, 1, Some(7)));
+    }
+    assert_eq!(fold.end, 0, "all of them expected another end");
+    let applied = fold.evolve(LogId { term: 1, index: 640 }, &batch(2, 1, 1));
+    assert_eq!((applied.base, applied.end), (0, 2));
+    assert!(fold.marks.seek(0).unwrap().index <= 640);
+    let restored = Fold::restore(&fold.snapshot().unwrap()).unwrap();
+    assert_eq!(restored, fold);
 }
 
 #[test]
