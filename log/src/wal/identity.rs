@@ -196,7 +196,8 @@ impl Identity {
             && bytes[0..4] == MAGIC
             && crc32c::crc32c(&bytes[..IDENTITY_LEN - 4]) == u32_at(bytes, IDENTITY_LEN - 4)
             && bytes[4] == VERSION
-            && bytes[5] <= 1;
+            && bytes[5] <= 1
+            && bytes[6..8].iter().chain(&bytes[64..76]).all(|&reserved| reserved == 0);
         intact.then(|| Identity {
             joined: bytes[5] == 1,
             revision: u64_at(bytes, 8),
@@ -214,6 +215,10 @@ impl Identity {
             return Some(*winner);
         }
         let [a, b] = copies else { return None };
+        let directory = |copy: &Identity| (copy.cluster, copy.node, copy.incarnation);
+        if directory(a) != directory(b) {
+            return None;
+        }
         match (a.revision.checked_add(1), b.revision.checked_add(1)) {
             (Some(next), _) if next == b.revision => Some(*a),
             (_, Some(next)) if next == a.revision => Some(*b),
@@ -279,7 +284,7 @@ fn refuse_foreign<D: Disk>(disk: &D, dir: &Path) -> Result<(), OpenError> {
     let ours = |name: &String| {
         let side = name.strip_suffix(".new").is_some_and(|name| COPIES.contains(&name));
         // A file system's own folder is nobody's data.
-        side || name == LOCK || name == "wal" || name == "lost+found"
+        side || name == LOCK || name == "wal" || name == "checkpoints" || name == "lost+found"
     };
     if names.iter().all(ours) { Ok(()) } else { Err(not_ours(dir)) }
 }

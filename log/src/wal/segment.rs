@@ -66,6 +66,9 @@ impl SegmentHeader {
         if bytes[4] != SEGMENT_VERSION {
             return Err(SegmentHeaderError::Version(bytes[4]));
         }
+        if bytes[5..8].iter().chain(&bytes[72..4092]).any(|&reserved| reserved != 0) {
+            return Err(SegmentHeaderError::Damaged);
+        }
         Ok(SegmentHeader {
             cluster: ClusterId(id_at(bytes, 8)),
             node: u64_at(bytes, 24),

@@ -171,6 +171,40 @@ fn of_two_intact_copies_one_change_apart_the_older_holds() {
 }
 
 #[test]
+fn two_copies_of_different_directories_are_not_believed() {
+    on_disk(|disk| {
+        let ours = open_identity(&disk).unwrap();
+        // Of a node that was made at another time, one change further.
+        let mut theirs = ours.encode();
+        (theirs[8], theirs[40]) = (theirs[8] + 1, !theirs[40]);
+        seal(&mut theirs);
+        assert!(Identity::decode(&theirs).is_some());
+        write_file(&disk, &copy(2), &theirs);
+        write_file(&disk, &copy(3), b"rot");
+        assert!(matches!(halted(Identity::read(&disk, dir())), Halt::Corrupt(_)));
+    });
+}
+
+#[test]
+fn reserved_bytes_of_a_copy_are_not_passed_over() {
+    on_disk(|disk| {
+        let good = open_identity(&disk).unwrap().encode();
+        for at in [6, 7, 64, 75] {
+            let mut newer = good;
+            newer[at] = 1;
+            seal(&mut newer);
+            assert_eq!(Identity::decode(&newer), None, "byte {at}");
+        }
+    });
+}
+
+/// Makes the checksum fit.
+fn seal(copy: &mut [u8; IDENTITY_LEN]) {
+    let crc = crc32c::crc32c(&copy[..IDENTITY_LEN - 4]);
+    copy[IDENTITY_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+}
+
+#[test]
 fn copies_further_apart_are_not_believed() {
     on_disk(|disk| {
         open_identity(&disk).unwrap();
