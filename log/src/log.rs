@@ -1,13 +1,14 @@
 //! The log of one node: the entry point of the crate.
 use crate::{
     cluster::{CLUSTER_TOPIC, ClusterMap, Controller, DataDir, Hosted, RUNNING, topic},
-    config::{Config, NodeAddress},
+    config::{Config, DiskPatience, NodeAddress},
     error::{LogError, OpenError},
+    health::{self, Budget, Vitals},
     partition::{Host, Partition, Role},
-    peer::{self, Directory, Peers},
+    peer::{self, Directory, Peers, Serving},
     raft,
     topic::{ClusterId, NodeId, PartitionId},
-    wal::{Identity, Wal, WalOptions, WalStats},
+    wal::{DiskSpace, Identity, SupplyOptions, Wal, WalOptions, WalStats},
     world::{Connection, Env, Net, Rng, World},
 };
 use openraft_rt::{AsyncRuntime, Select2};
@@ -117,11 +118,16 @@ impl<W: World> Log<W> {
         let wal = Wal::<W>::open(&env.disk, wal_options(&config))?;
         let members = config.nodes.iter().map(|node| node.id).collect();
         let directory = Directory::new(&identity, env.rng.next_u64(), members, wal.clone());
-        let peers = Peers::start(&env.net, &directory, &config.nodes);
+        let others = config.nodes.iter().map(|node| node.id).filter(|node| *node != config.node);
+        let vitals = Arc::new(Vitals::new(wal.clone(), config.timing.disk, others));
+        let peers = Peers::start(&env.net, &directory, &vitals, &config.nodes);
         let hosted = Arc::new(Hosted::default());
         let stopping = Arc::new(Stopping::default());
-        let accepting = accept(incoming, directory, hosted.clone(), stopping.clone());
-        drop(<W::Tasks as AsyncRuntime>::spawn(accepting));
+        let received = Budget::new(config.limits.node_in_flight_bytes);
+        let serving = Serving { directory, hosted: hosted.clone(), vitals: vitals.clone(), received };
+        drop(<W::Tasks as AsyncRuntime>::spawn(accept(incoming, Arc::new(serving), stopping.clone())));
+        let watching = health::watch(vitals.clone(), peers.clone(), hosted.clone());
+        drop(<W::Tasks as AsyncRuntime>::spawn(until_stopped::<W, _>(stopping.clone(), watching)));
         let host = Host {
             node: config.node,
             env,
@@ -130,6 +136,8 @@ impl<W: World> Log<W> {
             raft_config,
             limits: config.limits.clone(),
             timing: config.timing.clone(),
+            in_flight: Budget::new(config.limits.node_in_flight_bytes),
+            vitals,
         };
         let map = Arc::new(ClusterMap::default());
         let data = DataDir { dir: config.dir.clone(), identity, lock: Some(lock) };
@@ -211,7 +219,7 @@ impl<W: World> Log<W> {
     }
 
     /// Everything that must hold before this node should get traffic: it is part of the cluster, and every partition it
-    /// hosts has a leader and runs. Lost peers are reported and do not count against it.
+    /// hosts has a leader and runs. Lost peers and a full disk are reported and do not count against it.
     pub fn readiness(&self) -> Vec<Readiness> {
         let step = self.inner.controller.step();
         let mut checks = vec![Readiness { name: "cluster".into(), ok: step == RUNNING, detail: step.into() }];
@@ -223,6 +231,10 @@ impl<W: World> Log<W> {
             let detail = trouble.map_or(String::from("connected"), |trouble| format!("not connected: {trouble}"));
             checks.push(Readiness { name: format!("peer {node}"), ok: true, detail });
         }
+        let DiskSpace { space, free, total, low, .. } = self.disk_space();
+        // Reads go on, whatever the disk: the node keeps its traffic.
+        let detail = format!("space {space}: {free} of {total} bytes free, appends are refused below {low}");
+        checks.push(Readiness { name: "disk".into(), ok: true, detail });
         for partition in self.partitions() {
             let info = partition.info();
             let reached = info.replicas.iter().filter(|replica| connected.contains(replica)).count();
@@ -248,6 +260,11 @@ impl<W: World> Log<W> {
     /// What the WAL has done since the log was opened.
     pub fn wal_stats(&self) -> WalStats {
         self.inner.wal.stats()
+    }
+
+    /// How much room the disk has, and what follows for clients.
+    pub fn disk_space(&self) -> DiskSpace {
+        self.inner.wal.disk_space()
     }
 
     /// Stops taking part, finishes what is queued for the disk, and releases the data directory. The log is of no use
@@ -284,6 +301,22 @@ fn check(config: &Config) -> Result<(), OpenError> {
             limits.record_bytes, limits.batch_bytes, limits.segment_bytes
         ));
     }
+    if limits.node_in_flight_bytes < limits.in_flight_bytes {
+        return refuse(format!(
+            "limits: a node must take what one of its partitions takes: in flight per node {} bytes, per partition {}",
+            limits.node_in_flight_bytes, limits.in_flight_bytes
+        ));
+    }
+    if limits.min_free_percent > 50 {
+        return refuse(format!("limits: {} % of the disk kept free is more than half of it", limits.min_free_percent));
+    }
+    let DiskPatience { overdue, stuck, failed } = config.timing.disk;
+    if overdue.is_zero() || overdue >= stuck || stuck >= failed {
+        return refuse(format!(
+            "timing: a disk must be overdue ({overdue:?}) before it is stuck ({stuck:?}), and stuck before it has failed \
+             ({failed:?})"
+        ));
+    }
     Ok(())
 }
 
@@ -295,25 +328,28 @@ fn wal_options(config: &Config) -> WalOptions {
         segment_bytes: config.limits.segment_bytes,
         commit_bytes: config.limits.commit_bytes,
         hot_tail_bytes: config.limits.hot_tail_bytes,
+        supply: Some(SupplyOptions {
+            // Not larger than what it stands in for.
+            reserve_bytes: config.limits.reserve_bytes.min(config.limits.segment_bytes),
+            min_free_percent: config.limits.min_free_percent,
+        }),
     }
 }
 
 /// Serves peers until the log is closed.
-async fn accept<W: World>(
-    mut incoming: mpsc::Receiver<Connection>,
-    directory: Arc<Directory<W>>,
-    hosted: Arc<Hosted<W>>,
-    stopping: Arc<Stopping>,
-) {
+async fn accept<W: World>(mut incoming: mpsc::Receiver<Connection>, serving: Arc<Serving<W>>, stopping: Arc<Stopping>) {
     let mut stopped = std::pin::pin!(stopping.wait());
     while let Select2::Second(Some(connection)) =
         <W::Tasks as AsyncRuntime>::select2(&mut stopped, std::pin::pin!(incoming.recv())).await
     {
-        let (stopping, serving) = (stopping.clone(), peer::serve(connection, directory.clone(), hosted.clone()));
-        drop(<W::Tasks as AsyncRuntime>::spawn(async move {
-            <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), std::pin::pin!(serving)).await;
-        }));
+        let serving = peer::serve(connection, serving.clone());
+        drop(<W::Tasks as AsyncRuntime>::spawn(until_stopped::<W, _>(stopping.clone(), serving)));
     }
+}
+
+/// A task that ends when the log is closed.
+async fn until_stopped<W: World, F: Future<Output = ()> + Send>(stopping: Arc<Stopping>, task: F) {
+    <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), std::pin::pin!(task)).await;
 }
 
 async fn run_controller<W: World>(controller: Arc<Controller<W>>, stopping: Arc<Stopping>) {

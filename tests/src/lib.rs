@@ -9,4 +9,5 @@
 
 pub mod checker;
 pub mod mutations;
+pub mod sim;
 pub mod wal_sim;

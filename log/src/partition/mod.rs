@@ -13,6 +13,7 @@
 //! are acknowledged in the order they were submitted, and get ascending offsets in that order.
 mod append;
 mod evolved;
+mod lead;
 mod read;
 mod subscribe;
 mod types;
@@ -25,6 +26,7 @@ pub(crate) use evolved::{Evolved, Machine};
 use crate::{
     config::{Limits, Timing},
     error::LogError,
+    health::{Budget, Vitals},
     peer::Peers,
     raft::{LogStore, Network, Raft, RaftConfig, StateMachine},
     topic::{NodeId, Offset, PartitionId},
@@ -33,7 +35,12 @@ use crate::{
 };
 use openraft::{ServerState, async_runtime::watch::WatchReceiver, impls::EmptyNode};
 use openraft_rt::AsyncRuntime;
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 /// What every partition of a node is opened with.
 pub(crate) struct Host<W: World> {
@@ -44,6 +51,9 @@ pub(crate) struct Host<W: World> {
     pub raft_config: Arc<RaftConfig>,
     pub limits: Limits,
     pub timing: Timing,
+    /// Bytes accepted from clients and not yet committed, over all partitions.
+    pub in_flight: Arc<Budget>,
+    pub vitals: Arc<Vitals<W>>,
 }
 
 /// A partition hosted by this node. Clones are the same partition.
@@ -60,6 +70,8 @@ pub(crate) struct Core<W: World> {
     log: LogStore<W>,
     evolved: Arc<Evolved>,
     appends: Appends,
+    /// Whether openraft may start elections.
+    campaigning: AtomicBool,
 }
 
 impl<W: World> Clone for Partition<W> {
@@ -90,8 +102,9 @@ impl<W: World> Partition<W> {
         let raft = Raft::<W>::new(host.node, host.raft_config.clone(), network, log.clone(), machine).await;
         let raft =
             raft.map_err(|fatal| LogError::Stopped(format!("{topic}/{} cannot start: {fatal}", id.partition())))?;
-        let (appends, queue) = Appends::new(host.limits.in_flight_bytes);
-        let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends });
+        let (appends, queue) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
+        let campaigning = AtomicBool::new(true);
+        let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning });
         append::start(&core, queue);
         Ok(Partition { core })
     }
@@ -114,6 +127,12 @@ impl<W: World> Partition<W> {
 
     pub(crate) fn raft(&self) -> &Raft<W> {
         &self.core.raft
+    }
+
+    /// The replica's part of the WAL, for checks.
+    #[cfg(feature = "testing")]
+    pub(crate) fn wal(&self) -> &crate::wal::PartitionLog<W> {
+        self.core.log.wal()
     }
 
     pub(crate) async fn stop(&self) {

@@ -1,9 +1,9 @@
 //! The test's handle on a simulation.
 use super::{
-    SimTasks, SimWorld, TaskHandle, lock,
+    SimDisk, SimLink, SimTasks, SimWorld, TaskHandle, lock,
     tasks::{self, Current},
     trace,
-    universe::{Death, Universe},
+    universe::{Death, Life, Universe},
 };
 use crate::{
     topic::NodeId,
@@ -167,6 +167,14 @@ impl Sim {
         lock(&self.universe().platter(node)).crash_at(operations, Death::Process);
     }
 
+    /// A disk with what is durable on the node's now: what a power cut leaves when it takes all it may. For checks; nothing
+    /// done to it reaches the node.
+    pub fn durable_disk(&self, node: NodeId) -> SimDisk {
+        let universe = self.universe();
+        let platter = lock(&universe.platter(node)).durable(universe.stream("durable"));
+        SimDisk::new(universe.clone(), Life::begin(node, 0, universe.clock(node)), Arc::new(Mutex::new(platter)))
+    }
+
     /// How many operations the node's disk has done over all incarnations.
     pub fn disk_operations(&self, node: NodeId) -> u64 {
         lock(&self.universe().platter(node)).operations()
@@ -207,9 +215,15 @@ impl Sim {
         self.universe().heal(|from, to| (from, to) == (a, b) || (from, to) == (b, a));
     }
 
+    /// Mends one direction of a link.
+    pub fn heal_one_way(&self, from: NodeId, to: NodeId) {
+        self.universe().heal(|a, b| (a, b) == (from, to));
+    }
+
     /// Mends every link.
     pub fn heal_all(&self) {
         self.universe().heal(|_, _| true);
+        self.universe().close_half_open(|_, _| true);
     }
 
     /// Lets the node's next sync (of data, file or directory) fail. As in a kernel, what it covered is not written later
@@ -233,6 +247,38 @@ impl Sim {
         self.universe().clock(node).set_offset(micros);
     }
 
+    /// Lets the node's clocks, the monotonic one and the wall clock, run faster or slower than virtual time from now on:
+    /// `permille` local nanoseconds pass in 1000 virtual ones. Its disk and the network do not follow.
+    ///
+    /// # Panics
+    /// For 0: a clock that stands still wakes nobody. [`Sim::pause`] the node instead.
+    pub fn set_clock_rate(&self, node: NodeId, permille: u64) {
+        self.universe().clock(node).set_rate(permille);
+        self.trace(format_args!("the clocks of node {node} run at {permille} permille"));
+    }
+
+    /// Gives one direction of a link other qualities, for what is sent from now on.
+    pub fn set_link(&self, from: NodeId, to: NodeId, link: SimLink) {
+        self.trace(format_args!("link {from} -> {to} is now {link:?}"));
+        self.universe().set_link(from, to, link);
+    }
+
+    /// Ends every connection between two nodes at once, on both sides, as a middlebox does.
+    pub fn reset(&self, a: NodeId, b: NodeId) {
+        self.universe().reset(a, b);
+    }
+
+    /// Puts something between two nodes that accepts connections and passes nothing on: those there are, and those that
+    /// are made, deliver nothing, and are lost after [`SimConfig::keepalive`]. Until [`Sim::close_half_open`].
+    pub fn half_open(&self, a: NodeId, b: NodeId) {
+        self.universe().half_open(a, b);
+    }
+
+    /// Puts an end to [`Sim::half_open`]: connections made from now on work. [`Sim::heal_all`] does so for all links.
+    pub fn close_half_open(&self, a: NodeId, b: NodeId) {
+        self.universe().close_half_open(|first, second| (first, second) == (a.min(b), a.max(b)));
+    }
+
     /// Lets virtual time pass.
     pub async fn sleep(&self, duration: Duration) {
         SimTasks::sleep(duration).await;
@@ -251,6 +297,16 @@ impl Sim {
     /// A hash over everything that happened so far: equal for equal seeds, and for nothing else one should meet.
     pub fn trace_hash(&self) -> u64 {
         self.universe().trace().hash()
+    }
+
+    /// Lets `listener` have every event in words, as it happens. It must not call the simulation.
+    pub fn listen(&self, listener: impl FnMut(&str) + Send + 'static) {
+        self.universe().trace().listen(Box::new(listener));
+    }
+
+    /// The last events but for packets and syncs, oldest first, with their virtual times.
+    pub fn milestones(&self) -> Vec<String> {
+        self.universe().trace().milestones()
     }
 
     /// The last events, oldest first, with their virtual times.

@@ -121,6 +121,18 @@ impl Content {
         self.forgotten.extend(sync.sectors.into_iter().map(|(at, _)| at));
     }
 
+    /// A file with what is durable of this one.
+    pub(super) fn durable_copy(&self) -> Self {
+        let mut copy =
+            Content { len: self.len, durable_len: self.durable_len, pages: self.pages.clone(), ..Content::default() };
+        for (at, old) in &self.undo {
+            copy.copy_in(at * SECTOR, old.as_slice());
+        }
+        copy.len = self.durable_len;
+        copy.zero_the_rest();
+        copy
+    }
+
     /// Decides what of the unsynced content is left. `whole`: bytes that the device writes whole or not at all.
     pub(super) fn lose_power(&mut self, rng: &mut Stream, whole: u64) {
         let mut decided = None;

@@ -64,6 +64,19 @@ impl Directory {
         Ok(content)
     }
 
+    /// A directory with what is durable in this one.
+    pub(super) fn durable(&self) -> Self {
+        let copy = |entry: &Entry| match entry {
+            Entry::File(content) => Entry::File(Arc::new(Mutex::new(lock(content).durable_copy()))),
+            Entry::Directory(directory) => Entry::Directory(Arc::new(Mutex::new(lock(directory).durable()))),
+        };
+        let durable = |(text, name): (&String, &Name)| {
+            let name = Name { durable: name.durable.as_ref().map(copy), since: Vec::new() };
+            name.durable.is_some().then(|| (text.clone(), name))
+        };
+        Directory { names: self.names.iter().filter_map(durable).collect() }
+    }
+
     /// Makes the present names durable.
     pub(super) fn sync(&mut self) {
         self.settle(|name| name.since.len());

@@ -4,6 +4,7 @@ use super::{DiskImage, Rot, Rotten};
 use crate::{
     testing::{Sim, lock},
     topic::NodeId,
+    wal::frame,
 };
 use rustix::io::Errno;
 use std::{io, path::Path};
@@ -107,6 +108,16 @@ pub enum PlantedBug {
     SyncDirLies,
 }
 
+impl PlantedBug {
+    /// A vote is answered before it is on disk: the sync of every batch that holds one is a lie.
+    pub const VOTE_SYNC_LIES: PlantedBug = PlantedBug::SyncDataLies(holds_a_vote);
+}
+
+fn holds_a_vote(bytes: &[u8]) -> bool {
+    let headers = (0..bytes.len()).step_by(frame::ALIGN as usize).filter_map(|at| bytes.get(at..)?.first_chunk());
+    headers.filter_map(|bytes| frame::Header::decode(bytes).ok()).any(|header| header.kind == frame::Kind::Vote)
+}
+
 /// The orders for one disk.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -143,6 +154,11 @@ impl Faults {
         }
         let changes = !matches!(call, DiskCall::List | DiskCall::Open | DiskCall::Read);
         (self.read_only && changes).then_some(DiskError::ReadOnly)
+    }
+
+    /// The error of a call that asks for the right to change something.
+    pub(super) fn check_writable(&mut self, call: DiskCall) -> io::Result<()> {
+        if self.read_only { Err(self.fire(call, DiskError::ReadOnly)) } else { Ok(()) }
     }
 
     /// Notes that a fault happened, and gives its error.

@@ -49,6 +49,13 @@ impl Platter {
         }
     }
 
+    /// A disk with what is durable on this one.
+    pub(in crate::testing) fn durable(&self, rng: Stream) -> Self {
+        let mut copy = Platter::new(rng, Duration::ZERO..=Duration::ZERO);
+        copy.root = Arc::new(Mutex::new(lock(&self.root).durable()));
+        copy
+    }
+
     pub(in crate::testing) fn lose_power(&mut self) {
         self.crash_at = None;
         lock(&self.root).lose_power(&mut self.rng, self.sector);
@@ -101,6 +108,10 @@ impl Platter {
 
     pub(super) fn free(&self) -> u64 {
         self.faults.capacity.map_or(ENDLESS, |capacity| capacity.saturating_sub(self.used()))
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.faults.capacity.unwrap_or(ENDLESS)
     }
 
     /// The length a file of `len` bytes can grow to, at most `wanted`.
