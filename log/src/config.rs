@@ -53,6 +53,8 @@ pub struct Limits {
     pub commit_bytes: u64,
     /// Recent entries kept in memory, per partition.
     pub hot_tail_bytes: u64,
+    /// A partition gets a checkpoint after so many bytes of batches at the latest.
+    pub checkpoint_bytes: u64,
     /// Partitions a topic may have, and a node may host.
     pub partitions: u32,
     /// Length of a file that is given up when the disk is full, so that votes and what is under way can still be
@@ -72,6 +74,7 @@ impl Default for Limits {
             segment_bytes: 128 << 20,
             commit_bytes: 4 << 20,
             hot_tail_bytes: 16 << 20,
+            checkpoint_bytes: 256 << 20,
             partitions: 1024,
             reserve_bytes: 16 << 20,
             min_free_percent: 5,
@@ -92,6 +95,8 @@ pub struct Timing {
     pub append_timeout: Duration,
     /// Bound on a linearizable read.
     pub read_timeout: Duration,
+    /// A partition that has changed gets a checkpoint after this time at the latest.
+    pub checkpoint_interval: Duration,
     /// What is made of a disk that has not answered for a while.
     pub disk: DiskPatience,
 }
@@ -127,6 +132,7 @@ impl Default for Timing {
             append_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(5),
             disk: DiskPatience::default(),
+            checkpoint_interval: Duration::from_secs(600),
         }
     }
 }

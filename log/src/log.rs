@@ -4,7 +4,7 @@ use crate::{
     config::{Config, DiskPatience, NodeAddress},
     error::{LogError, OpenError},
     health::{self, Budget, Vitals},
-    partition::{Host, Partition, Role},
+    partition::{Checkpoints, Host, Owner, Partition, Policy, Role, Scheduler},
     peer::{self, Directory, Peers, Serving},
     raft,
     topic::{ClusterId, NodeId, PartitionId},
@@ -69,6 +69,7 @@ struct Inner<W: World> {
     boot_epoch: u64,
     wal: Wal<W>,
     peers: Arc<Peers<W>>,
+    checkpoints: Scheduler<W>,
     hosted: Arc<Hosted<W>>,
     map: Arc<ClusterMap>,
     controller: Arc<Controller<W>>,
@@ -116,6 +117,10 @@ impl<W: World> Log<W> {
             env.net.listen(&me.peer).await.map_err(|source| OpenError::Listen { address: me.peer.clone(), source })?;
         let (identity, lock) = Identity::open(&env.disk, &config.dir, config.cluster, config.node, env.rng.next_id())?;
         let wal = Wal::<W>::open(&env.disk, wal_options(&config))?;
+        let owner = Owner { cluster: config.cluster, node: config.node, incarnation: identity.incarnation };
+        let checkpoints = Checkpoints::<W>::open(env.disk.clone(), &config.dir, owner)?;
+        let policy = Policy { bytes: config.limits.checkpoint_bytes, interval: config.timing.checkpoint_interval };
+        let checkpoints = Scheduler::start(checkpoints, wal.clone(), policy);
         let members = config.nodes.iter().map(|node| node.id).collect();
         let directory = Directory::new(&identity, env.rng.next_u64(), members, wal.clone());
         let others = config.nodes.iter().map(|node| node.id).filter(|node| *node != config.node);
@@ -133,6 +138,7 @@ impl<W: World> Log<W> {
             env,
             wal: wal.clone(),
             peers: peers.clone(),
+            checkpoints: checkpoints.clone(),
             raft_config,
             limits: config.limits.clone(),
             timing: config.timing.clone(),
@@ -145,7 +151,8 @@ impl<W: World> Log<W> {
         let running = run_controller(controller.clone(), stopping.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(running));
         let boot_epoch = identity.boot_epoch;
-        Ok(Log { inner: Arc::new(Inner { config, boot_epoch, wal, peers, hosted, map, controller, stopping }) })
+        let inner = Inner { config, boot_epoch, wal, peers, checkpoints, hosted, map, controller, stopping };
+        Ok(Log { inner: Arc::new(inner) })
     }
 
     /// This node.
@@ -267,7 +274,7 @@ impl<W: World> Log<W> {
         self.inner.wal.disk_space()
     }
 
-    /// Stops taking part, finishes what is queued for the disk, and releases the data directory. The log is of no use
+    /// Stops taking part, takes checkpoints, finishes what is queued for the disk, and releases the data directory. The log is of no use
     /// afterwards.
     pub async fn shutdown(&self) {
         self.inner.stopping.flag.store(true, Ordering::Release);
@@ -276,6 +283,7 @@ impl<W: World> Log<W> {
             partition.stop().await;
         }
         self.inner.peers.stop();
+        self.inner.checkpoints.close().await;
         self.inner.wal.close().await;
         self.inner.controller.release();
     }

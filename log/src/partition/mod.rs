@@ -12,7 +12,9 @@
 //! **Invariant**: an [`Ack`] is given after the entry is on disk at a majority and evolved here. Appends of one partition
 //! are acknowledged in the order they were submitted, and get ascending offsets in that order.
 mod append;
+mod checkpoint;
 mod evolved;
+mod fold;
 mod lead;
 mod read;
 mod subscribe;
@@ -21,7 +23,10 @@ mod types;
 pub use types::{Ack, Consistency, PartitionInfo, ReadResult, Role};
 
 pub(crate) use append::Appends;
+pub(crate) use checkpoint::{Checkpoints, Owner, Policy, Scheduler};
 pub(crate) use evolved::{Evolved, Machine};
+
+use checkpoint::RestoreError;
 
 use crate::{
     config::{Limits, Timing},
@@ -31,7 +36,7 @@ use crate::{
     raft::{LogStore, Network, Raft, RaftConfig, StateMachine},
     topic::{NodeId, Offset, PartitionId},
     wal::Wal,
-    world::{Env, World},
+    world::{Env, Tasks as _, World},
 };
 use openraft::{ServerState, async_runtime::watch::WatchReceiver, impls::EmptyNode};
 use openraft_rt::AsyncRuntime;
@@ -48,6 +53,7 @@ pub(crate) struct Host<W: World> {
     pub env: Env<W>,
     pub wal: Wal<W>,
     pub peers: Arc<Peers<W>>,
+    pub checkpoints: Scheduler<W>,
     pub raft_config: Arc<RaftConfig>,
     pub limits: Limits,
     pub timing: Timing,
@@ -72,6 +78,8 @@ pub(crate) struct Core<W: World> {
     appends: Appends,
     /// Whether openraft may start elections.
     campaigning: AtomicBool,
+    /// Entries that were evolved to open it: those behind its checkpoint that were known to be committed.
+    replayed: u64,
 }
 
 impl<W: World> Clone for Partition<W> {
@@ -87,7 +95,7 @@ impl<W: World> fmt::Debug for Partition<W> {
 }
 
 impl<W: World> Partition<W> {
-    /// Recovers this node's replica and starts its Raft group.
+    /// Recovers this node's replica, from its checkpoint and what follows it, and starts its Raft group.
     pub(crate) async fn open(
         host: Arc<Host<W>>,
         id: PartitionId,
@@ -96,15 +104,28 @@ impl<W: World> Partition<W> {
         machine: Option<Box<dyn Machine>>,
     ) -> Result<Self, LogError> {
         let evolved = Arc::new(Evolved::new(machine));
-        let log = LogStore::<W>::new(host.wal.partition(id));
+        let wal = host.wal.partition(id);
+        let checkpoints = host.checkpoints.checkpoints();
+        let name = format!("{topic}/{}", id.partition());
+        checkpoints.restore(&wal, &evolved).map_err(|error| match error {
+            RestoreError::Halt(halt) => {
+                let stopped = LogError::Stopped(halt.to_string());
+                W::Tasks::halt(halt);
+                stopped
+            }
+            RestoreError::Io(error) => LogError::Stopped(format!("{name} cannot be restored: {error}")),
+        })?;
+        host.checkpoints.watch(evolved.clone(), wal.clone());
+        let log = LogStore::<W>::new(wal);
         let network = Network::<W>::new(id, host.peers.clone());
-        let machine = StateMachine::<W>::new(evolved.clone());
+        let mut machine = StateMachine::<W>::new(evolved.clone(), log.clone(), checkpoints.clone());
+        let replayed = machine.catch_up().await;
+        let replayed = replayed.map_err(|error| LogError::Stopped(format!("{name} cannot be evolved: {error}")))?;
         let raft = Raft::<W>::new(host.node, host.raft_config.clone(), network, log.clone(), machine).await;
-        let raft =
-            raft.map_err(|fatal| LogError::Stopped(format!("{topic}/{} cannot start: {fatal}", id.partition())))?;
+        let raft = raft.map_err(|fatal| LogError::Stopped(format!("{name} cannot start: {fatal}")))?;
         let (appends, queue) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
         let campaigning = AtomicBool::new(true);
-        let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning });
+        let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed });
         append::start(&core, queue);
         Ok(Partition { core })
     }
@@ -133,6 +154,11 @@ impl<W: World> Partition<W> {
     #[cfg(feature = "testing")]
     pub(crate) fn wal(&self) -> &crate::wal::PartitionLog<W> {
         self.core.log.wal()
+    }
+
+    /// Entries that were evolved to open it.
+    pub(crate) fn replayed(&self) -> u64 {
+        self.core.replayed
     }
 
     pub(crate) async fn stop(&self) {

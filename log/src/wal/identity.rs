@@ -284,7 +284,7 @@ fn refuse_foreign<D: Disk>(disk: &D, dir: &Path) -> Result<(), OpenError> {
     let ours = |name: &String| {
         let side = name.strip_suffix(".new").is_some_and(|name| COPIES.contains(&name));
         // A file system's own folder is nobody's data.
-        side || name == LOCK || name == "wal" || name == "lost+found"
+        side || name == LOCK || name == "wal" || name == "checkpoints" || name == "lost+found"
     };
     if names.iter().all(ours) { Ok(()) } else { Err(not_ours(dir)) }
 }

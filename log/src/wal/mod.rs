@@ -68,6 +68,7 @@ pub(crate) mod read;
 mod offline;
 
 pub use frame::LogHash;
+pub(crate) use frame::log_hash;
 pub use identity::Identity;
 pub use log::PartitionLog;
 pub use offline::{OfflinePartition, OfflineWal, read_offline};

@@ -132,6 +132,7 @@ pub(super) struct LimitSettings {
     pub segment: Size,
     pub commit: Size,
     pub hot_tail: Size,
+    pub checkpoint: Size,
     pub partitions: u32,
     pub reserve: Size,
     pub min_free_percent: u32,
@@ -149,6 +150,7 @@ pub(super) struct TimingSettings {
     pub disk_overdue: Span,
     pub disk_stuck: Span,
     pub disk_failed: Span,
+    pub checkpoint_interval: Span,
 }
 
 impl Default for Settings {
@@ -178,6 +180,7 @@ impl Default for LimitSettings {
             segment: Size(limits.segment_bytes),
             commit: Size(limits.commit_bytes),
             hot_tail: Size(limits.hot_tail_bytes),
+            checkpoint: Size(limits.checkpoint_bytes),
             partitions: limits.partitions,
             reserve: Size(limits.reserve_bytes),
             min_free_percent: limits.min_free_percent.into(),
@@ -197,6 +200,7 @@ impl Default for TimingSettings {
             disk_overdue: Span(timing.disk.overdue),
             disk_stuck: Span(timing.disk.stuck),
             disk_failed: Span(timing.disk.failed),
+            checkpoint_interval: Span(timing.checkpoint_interval),
         }
     }
 }

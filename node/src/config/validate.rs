@@ -118,6 +118,7 @@ impl Check<'_> {
         self.within("limits.segment", limits.segment, Size((2 * limits.batch.0).max(MIB)), Size(4 * GIB))?;
         self.within("limits.commit", limits.commit, Size(64 * KIB), Size(64 * MIB))?;
         self.within("limits.hot_tail", limits.hot_tail, Size(0), Size(GIB))?;
+        self.within("limits.checkpoint", limits.checkpoint, Size(MIB), Size(1024 * GIB))?;
         self.within("limits.partitions", limits.partitions, 1, 4096)?;
         self.within("limits.reserve", limits.reserve, Size(0), Size(GIB))?;
         self.within("limits.min_free_percent", limits.min_free_percent, 0, 50)?;
@@ -129,6 +130,7 @@ impl Check<'_> {
             segment_bytes: limits.segment.0,
             commit_bytes: limits.commit.0,
             hot_tail_bytes: limits.hot_tail.0,
+            checkpoint_bytes: limits.checkpoint.0,
             partitions: limits.partitions,
             reserve_bytes: limits.reserve.0,
             min_free_percent: limits.min_free_percent as u8,
@@ -144,6 +146,7 @@ impl Check<'_> {
         self.within("timing.disk_overdue", timing.disk_overdue, ms(20), ms(60_000))?;
         self.within("timing.disk_stuck", timing.disk_stuck, Span(timing.disk_overdue.0 + ms(1).0), ms(300_000))?;
         self.within("timing.disk_failed", timing.disk_failed, Span(timing.disk_stuck.0 + ms(1).0), ms(3_600_000))?;
+        self.within("timing.checkpoint_interval", timing.checkpoint_interval, ms(10_000), ms(86_400_000))?;
         Ok(Timing {
             heartbeat: timing.heartbeat.0,
             election_min: timing.election_min.0,
@@ -155,6 +158,7 @@ impl Check<'_> {
                 stuck: timing.disk_stuck.0,
                 failed: timing.disk_failed.0,
             },
+            checkpoint_interval: timing.checkpoint_interval.0,
         })
     }
 

@@ -181,6 +181,7 @@ impl<T: FnMut(&str)> Run<T> {
                 segment_bytes: config.segment_bytes,
                 commit_bytes: config.commit_bytes,
                 hot_tail_bytes: config.hot_tail_bytes,
+                supply: None,
             },
             ids: (0..config.partitions).map(id).collect(),
             step_micros: (config.sync_micros / 4).max(10),
