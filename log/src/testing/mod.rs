@@ -74,6 +74,9 @@ mod tasks;
 mod trace;
 mod universe;
 
+#[doc(hidden)]
+pub mod fuzz;
+
 #[cfg(test)]
 mod tests;
 

@@ -156,6 +156,11 @@ impl Faults {
         (self.read_only && changes).then_some(DiskError::ReadOnly)
     }
 
+    /// The error of a call that asks for the right to change something.
+    pub(super) fn check_writable(&mut self, call: DiskCall) -> io::Result<()> {
+        if self.read_only { Err(self.fire(call, DiskError::ReadOnly)) } else { Ok(()) }
+    }
+
     /// Notes that a fault happened, and gives its error.
     pub(super) fn fire(&mut self, call: DiskCall, error: DiskError) -> io::Error {
         self.fired.push((call, error));
@@ -207,6 +212,11 @@ impl Sim {
         platter.faults.orders.clear();
         platter.faults.read_only = false;
         platter.faults.stale_reads = 0;
+    }
+
+    /// Takes back the orders for one kind of call.
+    pub fn spare_disk(&self, node: NodeId, call: DiskCall) {
+        lock(&self.universe().platter(node)).faults.orders.retain(|order| !order.calls.contains(&call));
     }
 
     /// Makes the node's file system so large, `None` for one that never fills. Writes and allocations that would need

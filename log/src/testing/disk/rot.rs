@@ -62,13 +62,20 @@ pub struct Rotten {
 }
 
 /// What was on a disk at some time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskImage(Vec<(PathBuf, Option<Vec<u8>>)>);
 
 impl DiskImage {
     /// The files, with their content, by path.
     pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
         self.0.iter().filter_map(|(path, bytes)| Some((path.as_path(), bytes.as_deref()?)))
+    }
+
+    /// Gives a file of the copy another content. Does nothing where there is no such file.
+    pub fn put(&mut self, path: &Path, content: Vec<u8>) {
+        if let Some((_, Some(bytes))) = self.0.iter_mut().find(|(known, bytes)| known == path && bytes.is_some()) {
+            *bytes = content;
+        }
     }
 }
 
