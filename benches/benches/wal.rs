@@ -46,6 +46,7 @@ impl Bed {
             segment_bytes: limits.segment_bytes,
             commit_bytes: limits.commit_bytes,
             hot_tail_bytes: limits.hot_tail_bytes,
+            supply: None,
         };
         let wal = Wal::<RealWorld>::open(&RealDisk, options).expect("the folder is empty");
         let log = |number| wal.partition(PartitionId::new(1, number));

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/LOCK          held by the process that has it open
+//! DIR/DATA_LOSS     a peer has refused this directory as lost or older: it is never opened again
 //! DIR/identity.1    ┐ cluster, node, incarnation, boot epoch, joined;
 //! DIR/identity.2    │ written one after the other, each by side file,
 //! DIR/identity.3    ┘ sync, rename, sync of the folder
@@ -17,6 +18,7 @@ use super::{
     frame::{id_at, u32_at, u64_at},
     recover::{disk_failed, io_error},
     segment::{parse_name, wal_dir},
+    supply::is_out_of_space,
 };
 use crate::{
     error::OpenError,
@@ -30,6 +32,9 @@ use std::{
 
 const COPIES: [&str; 3] = ["identity.1", "identity.2", "identity.3"];
 const LOCK: &str = "LOCK";
+const LOST: &str = "DATA_LOSS";
+/// Of the text in the file that says so.
+const LOST_TEXT: usize = 1024;
 const MAGIC: [u8; 4] = *b"CDID";
 const VERSION: u8 = 1;
 /// Bytes of a copy.
@@ -81,6 +86,7 @@ impl Identity {
         refuse_foreign(disk, dir)?;
         disk.create_dir_all(dir).map_err(disk_failed("create", dir))?;
         let lock = lock(disk, dir)?;
+        refuse_lost(disk, dir)?;
         let mut identity = match read_copies(disk, dir)? {
             Ok(identity) => identity.check(disk, dir, cluster, node)?,
             Err(Missing::Absent | Missing::Unfinished) => {
@@ -144,13 +150,29 @@ impl Identity {
             if disk.exists(&side)? {
                 disk.remove_file(&side)?;
             }
-            let file = disk.create_new(&side)?;
-            file.write_all_at(0, &[&self.encode()])?;
-            file.sync_all()?;
-            disk.rename(&side, &path)?;
+            match self.write_aside(disk, &side) {
+                Ok(()) => disk.rename(&side, &path)?,
+                // A node must start on a full disk, too (R66). One copy that is torn is as good as one that is missing:
+                // the other two are equal, or one change apart.
+                Err(error) if is_out_of_space(&error) && disk.exists(&path)? => {
+                    if disk.exists(&side)? {
+                        disk.remove_file(&side)?;
+                    }
+                    let file = disk.open(&path)?;
+                    file.write_all_at(0, &[&self.encode()])?;
+                    file.sync_all()?;
+                }
+                Err(error) => return Err(error),
+            }
             disk.sync_dir(dir)?;
         }
         Ok(())
+    }
+
+    fn write_aside<D: Disk>(&self, disk: &D, side: &Path) -> io::Result<()> {
+        let file = disk.create_new(side)?;
+        file.write_all_at(0, &[&self.encode()])?;
+        file.sync_all()
     }
 
     pub(crate) fn encode(&self) -> [u8; IDENTITY_LEN] {
@@ -205,6 +227,38 @@ impl Identity {
     }
 }
 
+/// Writes down that this directory must not be used again, and why. An older copy of a directory writes a little at each
+/// start; without this it could, started often enough, have as much again as its peers were told of.
+pub(crate) fn mark_lost<D: Disk>(disk: &D, dir: &Path, why: &str) -> io::Result<()> {
+    let path = dir.join(LOST);
+    if disk.exists(&path)? {
+        return Ok(());
+    }
+    let file = disk.create_new(&path)?;
+    // The name alone says it; there may be no room for the reason.
+    let text = &why.as_bytes()[..why.len().min(LOST_TEXT)];
+    let written = file.write_all_at(0, &[text]).and_then(|()| file.sync_all());
+    disk.sync_dir(dir)?;
+    written
+}
+
+fn refuse_lost<D: Disk>(disk: &D, dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(LOST);
+    if !disk.exists(&path).map_err(io_error("cannot look for", &path))? {
+        return Ok(());
+    }
+    let mut why = vec![0; LOST_TEXT];
+    let read = disk.open_read(&path).and_then(|file| {
+        why.truncate(file.len()?.min(LOST_TEXT as u64) as usize);
+        file.read_exact_at(0, &mut why)
+    });
+    let why = read.map_or_else(|error| error.to_string(), |()| String::from_utf8_lossy(&why).into_owned());
+    Err(OpenError::Halt(Halt::DataLoss(format!(
+        "{} says that this directory was refused before: {why}",
+        path.display()
+    ))))
+}
+
 /// Takes the lock of a data directory, which exists.
 pub(crate) fn lock<D: Disk>(disk: &D, dir: &Path) -> Result<D::Lock, OpenError> {
     let path = dir.join(LOCK);
@@ -230,7 +284,7 @@ fn refuse_foreign<D: Disk>(disk: &D, dir: &Path) -> Result<(), OpenError> {
     let ours = |name: &String| {
         let side = name.strip_suffix(".new").is_some_and(|name| COPIES.contains(&name));
         // A file system's own folder is nobody's data.
-        side || name == LOCK || name == "wal" || name == "lost+found"
+        side || name == LOCK || name == "wal" || name == "checkpoints" || name == "lost+found"
     };
     if names.iter().all(ours) { Ok(()) } else { Err(not_ours(dir)) }
 }

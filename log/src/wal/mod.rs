@@ -55,6 +55,10 @@ pub(crate) mod writer;
 
 pub(crate) mod segment;
 
+mod space;
+
+pub(crate) mod supply;
+
 pub(crate) mod scan;
 
 pub(crate) mod recover;
@@ -64,9 +68,12 @@ pub(crate) mod read;
 mod offline;
 
 pub use frame::LogHash;
+pub(crate) use frame::log_hash;
 pub use identity::Identity;
 pub use log::PartitionLog;
 pub use offline::{OfflinePartition, OfflineWal, read_offline};
+pub use space::Space;
+pub use supply::{DiskSpace, SupplyOptions};
 
 use self::{
     batch::{Op, Plan},
@@ -74,7 +81,8 @@ use self::{
     queue::{Queue, Urgency},
     read::Reader,
     segment::Segments,
-    writer::{Shared, Writer},
+    supply::Supply,
+    writer::{AtWork, Shared, Writer},
 };
 use crate::{
     error::OpenError,
@@ -109,6 +117,8 @@ pub struct WalOptions {
     pub commit_bytes: u64,
     /// Recent entries kept in memory, per partition. Entries that are not durable yet are kept beside it.
     pub hot_tail_bytes: u64,
+    /// Makes the next segment ahead and watches the space; `None`: every segment is made when it is needed.
+    pub supply: Option<SupplyOptions>,
 }
 
 /// What this node has learned of a peer.
@@ -179,6 +189,7 @@ pub struct Wal<W: World> {
 struct Inner<W: World> {
     options: WalOptions,
     shared: Arc<Shared<W::Disk>>,
+    at_work: Arc<AtWork<W>>,
     partitions: Mutex<BTreeMap<PartitionId, Arc<Core>>>,
     stopped: future::Shared<oneshot::Receiver<()>>,
 }
@@ -212,7 +223,8 @@ impl<W: World> Wal<W> {
     pub fn open(disk: &W::Disk, options: WalOptions) -> Result<Self, OpenError> {
         let segments = Segments::new(disk.clone(), &options.dir);
         let mut recovered = recover::recover(&segments, options.cluster, options.node, options.hot_tail_bytes)?;
-        let ready = recovered.repair(&segments, options.cluster, options.node, options.segment_bytes)?;
+        let supply = Supply::new(options.supply, options.segment_bytes);
+        let ready = recovered.repair(&segments, options.cluster, options.node, &supply)?;
         let stats = WalStats {
             segment: ready.tail.at.segment,
             durable_sequence: ready.tail.durable.sequence,
@@ -221,13 +233,15 @@ impl<W: World> Wal<W> {
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             segments,
+            supply,
             peers: Mutex::new(recovered.peers),
             stats: Mutex::new(stats),
         });
+        let at_work = Arc::new(AtWork::default());
         let writer = Writer::<W> {
             shared: shared.clone(),
-            segment_bytes: options.segment_bytes,
             commit_bytes: options.commit_bytes,
+            at_work: at_work.clone(),
             file: ready.file,
             capacity: ready.capacity,
             tail: ready.tail,
@@ -236,10 +250,21 @@ impl<W: World> Wal<W> {
             waiting: Vec::new(),
         };
         let (stopping, stopped) = oneshot::channel();
-        W::Tasks::spawn_dedicated("wal", writer.run(stopping));
+        let (ended, supplier) = oneshot::channel();
+        match options.supply {
+            Some(_) => W::Tasks::spawn_dedicated("wal-supply", supply::run::<W>(shared.clone(), ended)),
+            None => drop(ended),
+        }
+        W::Tasks::spawn_dedicated("wal", writer.run(supplier, stopping));
         let partitions = recovered.partitions.into_iter().map(|(id, state)| (id, Core::new(id, state))).collect();
         Ok(Wal {
-            inner: Arc::new(Inner { options, shared, partitions: Mutex::new(partitions), stopped: stopped.shared() }),
+            inner: Arc::new(Inner {
+                options,
+                shared,
+                at_work,
+                partitions: Mutex::new(partitions),
+                stopped: stopped.shared(),
+            }),
         })
     }
 
@@ -283,6 +308,26 @@ impl<W: World> Wal<W> {
     /// What the writer has done so far.
     pub fn stats(&self) -> WalStats {
         *self.inner.shared.stats.lock().expect("nothing panics while it holds the statistics")
+    }
+
+    /// Writes down that this node's data is lost or older than what it once confirmed, so that the directory is never
+    /// opened again. Durable when it returns.
+    ///
+    /// # Errors
+    /// What the disk said. The node halts either way.
+    pub fn mark_lost(&self, why: &str) -> io::Result<()> {
+        identity::mark_lost(self.inner.shared.segments.disk(), &self.inner.options.dir, why)
+    }
+
+    /// How much room the disk has, as of the last look.
+    pub fn disk_space(&self) -> DiskSpace {
+        self.inner.shared.supply.report()
+    }
+
+    /// How long the disk has been at work on the batch the writer gave it; `None`: it has none. Waiting for room is not
+    /// work of the disk.
+    pub fn at_work(&self) -> Option<Duration> {
+        self.inner.at_work.elapsed()
     }
 
     fn push(&self, op: Op, urgency: Urgency) -> Result<(), Op> {

@@ -14,6 +14,7 @@ use super::{
     read::Reader,
     scan::{Batch, Found, Origin, Scan, Stop},
     segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentHeaderError, Segments, is_unfinished, parse_name},
+    supply::{self, Supply, is_out_of_space},
 };
 use crate::{
     error::OpenError,
@@ -303,11 +304,14 @@ impl Recovered {
         segments: &Segments<D>,
         cluster: ClusterId,
         node: NodeId,
-        segment_bytes: u64,
+        supply: &Supply,
     ) -> Result<Ready<D::File>, OpenError> {
         let dir = segments.dir();
         self.remove_unfinished(segments)?;
+        segments.disk().create_dir_all(dir).map_err(disk_failed("create", dir))?;
+        supply.open(segments).map_err(io_error("cannot look at", dir))?;
         let mut durable = Mark::default();
+        let mut cut = None;
         if let Some(newest) = self.newest {
             let path = segments.path(newest.number);
             let file = segments.disk().open(&path).map_err(io_error("cannot open", &path))?;
@@ -322,16 +326,25 @@ impl Recovered {
             if newest.closed {
                 return Ok(Ready { file, capacity: newest.len, tail: self.tail(cluster, node, at, durable) });
             }
-        } else {
-            segments.disk().create_dir_all(dir).map_err(disk_failed("create", dir))?;
+            cut = Some(file);
         }
         let number = durable.at.segment + 1;
         let header = SegmentHeader { cluster, node, number, first_sequence: self.sequence, previous: durable };
-        let capacity = segment_bytes.max(2 * SEGMENT_HEADER_LEN).next_multiple_of(SEGMENT_HEADER_LEN);
         let path = segments.path(number);
-        let file = segments.create(&header, capacity).map_err(disk_failed("create", &path))?;
-        let at = Position { segment: number, offset: SEGMENT_HEADER_LEN };
-        Ok(Ready { file, capacity, tail: self.tail(cluster, node, at, durable) })
+        match (supply.fresh(segments, &header, 0), cut) {
+            (Ok((file, capacity)), _) => {
+                let at = Position { segment: number, offset: SEGMENT_HEADER_LEN };
+                Ok(Ready { file, capacity, tail: self.tail(cluster, node, at, durable) })
+            }
+            // A full disk is no reason not to open (R66): the writer stands at the end of the cut segment as behind a
+            // full one, and waits for room when it has something to write.
+            (Err(error), Some(file)) if is_out_of_space(&error) => {
+                supply.set_blocked(true);
+                let tail = self.tail(cluster, node, durable.at, durable);
+                Ok(Ready { file, capacity: durable.at.offset, tail })
+            }
+            (Err(error), _) => Err(disk_failed("create", &path)(error)),
+        }
     }
 
     /// Writes what lies behind the last mark once more, with the bytes it has. A sync that failed before the restart may
@@ -359,7 +372,7 @@ impl Recovered {
             return Ok(());
         }
         for name in disk.list(dir).map_err(io_error("cannot list", dir))? {
-            if is_unfinished(&name) {
+            if is_unfinished(&name) || supply::is_unfinished(&name) {
                 disk.remove_file(&dir.join(&name)).map_err(disk_failed("remove", &dir.join(&name)))?;
             }
         }

@@ -4,6 +4,7 @@
 //! **Invariant**: a waiter hears `Ok` only from a sync that began after the last of its bytes was written.
 //! **Invariant**: the first error of a write, a sync or a rename is the last thing the writer does: everyone who waits or
 //! comes later hears of it, and the node halts. Nothing is tried again; a later sync can succeed without the lost pages.
+//! The one exception: no room for the next segment, before anything is written to it, is waited for.
 use super::{
     PeerIdentity, WalStats,
     batch::{BATCH_HEADER_LEN, Change, Encoded, Frame, Op, Plan, Step, Tail},
@@ -11,6 +12,7 @@ use super::{
     payload::{Mark, Position},
     queue::{Queue, Taken},
     segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments},
+    supply::{self, Supply, is_out_of_space},
 };
 use crate::{
     topic::NodeId,
@@ -21,6 +23,7 @@ use std::{
     collections::BTreeMap,
     io, mem,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::sync::oneshot;
 
@@ -28,15 +31,53 @@ use tokio::sync::oneshot;
 pub(crate) struct Shared<D: Disk> {
     pub queue: Queue<Op>,
     pub segments: Segments<D>,
+    pub supply: Supply,
     pub peers: Mutex<BTreeMap<NodeId, PeerIdentity>>,
     pub stats: Mutex<WalStats>,
+}
+
+/// Since when the writer has waited for the disk, for those who watch it: a disk that hangs says nothing itself.
+pub(crate) struct AtWork<W: World>(Mutex<Option<InstantOf<W>>>);
+
+type InstantOf<W> = <<W as World>::Tasks as AsyncRuntime>::Instant;
+
+impl<W: World> Default for AtWork<W> {
+    fn default() -> Self {
+        AtWork(Mutex::default())
+    }
+}
+
+impl<W: World> AtWork<W> {
+    fn set(&self, since: Option<InstantOf<W>>) {
+        *self.0.lock().expect("a copy") = since;
+    }
+
+    /// How long the disk has been at work on the batch it has now; `None`: it has none.
+    pub(crate) fn elapsed(&self) -> Option<Duration> {
+        (*self.0.lock().expect("a copy")).map(|since| since.elapsed())
+    }
+}
+
+/// Why the writer ends before it is asked to.
+enum Stop {
+    /// It was asked to close while there was no room for what is left to write.
+    NoRoom(io::Error),
+    /// The disk failed.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Stop::Failed(error)
+    }
 }
 
 /// See the module.
 pub(crate) struct Writer<W: World> {
     pub shared: Arc<Shared<W::Disk>>,
-    pub segment_bytes: u64,
     pub commit_bytes: u64,
+    /// Since when the disk has been at work on a batch.
+    pub at_work: Arc<AtWork<W>>,
     /// The segment being written.
     pub file: <W::Disk as Disk>::File,
     /// Its length.
@@ -50,19 +91,26 @@ pub(crate) struct Writer<W: World> {
 
 impl<W: World> Writer<W> {
     /// Runs until the queue is closed and empty, or until the disk fails.
-    pub(crate) async fn run(mut self, stopped: oneshot::Sender<()>) {
-        if let Err(error) = self.serve().await {
-            self.fail(&error);
-            W::Tasks::halt(Halt::DiskFailed(format!(
-                "{}: {error}",
-                self.shared.segments.path(self.tail.at.segment).display()
-            )));
+    pub(crate) async fn run(mut self, supplier: oneshot::Receiver<()>, stopped: oneshot::Sender<()>) {
+        match self.serve().await {
+            Ok(()) => {}
+            // Nobody was told that any of it is on disk, so there is nothing to halt for.
+            Err(Stop::NoRoom(error)) => self.fail(&error),
+            Err(Stop::Failed(error)) => {
+                self.fail(&error);
+                W::Tasks::halt(Halt::DiskFailed(format!(
+                    "{}: {error}",
+                    self.shared.segments.path(self.tail.at.segment).display()
+                )));
+            }
         }
-        // Nobody may be left who waits for it.
+        self.shared.supply.end();
+        // Both are done with the folder before whoever waits unlocks it. Nobody may be left who waits.
+        let _ = supplier.await;
         let _ = stopped.send(());
     }
 
-    async fn serve(&mut self) -> io::Result<()> {
+    async fn serve(&mut self) -> Result<(), Stop> {
         let mut ops = Vec::new();
         loop {
             let taken = self.shared.queue.take(&mut ops).await;
@@ -73,7 +121,7 @@ impl<W: World> Writer<W> {
                 self.commit().await?;
             }
             if taken == Taken::Last {
-                return self.close().await;
+                return Ok(self.close().await?);
             }
         }
     }
@@ -98,14 +146,16 @@ impl<W: World> Writer<W> {
     }
 
     /// Writes the batch, syncs it, applies it, completes its waiters.
-    async fn commit(&mut self) -> io::Result<()> {
+    async fn commit(&mut self) -> Result<(), Stop> {
         if !self.batch.is_empty() {
             let len = BATCH_HEADER_LEN + self.batch.iter().map(Frame::len).sum::<u64>();
+            self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
             if self.tail.at.offset + len > self.capacity {
-                self.rotate(len)?;
+                self.rotate(len).await?;
             }
             let segment = self.tail.at.segment;
             let offsets = self.write_batch().await?;
+            self.at_work.set(None);
             self.apply(segment, &offsets);
         }
         for done in self.waiting.drain(..) {
@@ -160,8 +210,9 @@ impl<W: World> Writer<W> {
         }
     }
 
-    /// Goes on in a fresh segment with room for `len` bytes. Everything in the old one is durable.
-    fn rotate(&mut self, len: u64) -> io::Result<()> {
+    /// Goes on in a fresh segment with room for `len` bytes. Everything in the old one is durable. Where there is no room
+    /// for another one it waits: nothing of the batch has been written, so nothing is in doubt (R66).
+    async fn rotate(&mut self, len: u64) -> Result<(), Stop> {
         let number = self.tail.at.segment + 1;
         let header = SegmentHeader {
             cluster: self.tail.cluster,
@@ -170,9 +221,23 @@ impl<W: World> Writer<W> {
             first_sequence: self.tail.sequence,
             previous: Mark { at: self.tail.at, sequence: self.tail.sequence - 1 },
         };
-        let capacity = self.segment_bytes.max(SEGMENT_HEADER_LEN + len).next_multiple_of(SEGMENT_HEADER_LEN);
-        self.file = self.shared.segments.create(&header, capacity)?;
-        self.capacity = capacity;
+        let supply = &self.shared.supply;
+        let (file, capacity) = loop {
+            match supply.fresh(&self.shared.segments, &header, len) {
+                Ok(fresh) => break fresh,
+                Err(error) if is_out_of_space(&error) && self.shared.queue.is_closed() => {
+                    return Err(Stop::NoRoom(error));
+                }
+                Err(error) if is_out_of_space(&error) => {}
+                Err(error) => return Err(Stop::Failed(error)),
+            }
+            supply.set_blocked(true);
+            self.at_work.set(None);
+            <W::Tasks as AsyncRuntime>::sleep(supply::LOOK).await;
+            self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
+        };
+        supply.set_blocked(false);
+        (self.file, self.capacity) = (file, capacity);
         self.tail.at = Position { segment: number, offset: SEGMENT_HEADER_LEN };
         self.shared.stats.lock().expect("nothing panics while it holds the statistics").segment = number;
         Ok(())

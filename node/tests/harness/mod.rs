@@ -18,6 +18,8 @@ mod http;
 mod loop_disk;
 mod ports;
 mod process;
+mod small_disk;
+mod trace;
 
 mod cluster;
 mod load;
@@ -34,6 +36,8 @@ pub use loop_disk::{FileSystem, LoopDisk, can_cut_power};
 pub use ports::Ports;
 pub use process::{Ended, NodeProcess, corduroy, run};
 pub use recorder::Recorder;
+pub use small_disk::SmallDisk;
+pub use trace::Tracer;
 pub use verdict::{FaultLog, Verdict, settle};
 
 use std::{

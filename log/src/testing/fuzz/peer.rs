@@ -2,7 +2,9 @@
 use super::{array, number, wal::on_node};
 use crate::{
     cluster::Hosted,
-    peer::{Directory, serve},
+    config::DiskPatience,
+    health::{Budget, Vitals},
+    peer::{Directory, Serving, serve},
     raft,
     testing::SimWorld,
     topic::ClusterId,
@@ -45,6 +47,7 @@ pub fn peer(data: &[u8]) {
             segment_bytes: 16 << 10,
             commit_bytes: 4 << 10,
             hot_tail_bytes: 4 << 10,
+            supply: None,
         };
         let wal = Wal::<SimWorld>::open(&disk, options).expect("the disk is empty");
         let directory = Directory::new(&identity, 70, vec![1, 2, 3], wal.clone());
@@ -55,7 +58,10 @@ pub fn peer(data: &[u8]) {
         let first = Packet { messages: vec![greeting], confirmed: 0 };
         let incoming = stream::iter([first].into_iter().chain(packets).map(Ok::<_, NetError>)).boxed();
         let (outgoing, mut answers) = mpsc::channel(1 << 10);
-        serve(Connection { outgoing, incoming }, directory.clone(), Arc::new(Hosted::default())).await;
+        let vitals = Arc::new(Vitals::new(wal.clone(), DiskPatience::default(), [2, 3].into_iter()));
+        let received = Budget::new(1 << 20);
+        let serving = Serving { directory: directory.clone(), hosted: Arc::new(Hosted::default()), vitals, received };
+        serve(Connection { outgoing, incoming }, Arc::new(serving)).await;
 
         let answer = answers.recv().await.expect("every greeting is answered");
         assert_eq!(answer.messages.len(), 1, "a greeting is answered by one message");

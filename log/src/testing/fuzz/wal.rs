@@ -263,6 +263,7 @@ fn open_wal(disk: &SimDisk) -> Result<Wal<SimWorld>, OpenError> {
             segment_bytes: 8 << 10,
             commit_bytes: 2 << 10,
             hot_tail_bytes: 1 << 10,
+            supply: None,
         },
     )
 }

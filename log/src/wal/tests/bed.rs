@@ -3,7 +3,7 @@ use crate::{
     error::OpenError,
     testing::{Sim, SimDisk, SimWorld},
     topic::{ClusterId, LogId, PartitionId, Vote},
-    wal::{EntryKind, LogHash, PartitionLog, PeerIdentity, Wal, WalEntry, WalOptions},
+    wal::{EntryKind, LogHash, PartitionLog, PeerIdentity, SupplyOptions, Wal, WalEntry, WalOptions},
     world::{Disk as _, DiskFile as _, Halt},
 };
 use bytes::Bytes;
@@ -32,6 +32,7 @@ pub(super) fn options() -> WalOptions {
         segment_bytes: 16 << 10,
         commit_bytes: 4 << 10,
         hot_tail_bytes: 4 << 10,
+        supply: None,
     }
 }
 
@@ -46,8 +47,17 @@ where
     sim.run(async { sim.spawn_on(1, script).await.expect("nobody kills the node") })
 }
 
+/// With a supplier beside the writer.
+pub(super) fn supplied() -> WalOptions {
+    WalOptions { supply: Some(SupplyOptions { reserve_bytes: 16 << 10, min_free_percent: 5 }), ..options() }
+}
+
 pub(super) fn open(sim: &Sim) -> Result<TestWal, OpenError> {
-    Wal::open(&sim.env(1).disk, options())
+    open_with(sim, options())
+}
+
+pub(super) fn open_with(sim: &Sim, options: WalOptions) -> Result<TestWal, OpenError> {
+    Wal::open(&sim.env(1).disk, options)
 }
 
 /// An opening that must be refused.

@@ -3,7 +3,10 @@ use super::*;
 use crate::{
     testing::{Sim, SimDisk},
     topic::ClusterId,
-    wal::{Identity, identity::IDENTITY_LEN},
+    wal::{
+        Identity,
+        identity::{IDENTITY_LEN, mark_lost},
+    },
     world::Disk as _,
 };
 use std::path::{Path, PathBuf};
@@ -240,4 +243,41 @@ fn a_power_cut_at_any_point_of_an_open_loses_nothing_that_was_told() {
             });
         }
     }
+}
+
+#[test]
+fn a_directory_that_was_refused_once_is_never_opened_again() {
+    on_disk(|disk| {
+        let opened = Identity::open(&disk, dir(), CLUSTER, 1, [1; 16]).unwrap();
+        mark_lost(&disk, dir(), "node 2 knows better").unwrap();
+        mark_lost(&disk, dir(), "so does node 3").unwrap();
+        drop(opened);
+        let before = read_file(&disk, &copy(1));
+        for _ in 0..3 {
+            let halt = halted(open_identity(&disk));
+            assert!(matches!(&halt, Halt::DataLoss(why) if why.contains("node 2 knows better")), "{halt:?}");
+        }
+        assert_eq!(read_file(&disk, &copy(1)), before, "no boot epoch is spent");
+    });
+}
+
+#[test]
+fn a_mark_of_lost_data_counts_without_its_text_and_outlives_a_power_cut() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        let node = sim.clone();
+        let marked = async move {
+            let opened = open_identity(&node.env(1).disk);
+            node.set_disk_capacity(1, Some(node.disk_used(1)));
+            let error = mark_lost(&node.env(1).disk, dir(), "why").unwrap_err();
+            (opened.is_ok(), error.kind())
+        };
+        let marked = sim.spawn_on(1, marked).await.unwrap();
+        assert_eq!(marked, (true, std::io::ErrorKind::StorageFull));
+        sim.power_cut(1);
+        sim.restart(1);
+        let node = sim.clone();
+        let opened = sim.spawn_on(1, async move { open_identity(&node.env(1).disk) }).await.unwrap();
+        assert!(matches!(halted(opened), Halt::DataLoss(_)));
+    });
 }

@@ -12,6 +12,7 @@ mod model;
 mod offline;
 mod real;
 mod recovery;
+mod space;
 mod tails;
 
 use super::{EntryKind, PeerIdentity, WalEntry};
