@@ -137,7 +137,7 @@ impl Cluster {
     async fn wait(&self, what: &str, ready: impl Fn() -> bool) {
         let deadline = self.sim.elapsed() + 30 * SECOND;
         while !ready() {
-            assert!(self.sim.elapsed() < deadline, "seed {}: {what} did not happen in time", self.sim.seed());
+            assert!(self.sim.elapsed() < deadline, "seed {}: {what} did not happen in time", self.sim.drawn_from());
             self.sim.sleep(10 * MS).await;
         }
     }
@@ -160,24 +160,30 @@ impl Cluster {
             number += 1;
             let value = format!("{partition}-{number}-{}", "x".repeat(number as usize % 900));
             let outcome = self.append(target, partition, value.clone()).await;
-            let mut told = self.told.lock().unwrap();
-            match outcome {
-                Ok(offset) => {
-                    assert_eq!(told.acked.insert((partition, offset), value), None, "an offset was given twice");
-                }
-                Err(LogError::UnknownOutcome(_)) => target = NODES[target as usize % 3],
-                Err(error) => {
-                    told.refused_as_full += u64::from(matches!(error, LogError::Full { .. }));
-                    told.refused.insert(value);
-                    target = match error {
-                        LogError::NotLeader { leader: Some(leader), .. } => leader,
-                        LogError::Full { .. } | LogError::Busy { .. } => target,
-                        _ => NODES[target as usize % 3],
-                    };
+            target = self.hear(target, partition, value, outcome);
+            self.sim.sleep(20 * MS).await;
+        }
+    }
+
+    /// Notes how an append ended; gives the node to ask next.
+    fn hear(&self, target: NodeId, partition: u32, value: String, outcome: Result<u64, LogError>) -> NodeId {
+        let next = NODES[target as usize % 3];
+        let mut told = self.told.lock().unwrap();
+        match outcome {
+            Ok(offset) => {
+                assert_eq!(told.acked.insert((partition, offset), value), None, "an offset was given twice");
+                target
+            }
+            Err(LogError::UnknownOutcome(_)) => next,
+            Err(error) => {
+                told.refused_as_full += u64::from(matches!(error, LogError::Full { .. }));
+                told.refused.insert(value);
+                match error {
+                    LogError::NotLeader { leader: Some(leader), .. } => leader,
+                    LogError::Full { .. } | LogError::Busy { .. } => target,
+                    _ => next,
                 }
             }
-            drop(told);
-            self.sim.sleep(20 * MS).await;
         }
     }
 

@@ -90,7 +90,8 @@ pub(crate) fn recover<D: Disk>(
     for (i, &number) in numbers.iter().enumerate() {
         let expected =
             SegmentHeader { cluster, node, number: i as u64 + 1, first_sequence: replay.recovered.sequence, previous };
-        if header != Some(expected) {
+        // The name counts as well: what is in a file of another number would all look torn.
+        if header != Some(expected) || number != expected.number {
             let found = header.map(|header| format!("{header:?}")).unwrap_or_default();
             return Err(corrupt(
                 &segments.path(number),
