@@ -18,12 +18,39 @@ pub(crate) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// What a producer asks the writer for.
 pub(crate) enum Op {
-    Append { core: Arc<Core>, entries: Vec<Hot>, done: Done },
-    Vote { core: Arc<Core>, vote: Vote, done: Done },
-    Truncate { core: Arc<Core>, first_removed: u64, hash: LogHash, done: Done },
-    Purge { core: Arc<Core>, upto: LogId, upto_hash: LogHash, hash: LogHash, done: Done },
-    Committed { core: Arc<Core>, id: LogId },
-    Peer { peer: PeerIdentity, done: Done },
+    Append {
+        core: Arc<Core>,
+        entries: Vec<Hot>,
+        done: Done,
+    },
+    Vote {
+        core: Arc<Core>,
+        vote: Vote,
+        done: Done,
+    },
+    Truncate {
+        core: Arc<Core>,
+        first_removed: u64,
+        hash: LogHash,
+        done: Done,
+    },
+    Purge {
+        core: Arc<Core>,
+        upto: LogId,
+        upto_hash: LogHash,
+        hash: LogHash,
+        done: Done,
+    },
+    Committed {
+        core: Arc<Core>,
+        id: LogId,
+    },
+    Peer {
+        peer: PeerIdentity,
+        done: Done,
+    },
+    /// The writer's own alarm: has anything been written since it was set?
+    Alarm,
 }
 
 impl Op {
@@ -35,7 +62,7 @@ impl Op {
             | Op::Truncate { done, .. }
             | Op::Purge { done, .. }
             | Op::Peer { done, .. } => done(Err(error)),
-            Op::Committed { .. } => {}
+            Op::Committed { .. } | Op::Alarm => {}
         }
     }
 }
@@ -123,6 +150,8 @@ pub(crate) struct Plan {
     pub steps: VecDeque<Step>,
     /// The newest committed position of each partition that waits for a ride. Older ones say nothing more.
     pub riding: BTreeMap<PartitionId, (Arc<Core>, LogId)>,
+    /// Whether the alarm went off.
+    pub alarm: bool,
 }
 
 impl Plan {
@@ -137,6 +166,10 @@ impl Plan {
             }
             Op::Committed { core, id } => {
                 self.riding.insert(core.id(), (core, id));
+                return;
+            }
+            Op::Alarm => {
+                self.alarm = true;
                 return;
             }
             Op::Vote { core, vote, done } => {

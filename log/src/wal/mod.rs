@@ -74,7 +74,7 @@ use self::{
     queue::{Queue, Urgency},
     read::Reader,
     segment::Segments,
-    writer::{Shared, Writer},
+    writer::{Idle, Shared, Writer},
 };
 use crate::{
     error::OpenError,
@@ -234,6 +234,7 @@ impl<W: World> Wal<W> {
             plan: Plan::default(),
             batch: Vec::new(),
             waiting: Vec::new(),
+            idle: Idle::default(),
         };
         let (stopping, stopped) = oneshot::channel();
         W::Tasks::spawn_dedicated("wal", writer.run(stopping));

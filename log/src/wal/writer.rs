@@ -2,6 +2,8 @@
 //! known and tells those who wait, in order.
 //!
 //! **Invariant**: a waiter hears `Ok` only from a sync that began after the last of its bytes was written.
+//! **Invariant**: once nothing was written for [`MARK_AFTER`], a mark follows, alone and once. So at rest everything that is
+//! durable is stated to be, and an idle node writes nothing.
 //! **Invariant**: the first error of a write, a sync or a rename is the last thing the writer does: everyone who waits or
 //! comes later hears of it, and the node halts. Nothing is tried again; a later sync can succeed without the lost pages.
 use super::{
@@ -9,7 +11,7 @@ use super::{
     batch::{BATCH_HEADER_LEN, Change, Encoded, Frame, Op, Plan, Step, Tail},
     memory::Slot,
     payload::{Mark, Position},
-    queue::{Queue, Taken},
+    queue::{Queue, Taken, Urgency},
     segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments},
 };
 use crate::{
@@ -21,8 +23,12 @@ use std::{
     collections::BTreeMap,
     io, mem,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tokio::sync::oneshot;
+
+/// How long after the last batch the log states that it is durable, where no other batch does.
+const MARK_AFTER: Duration = Duration::from_millis(10);
 
 /// What the writer shares with the handles of the WAL.
 pub(crate) struct Shared<D: Disk> {
@@ -46,6 +52,20 @@ pub(crate) struct Writer<W: World> {
     /// The batch being put together: its frames, who waits, its bytes.
     pub batch: Vec<Frame>,
     pub waiting: Vec<super::batch::Done>,
+    pub idle: Idle<W>,
+}
+
+/// When the last batch was durable that nothing says so of yet.
+pub(crate) struct Idle<W: World> {
+    unmarked: Option<<W::Tasks as AsyncRuntime>::Instant>,
+    /// Whether an alarm is on its way. One is set at a time, so a busy writer is woken once in [`MARK_AFTER`].
+    alarm: bool,
+}
+
+impl<W: World> Default for Idle<W> {
+    fn default() -> Self {
+        Idle { unmarked: None, alarm: false }
+    }
 }
 
 impl<W: World> Writer<W> {
@@ -73,8 +93,9 @@ impl<W: World> Writer<W> {
                 self.commit().await?;
             }
             if taken == Taken::Last {
-                return self.close().await;
+                return self.mark().await;
             }
+            self.mark_when_idle().await?;
         }
     }
 
@@ -121,6 +142,7 @@ impl<W: World> Writer<W> {
         let began = <W::Tasks as AsyncRuntime>::Instant::now();
         self.file.sync_data().await?;
         let took = began.elapsed();
+        self.idle.unmarked = (!self.batch.is_empty()).then(|| began + took);
         self.tail.durable = Mark { at: self.tail.at, sequence: self.tail.sequence - 1 };
         let mut stats = self.shared.stats.lock().expect("nothing panics while it holds the statistics");
         stats.batches += 1;
@@ -178,8 +200,29 @@ impl<W: World> Writer<W> {
         Ok(())
     }
 
+    /// Writes the mark when it is due, else sees to it that somebody asks again.
+    async fn mark_when_idle(&mut self) -> io::Result<()> {
+        if mem::take(&mut self.plan.alarm) {
+            self.idle.alarm = false;
+        }
+        let (Some(since), false) = (self.idle.unmarked, self.idle.alarm) else { return Ok(()) };
+        let left = MARK_AFTER.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            return self.mark().await;
+        }
+        self.idle.alarm = true;
+        let shared = self.shared.clone();
+        // A task of its own: the writer's thread outlives the runtime whose timers it would use.
+        drop(W::Tasks::spawn(async move {
+            W::Tasks::sleep(left).await;
+            // A queue that takes nothing any more has a writer that ends.
+            drop(shared.queue.push(Op::Alarm, Urgency::Now));
+        }));
+        Ok(())
+    }
+
     /// States, as the last thing in the log, that everything before is durable: the next open need not wonder.
-    async fn close(&mut self) -> io::Result<()> {
+    async fn mark(&mut self) -> io::Result<()> {
         if self.tail.at.offset + BATCH_HEADER_LEN <= self.capacity {
             self.write_batch().await?;
         }

@@ -7,6 +7,7 @@ mod damage;
 mod failures;
 mod formats;
 mod identities;
+mod idle;
 mod interleaved;
 mod model;
 mod offline;
