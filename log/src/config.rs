@@ -50,6 +50,11 @@ pub struct Limits {
     pub commit_bytes: u64,
     /// Recent entries kept in memory, per partition.
     pub hot_tail_bytes: u64,
+    /// The same, of all partitions together; above it the largest tails give first.
+    pub hot_tail_total_bytes: u64,
+    /// Where entries of sealed WAL segments lie, as far as it is kept in memory, of all partitions together. Eight bytes an
+    /// entry; what is not there is loaded when it is read.
+    pub index_cache_bytes: u64,
     /// Partitions a topic may have, and a node may host.
     pub partitions: u32,
 }
@@ -63,6 +68,8 @@ impl Default for Limits {
             segment_bytes: 128 << 20,
             commit_bytes: 4 << 20,
             hot_tail_bytes: 16 << 20,
+            hot_tail_total_bytes: 256 << 20,
+            index_cache_bytes: 32 << 20,
             partitions: 1024,
         }
     }

@@ -295,6 +295,8 @@ fn wal_options(config: &Config) -> WalOptions {
         segment_bytes: config.limits.segment_bytes,
         commit_bytes: config.limits.commit_bytes,
         hot_tail_bytes: config.limits.hot_tail_bytes,
+        hot_tail_total_bytes: config.limits.hot_tail_total_bytes,
+        index_cache_bytes: config.limits.index_cache_bytes,
     }
 }
 

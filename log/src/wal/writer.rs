@@ -9,20 +9,23 @@
 use super::{
     PeerIdentity, WalStats,
     batch::{BATCH_HEADER_LEN, Change, Encoded, Frame, Op, Plan, Step, Tail},
-    memory::Slot,
+    footer::{Directory, FooterBuilder, estimate},
+    frame::{HEADER_LEN, PEERS},
+    index::{Slot, TableCache},
+    memory::{Core, HotBudget},
     payload::{Mark, Position},
     queue::{Queue, Taken, Urgency},
     segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments},
 };
 use crate::{
-    topic::NodeId,
+    topic::{NodeId, PartitionId},
     world::{Disk, DiskFile, Halt, Tasks, World},
 };
 use openraft_rt::{AsyncRuntime, Instant};
 use std::{
     collections::BTreeMap,
     io, mem,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -34,8 +37,18 @@ const MARK_AFTER: Duration = Duration::from_millis(10);
 pub(crate) struct Shared<D: Disk> {
     pub queue: Queue<Op>,
     pub segments: Segments<D>,
+    /// Those that were recovered or asked for.
+    pub partitions: Mutex<BTreeMap<PartitionId, Arc<Core>>>,
+    pub tables: TableCache,
+    pub hot: HotBudget,
     pub peers: Mutex<BTreeMap<NodeId, PeerIdentity>>,
     pub stats: Mutex<WalStats>,
+}
+
+impl<D: Disk> Shared<D> {
+    pub(crate) fn partitions(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Arc<Core>>> {
+        self.partitions.lock().expect("nothing panics while it holds the partitions")
+    }
 }
 
 /// See the module.
@@ -122,12 +135,17 @@ impl<W: World> Writer<W> {
     async fn commit(&mut self) -> io::Result<()> {
         if !self.batch.is_empty() {
             let len = BATCH_HEADER_LEN + self.batch.iter().map(Frame::len).sum::<u64>();
-            if self.tail.at.offset + len > self.capacity {
-                self.rotate(len)?;
+            let footer = self.footer_len();
+            // A segment that is too small for its footer grows by it.
+            if self.tail.at.offset + len > self.capacity - footer.min(self.capacity / 4) {
+                self.rotate(len + footer).await?;
             }
             let segment = self.tail.at.segment;
             let offsets = self.write_batch().await?;
             self.apply(segment, &offsets);
+            if self.shared.hot.is_exceeded() {
+                self.cool();
+            }
         }
         for done in self.waiting.drain(..) {
             done(Ok(()));
@@ -171,31 +189,83 @@ impl<W: World> Writer<W> {
             {
                 match frame.change {
                     Change::Entry(..) => {
-                        state.entry_written(frame.id.index, Slot::new(segment, *offset, frame.payload.len() as u32));
+                        let slot = Slot::new(*offset, frame.payload.len() as u32);
+                        state.entry_written(frame.id, frame.crc, segment, slot);
                     }
                     Change::Vote(vote) => state.vote_written(vote),
-                    Change::Truncate(_) => state.truncate_written(frame.id.index),
-                    Change::Purge(_) => state.purge_written(frame.id),
-                    Change::Committed | Change::Peer(_) => {}
+                    Change::Truncate(hash) => state.truncate_written(frame.id.index, hash),
+                    Change::Purge(_, upto_hash) => state.purge_written(frame.id, upto_hash),
+                    Change::Committed => state.committed_written(frame.id),
+                    Change::Peer(_) | Change::Footer => {}
                 }
             }
         }
     }
 
+    /// Makes the largest hot tails of the node give, so that all together are within their bound.
+    fn cool(&self) {
+        let partitions = self.shared.partitions();
+        let level = self.shared.hot.level(partitions.values().map(|core| core.lock().hot_bytes()).collect());
+        for core in partitions.values() {
+            core.lock().evict(level);
+        }
+    }
+
+    /// Room to keep for the footer of the segment, with the batch that is to be written.
+    fn footer_len(&self) -> u64 {
+        let peers = self.shared.peers.lock().expect("nothing panics while it holds the peers").len();
+        let frames = self.tail.sequence - self.tail.first_sequence + self.batch.len() as u64;
+        BATCH_HEADER_LEN + estimate(peers + 1, self.tail.chains.len() + self.batch.len(), frames)
+    }
+
+    /// Writes the footer of the segment, as its last batch. Sealed segments are read through it from then on.
+    async fn seal(&mut self) -> io::Result<()> {
+        let (payload, payload_at) = self.footer();
+        let directory = Directory::of_payload(&payload, payload_at);
+        let waiting = mem::replace(&mut self.batch, vec![Frame::footer(payload)]);
+        let written = self.write_batch().await;
+        self.batch = waiting;
+        written?;
+        let partitions = self.shared.partitions();
+        for part in directory.partitions {
+            partitions[&part.id].lock().seal(part.block);
+        }
+        Ok(())
+    }
+
+    /// The footer of the segment as it is, and where its payload will be.
+    fn footer(&self) -> (Vec<u8>, Position) {
+        let peers = self.shared.peers.lock().expect("nothing panics while it holds the peers");
+        let mut footer = FooterBuilder::new(self.tail.about(), self.tail.link(PEERS), peers.values());
+        for (&id, core) in self.shared.partitions().iter() {
+            // Others were asked for and have nothing on disk.
+            if self.tail.chains.contains_key(&id.0) {
+                footer.add(id, self.tail.link(id.0), core.lock().durable());
+            }
+        }
+        let offset = self.tail.at.offset + BATCH_HEADER_LEN + HEADER_LEN as u64;
+        (footer.finish(), Position { offset, ..self.tail.at })
+    }
+
     /// Goes on in a fresh segment with room for `len` bytes. Everything in the old one is durable.
-    fn rotate(&mut self, len: u64) -> io::Result<()> {
+    async fn rotate(&mut self, len: u64) -> io::Result<()> {
+        let footer = self.tail.at;
+        self.seal().await?;
         let number = self.tail.at.segment + 1;
         let header = SegmentHeader {
             cluster: self.tail.cluster,
             node: self.tail.node,
             number,
             first_sequence: self.tail.sequence,
-            previous: Mark { at: self.tail.at, sequence: self.tail.sequence - 1 },
+            previous: self.tail.durable,
+            footer,
+            links: self.tail.links(),
         };
         let capacity = self.segment_bytes.max(SEGMENT_HEADER_LEN + len).next_multiple_of(SEGMENT_HEADER_LEN);
-        self.file = self.shared.segments.create(&header, capacity)?;
+        self.file = self.shared.segments.create(&header, capacity, &[])?;
         self.capacity = capacity;
         self.tail.at = Position { segment: number, offset: SEGMENT_HEADER_LEN };
+        self.tail.first_sequence = self.tail.sequence;
         self.shared.stats.lock().expect("nothing panics while it holds the statistics").segment = number;
         Ok(())
     }

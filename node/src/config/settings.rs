@@ -125,6 +125,8 @@ pub(super) struct LimitSettings {
     pub segment: Size,
     pub commit: Size,
     pub hot_tail: Size,
+    pub hot_tail_total: Size,
+    pub index_cache: Size,
     pub partitions: u32,
 }
 
@@ -165,6 +167,8 @@ impl Default for LimitSettings {
             segment: Size(limits.segment_bytes),
             commit: Size(limits.commit_bytes),
             hot_tail: Size(limits.hot_tail_bytes),
+            hot_tail_total: Size(limits.hot_tail_total_bytes),
+            index_cache: Size(limits.index_cache_bytes),
             partitions: limits.partitions,
         }
     }
