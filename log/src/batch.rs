@@ -5,10 +5,14 @@
 //! byte by byte in `docs/disk-format.md` and held by golden tests.
 //!
 //! ```text
-//! header (16 bytes)   version u8 = 1 │ kind u8 = 1 │ flags u16 = 0 │ records u32 │ log time u64 (µs since 1970)
+//! header (24 bytes)   version u8 = 1 │ kind u8 = 1 │ flags u16 = 0 │ records u32 │ log time u64 (µs since 1970)
+//!                     expected end u64 (all ones: none)
 //! each record         value length u32 │ key length u32 (FFFF_FFFF: no key) │ headers u16 │ 0 u16
 //!                     then the key, then each header: name length u16, value length u32, name, value; then the value
 //! ```
+//!
+//! A batch with an *expected end* counts only where the partition ends at exactly that offset, and is void everywhere else:
+//! [`Batch::added`] is that rule, and the only place of it. Void batches stay in the log and cost no offset.
 //!
 //! **Invariant**: a [`Batch`] has at least one record and a header this build understands. What its records hold is
 //! checked when they are read: a batch is never rewritten, so nothing else needs to look inside.
@@ -23,9 +27,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use std::fmt;
 
 /// Bytes of the batch header.
-pub(crate) const HEADER: usize = 16;
+pub(crate) const HEADER: usize = 24;
 const RECORD_HEADER: usize = 12;
 const NO_KEY: u32 = u32::MAX;
+const NO_EXPECTATION: u64 = u64::MAX;
 const VERSION: u8 = 1;
 const KIND_RECORDS: u8 = 1;
 
@@ -36,6 +41,7 @@ pub struct Batch {
     crc: u32,
     records: u32,
     time: Timestamp,
+    expected_end: Option<Offset>,
 }
 
 /// Why bytes are not a batch, or a batch not what it says.
@@ -79,7 +85,7 @@ impl Batch {
     /// # Errors
     /// [`LogError::Invalid`] without records; [`LogError::RecordTooLarge`]; [`LogError::BatchTooLarge`].
     pub fn encode(records: &[NewRecord], limits: &Limits, time: Timestamp) -> Result<Self, LogError> {
-        Ok(seal([EncodedRecords::encode(records, limits)?], time))
+        Ok(seal([EncodedRecords::encode(records, limits)?], time, None))
     }
 
     /// Takes bytes that came from a disk or a peer, after verifying the checksum and the header.
@@ -106,7 +112,8 @@ impl Batch {
         if records == 0 {
             return Err(BatchError::Empty);
         }
-        Ok(Batch { bytes, crc, records, time })
+        let expected_end = Some(header.get_u64_le()).filter(|&end| end != NO_EXPECTATION);
+        Ok(Batch { bytes, crc, records, time, expected_end })
     }
 
     /// The encoded bytes.
@@ -122,6 +129,12 @@ impl Batch {
     /// Number of records, at least one.
     pub fn records(&self) -> u32 {
         self.records
+    }
+
+    /// Records it adds to a partition that ends at `end`: all of them, or none where it expected another end. A pure
+    /// function of the log, so every replica, reader and tool comes to the same offsets.
+    pub fn added(&self, end: Offset) -> u64 {
+        if self.expected_end.is_none_or(|expected| expected == end) { self.records.into() } else { 0 }
     }
 
     /// Log time of all its records.
@@ -214,8 +227,13 @@ impl EncodedRecords {
     }
 }
 
-/// Joins requests into one batch, in order, and seals it with a time and a checksum.
-pub(crate) fn seal(requests: impl IntoIterator<Item = EncodedRecords>, time: Timestamp) -> Batch {
+/// Joins requests into one batch, in order, and seals it with a time and a checksum. With an expected end it counts only
+/// where the partition ends there: as a whole, so only a request that is alone may have one.
+pub(crate) fn seal(
+    requests: impl IntoIterator<Item = EncodedRecords>,
+    time: Timestamp,
+    expected_end: Option<Offset>,
+) -> Batch {
     let mut requests = requests.into_iter();
     let first = requests.next().expect("a batch is sealed for at least one request");
     let (mut buffer, mut records) = (first.buffer, first.records);
@@ -229,9 +247,10 @@ pub(crate) fn seal(requests: impl IntoIterator<Item = EncodedRecords>, time: Tim
     header.put_u16_le(0);
     header.put_u32_le(records);
     header.put_u64_le(time.0);
+    header.put_u64_le(expected_end.unwrap_or(NO_EXPECTATION));
     let bytes = buffer.freeze();
     let crc = crc32c::crc32c(&bytes);
-    Batch { bytes, crc, records, time }
+    Batch { bytes, crc, records, time, expected_end }
 }
 
 /// The record's encoded size, or what is wrong with it.

@@ -30,6 +30,16 @@ pub enum LogError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// A conditional append found another end than it expected. Nothing was appended.
+    #[error("{partition} ends at offset {actual}, the append expected {expected}")]
+    OffsetMismatch {
+        /// `topic/partition`.
+        partition: String,
+        /// The end the caller expected.
+        expected: Offset,
+        /// The end there was.
+        actual: Offset,
+    },
     /// The append may or may not have happened, or may still happen.
     #[error("unknown outcome: {0}")]
     UnknownOutcome(String),

@@ -105,10 +105,13 @@ fn cluster_map<D: Disk>(wal: &OfflineWal<D>) -> Result<Map, LogError> {
             index = entry.id.index + 1;
             if entry.kind == EntryKind::Batch {
                 let batch = Batch::from_verified(entry.payload, entry.crc).map_err(unreadable("_cluster/0"))?;
-                for (offset, event) in facts(base, &batch).map_err(unreadable("_cluster/0"))? {
+                let added = batch.added(base);
+                for (offset, event) in
+                    facts(base, &batch).map_err(unreadable("_cluster/0"))?.into_iter().take(added as usize)
+                {
                     map.evolve(offset, event);
                 }
-                base += u64::from(batch.records());
+                base += added;
             }
         }
     }
@@ -134,8 +137,11 @@ impl<D: Disk> Dump<D> {
             self.index = entry.id.index + 1;
             if entry.kind == EntryKind::Batch {
                 let batch = Batch::from_verified(entry.payload, entry.crc).map_err(unreadable(&self.name))?;
-                self.ready.extend(batch.decode(self.next).map_err(unreadable(&self.name))?);
-                self.next += u64::from(batch.records());
+                let added = batch.added(self.next);
+                if added > 0 {
+                    self.ready.extend(batch.decode(self.next).map_err(unreadable(&self.name))?);
+                }
+                self.next += added;
             }
         }
         Ok(())

@@ -90,6 +90,41 @@ fn appends_submitted_together_are_answered_in_their_order() {
 }
 
 #[test]
+fn a_conditional_append_counts_only_at_the_end_it_expects() {
+    with_log(|sim, log| async move {
+        let partition = log.partition("order", 0).expect("hosted");
+        let mismatch =
+            |expected, actual| Err(LogError::OffsetMismatch { partition: "order/0".into(), expected, actual });
+        assert_eq!(partition.append_if(0, records(&["a", "b"])).await.expect("the partition is empty").first_offset, 0);
+        assert_eq!(partition.append_if(0, records(&["late"])).await, mismatch(0, 2));
+        assert_eq!(partition.append_if(3, records(&["early"])).await, mismatch(3, 2));
+        assert_eq!(partition.append_if(u64::MAX, records(&["never"])).await, mismatch(u64::MAX, 2));
+
+        // Of many that expect the same end at once, one gets it, and appends without a condition go on around them.
+        let rivals = (0..8).map(|_| partition.append_if(2, records(&["c"])));
+        let others = futures::future::join_all((0..8).map(|_| partition.append(records(&["x"]))));
+        let (rivals, others) = futures::join!(futures::future::join_all(rivals), others);
+        let won: Vec<u64> = rivals.iter().flatten().map(|ack| ack.first_offset).collect();
+        assert!(others.iter().all(Result::is_ok), "{others:?}");
+        assert_eq!(won, [2], "{rivals:?}");
+
+        // What was void costs no offset, for readers and after a restart alike.
+        let end = partition.evolved_offset();
+        assert_eq!(end, 2 + 1 + 8);
+        let read = |log: Log<SimWorld>| async move {
+            let partition = log.partition("order", 0).expect("hosted");
+            partition.read(0, 1 << 20, u32::MAX, Consistency::Linearizable).await.expect("reads").records
+        };
+        let before = read(log.clone()).await;
+        assert_eq!(before.iter().map(|record| record.offset).collect::<Vec<_>>(), (0..end).collect::<Vec<_>>());
+        assert_eq!(before.iter().filter(|record| record.value == "c").count(), 1);
+        assert!(before.iter().all(|record| !["late", "early", "never"].iter().any(|void| record.value == void)));
+        log.shutdown().await;
+        assert_eq!(read(open(sim.clone(), sim.env(1)).await).await, before);
+    });
+}
+
+#[test]
 fn what_is_wrong_with_a_request_is_said_and_nothing_is_appended() {
     with_log(|_, log| async move {
         let partition = log.partition("order", 0).unwrap();

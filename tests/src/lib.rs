@@ -5,6 +5,9 @@
 //! where, and by which records. The same checker judges simulated clusters, real processes, and its own planted
 //! violations.
 //!
-//! Begin at [`checker`].
+//! Begin at [`checker`]; [`wal_sim`] runs storage and recovery of one node from seeds.
 
 pub mod checker;
+pub mod mutations;
+pub mod sim;
+pub mod wal_sim;

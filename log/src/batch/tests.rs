@@ -11,7 +11,7 @@ fn sample() -> Vec<NewRecord> {
 }
 
 fn sealed(records: &[NewRecord]) -> Batch {
-    seal([EncodedRecords::encode(records, &Limits::default()).unwrap()], Timestamp(7))
+    seal([EncodedRecords::encode(records, &Limits::default()).unwrap()], Timestamp(7), None)
 }
 
 #[test]
@@ -21,6 +21,7 @@ fn golden_bytes_of_a_batch() {
         "01010000",
         "03000000",
         "0700000000000000",
+        "ffffffffffffffff",
         "05000000010000000100000",
         "0",
         "6b",
@@ -49,9 +50,18 @@ fn decoding_gives_back_what_was_encoded() {
 #[test]
 fn joined_requests_keep_their_order() {
     let encode = |text: &'static str| EncodedRecords::encode(&[NewRecord::new(text)], &Limits::default()).unwrap();
-    let batch = seal([encode("a"), encode("b"), encode("c")], Timestamp(1));
+    let batch = seal([encode("a"), encode("b"), encode("c")], Timestamp(1), None);
     let values: Vec<_> = batch.decode(0).unwrap().into_iter().map(|r| r.value).collect();
     assert_eq!(values, ["a", "b", "c"]);
+}
+
+#[test]
+fn a_batch_that_expects_an_end_counts_only_there_and_says_so_in_its_bytes() {
+    let records = EncodedRecords::encode(&sample(), &Limits::default()).unwrap();
+    let batch = seal([records], Timestamp(7), Some(40));
+    let read = Batch::verify(batch.bytes().clone(), batch.crc()).unwrap();
+    assert_eq!((read.added(39), read.added(40), read.added(41)), (0, 3, 0));
+    assert_eq!(sealed(&sample()).added(39), 3);
 }
 
 #[test]
@@ -68,13 +78,13 @@ fn limits_are_named() {
     let error = EncodedRecords::encode(&[NewRecord::new("12345")], &limits).unwrap_err();
     assert_eq!(error, LogError::RecordTooLarge { index: 0, size: 5, limit: 4 });
     let error = EncodedRecords::encode(&vec![NewRecord::new("1234"); 3], &limits).unwrap_err();
-    assert_eq!(error, LogError::BatchTooLarge { size: 64, limit: 60 });
+    assert_eq!(error, LogError::BatchTooLarge { size: 72, limit: 60 });
     assert!(matches!(EncodedRecords::encode(&[], &limits), Err(LogError::Invalid(_))));
 }
 
 proptest! {
     #[test]
-    fn any_flipped_bit_is_noticed(position in 0usize..76, bit in 0u8..8) {
+    fn any_flipped_bit_is_noticed(position in 0usize..84, bit in 0u8..8) {
         let batch = sealed(&sample());
         let mut bytes = batch.bytes().to_vec();
         prop_assume!(position < bytes.len());

@@ -12,7 +12,7 @@ use crate::{
     error::LogError,
     raft::{Applied, TypeConfig},
     record::NewRecord,
-    topic::Term,
+    topic::{Offset, Term},
     world::{Clock, Timestamp, World},
 };
 use openraft::{
@@ -54,6 +54,8 @@ pub(crate) struct Job {
     /// Taken when the append becomes part of a batch.
     records: EncodedRecords,
     count: u32,
+    /// Where the partition must end for it to count.
+    expected_end: Option<Offset>,
     reply: oneshot::Sender<Result<Ack, LogError>>,
     _admitted: Admitted,
 }
@@ -90,11 +92,35 @@ impl<W: World> Partition<W> {
         self.submit(records)?.await
     }
 
+    /// Appends records only if they get the offset `expected`: the partition ends there when they are appended, be it
+    /// through whichever leader. Of several callers that expect the same end, one succeeds. Repeating it after an unknown
+    /// outcome appends at most once.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetMismatch`] with the end there was; otherwise as [`Partition::append`].
+    pub async fn append_if(&self, expected: Offset, records: Vec<NewRecord>) -> Result<Ack, LogError> {
+        // The end never goes back, so an end that has passed needs no entry to be refused. One that lies ahead does: what
+        // is in flight may reach it.
+        let actual = self.evolved_offset();
+        if actual > expected || expected == Offset::MAX {
+            return Err(LogError::OffsetMismatch { partition: self.name(), expected, actual });
+        }
+        self.accept(records, Some(expected))?.await
+    }
+
     /// Accepts an append, fixing its place in the order of this partition's appends, and returns the future of its
     /// answer. An error here means that nothing was appended.
     pub fn submit(
         &self,
         records: Vec<NewRecord>,
+    ) -> Result<impl Future<Output = Result<Ack, LogError>> + Send + 'static, LogError> {
+        self.accept(records, None)
+    }
+
+    fn accept(
+        &self,
+        records: Vec<NewRecord>,
+        expected_end: Option<Offset>,
     ) -> Result<impl Future<Output = Result<Ack, LogError>> + Send + 'static, LogError> {
         let core = &self.core;
         let records = EncodedRecords::encode(&records, &core.host.limits)?;
@@ -106,7 +132,7 @@ impl<W: World> Partition<W> {
         })?;
         let (reply, answer) = oneshot::channel();
         let count = records.records();
-        let job = Job { records, count, reply, _admitted: admitted };
+        let job = Job { records, count, expected_end, reply, _admitted: admitted };
         core.appends.queue.send(job).map_err(|_| LogError::Stopped(format!("{} has stopped", core.name())))?;
         let (name, timeout) = (core.name(), core.host.timing.append_timeout);
         Ok(async move {
@@ -166,10 +192,11 @@ impl<W: World> Proposer<W> {
             Ok(term) => term,
             Err(error) => return Err((jobs, error)),
         };
+        let expected_end = jobs.first().and_then(|job| job.expected_end);
         let records = jobs.iter_mut().map(|job| std::mem::take(&mut job.records));
         // Everything before this term has evolved, so log time cannot go back.
         self.last_time = core.host.env.clock.now().max(core.evolved.time()).max(self.last_time);
-        let batch: Batch = batch::seal(records, self.last_time);
+        let batch: Batch = batch::seal(records, self.last_time, expected_end);
         let (responder, outcome) = ProgressResponder::complete_only();
         match core.raft.write(batch).with_leader(term).responder(responder).await {
             Ok(()) => Ok(InFlight { jobs, term, outcome }),
@@ -188,7 +215,8 @@ async fn lead<W: World>(core: &Core<W>) -> Result<Term, LogError> {
     }
 }
 
-/// Everything that waits, up to the size of a batch.
+/// Everything that waits, up to the size of a batch. An append with a condition is a batch of its own: it counts or does
+/// not, whatever is beside it.
 fn take_batch(
     first: Job,
     queue: &mut mpsc::UnboundedReceiver<Job>,
@@ -196,10 +224,11 @@ fn take_batch(
     limit: usize,
 ) -> Vec<Job> {
     let mut size = batch::HEADER + first.records.size();
+    let joins = first.expected_end.is_none();
     let mut jobs = vec![first];
-    while size < BATCH_TARGET {
+    while joins && size < BATCH_TARGET {
         let Ok(job) = queue.try_recv() else { break };
-        if size + job.records.size() > limit {
+        if job.expected_end.is_some() || size + job.records.size() > limit {
             *held_over = Some(job);
             break;
         }
@@ -220,13 +249,18 @@ async fn settle<W: World>(core: std::sync::Weak<Core<W>>, mut in_flight: mpsc::R
     while let Some(InFlight { jobs, term, outcome }) = in_flight.recv().await {
         let Some(core) = core.upgrade() else { return };
         match resolve(&core, term, outcome).await {
-            Ok(response) => acknowledge(jobs, response.log_id.committed_leader_id().term, response.data),
+            Ok(response) => acknowledge(&core, jobs, response.log_id.committed_leader_id().term, response.data),
             Err(error) => refuse(jobs, &error),
         }
     }
 }
 
-fn acknowledge(jobs: Vec<Job>, term: Term, Applied { base, time }: Applied) {
+fn acknowledge<W: World>(core: &Core<W>, jobs: Vec<Job>, term: Term, Applied { base, end, time }: Applied) {
+    if let [Job { expected_end: Some(expected), .. }] = jobs[..]
+        && base == end
+    {
+        return refuse(jobs, &LogError::OffsetMismatch { partition: core.name(), expected, actual: base });
+    }
     let mut first_offset = base;
     for job in jobs {
         let count = job.count;

@@ -18,7 +18,7 @@ const MARK_EVERY: u64 = 64;
 
 /// What evolves beside the fold, in log order, on every replica. Total: it cannot refuse a batch.
 pub(crate) trait Machine: Send {
-    /// Takes the batch whose first record has offset `base`.
+    /// Takes the batch whose first record has offset `base`. Void batches do not come here.
     fn evolve(&mut self, base: Offset, batch: &Batch);
     /// Its state.
     fn encode(&self) -> Bytes;
@@ -46,7 +46,7 @@ struct Fold {
 impl Fold {
     fn pass(&mut self, id: LogId) -> Applied {
         self.applied = Some(id);
-        Applied { base: self.end, time: self.time }
+        Applied { base: self.end, end: self.end, time: self.time }
     }
 
     fn evolve(&mut self, id: LogId, batch: &Batch) -> Applied {
@@ -56,10 +56,10 @@ impl Fold {
             self.since_mark = 0;
         }
         self.since_mark += 1;
-        self.end += u64::from(batch.records());
+        self.end += batch.added(base);
         self.time = self.time.max(batch.time());
         self.applied = Some(id);
-        Applied { base, time: batch.time() }
+        Applied { base, end: self.end, time: batch.time() }
     }
 }
 
@@ -104,11 +104,13 @@ impl Evolved {
     /// An entry with records.
     pub(crate) fn evolve(&self, id: LogId, batch: &Batch) -> Applied {
         let applied = self.fold().evolve(id, batch);
-        if let Some(machine) = self.machine.lock().expect("evolving does not panic").as_mut() {
+        if applied.end > applied.base
+            && let Some(machine) = self.machine.lock().expect("evolving does not panic").as_mut()
+        {
             machine.evolve(applied.base, batch);
         }
         self.next_index.store(id.index + 1, Ordering::Release);
-        self.end.store(applied.base + u64::from(batch.records()), Ordering::Release);
+        self.end.store(applied.end, Ordering::Release);
         applied
     }
 

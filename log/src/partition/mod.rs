@@ -116,6 +116,12 @@ impl<W: World> Partition<W> {
         &self.core.raft
     }
 
+    /// The replica's part of the WAL, for checks.
+    #[cfg(feature = "testing")]
+    pub(crate) fn wal(&self) -> &crate::wal::PartitionLog<W> {
+        self.core.log.wal()
+    }
+
     pub(crate) async fn stop(&self) {
         self.core.evolved.close();
         if let Err(error) = self.core.raft.shutdown().await {

@@ -138,8 +138,8 @@ impl<W: World> Core<W> {
             for entry in entries {
                 index += 1;
                 let EntryPayload::Normal(batch) = entry.payload else { continue };
-                let next = base + u64::from(batch.records());
-                if next > offset {
+                let next = base + batch.added(base);
+                if next > offset.max(base) {
                     self.take(&batch, base, offset, max_bytes, max_records, &mut records, &mut bytes)?;
                     if bytes >= max_bytes || records.len() >= max_records {
                         return Ok(records);

@@ -37,6 +37,11 @@ impl<W: World> LogStore<W> {
         LogStore { wal }
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn wal(&self) -> &PartitionLog<W> {
+        &self.wal
+    }
+
     /// Entries of a range: at least one if it has any, about `max_bytes` of payload.
     pub(crate) fn read(&self, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<EntryOf<TypeConfig<W>>>> {
         let entries = self.wal.entries(range, max_bytes)?;

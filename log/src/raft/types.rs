@@ -43,6 +43,8 @@ impl<W: World> RaftTypeConfig for TypeConfig<W> {
 pub(crate) struct Applied {
     /// Offset of the batch's first record (of the next record, for entries without any).
     pub base: Offset,
+    /// Offset after its last record. Equal to `base` where the batch was void, and for entries without records.
+    pub end: Offset,
     /// Log time of the batch.
     pub time: Timestamp,
 }

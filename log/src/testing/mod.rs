@@ -25,7 +25,7 @@
 //!
 //! **Invariant**: a task that panics fails the run, with the seed in the message. Nothing is swallowed.
 //!
-//! Left out: two versions of the code in one cluster, damage to synced data, clock drift, loss of single packets (a
+//! Left out: two versions of the code in one cluster, clock drift, loss of single packets (a
 //! connection delivers in order or is lost, as TCP does).
 //!
 //! # Example
@@ -60,6 +60,8 @@
     reason = "the simulated world implements the seams others must use"
 )]
 
+mod cluster;
+mod probe;
 mod sim;
 
 mod clock;
@@ -75,8 +77,10 @@ mod universe;
 mod tests;
 
 pub use clock::SimClock;
-pub use disk::{SimDisk, SimFile, SimLock};
+pub use cluster::{Cluster, StartError};
+pub use disk::{DiskCall, DiskError, DiskImage, PlantedBug, Rot, Rotten, SimDisk, SimFile, SimLock};
 pub use net::SimNet;
+pub use probe::{Glimpse, Probe};
 pub use rng::SimRng;
 pub use sim::{Sim, SimConfig};
 pub use tasks::{SimTasks, TaskError, TaskHandle};

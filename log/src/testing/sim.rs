@@ -1,9 +1,9 @@
 //! The test's handle on a simulation.
 use super::{
-    SimTasks, SimWorld, TaskHandle, lock,
+    SimDisk, SimTasks, SimWorld, TaskHandle, lock,
     tasks::{self, Current},
     trace,
-    universe::{Death, Universe},
+    universe::{Death, Life, Universe},
 };
 use crate::{
     topic::NodeId,
@@ -77,7 +77,7 @@ impl Sim {
         Sim { inner: Arc::new(Inner { universe: Universe::new(seed, config), runtime }) }
     }
 
-    fn universe(&self) -> &Arc<Universe> {
+    pub(super) fn universe(&self) -> &Arc<Universe> {
         &self.inner.universe
     }
 
@@ -159,7 +159,20 @@ impl Sim {
     /// done. Operations that change nothing durable (reads) do not count. With [`Sim::disk_operations`] of an undisturbed
     /// run, a test can try every crash point of a script.
     pub fn power_cut_at(&self, node: NodeId, operations: u64) {
-        lock(&self.universe().platter(node)).lose_power_at(operations);
+        lock(&self.universe().platter(node)).crash_at(operations, Death::Power);
+    }
+
+    /// As [`Sim::power_cut_at`], and only the process ends: what was written stays.
+    pub fn kill_at(&self, node: NodeId, operations: u64) {
+        lock(&self.universe().platter(node)).crash_at(operations, Death::Process);
+    }
+
+    /// A disk with what is durable on the node's now: what a power cut leaves when it takes all it may. For checks; nothing
+    /// done to it reaches the node.
+    pub fn durable_disk(&self, node: NodeId) -> SimDisk {
+        let universe = self.universe();
+        let platter = lock(&universe.platter(node)).durable(universe.stream("durable"));
+        SimDisk::new(universe.clone(), Life::begin(node, 0), Arc::new(Mutex::new(platter)))
     }
 
     /// How many operations the node's disk has done over all incarnations.
@@ -200,6 +213,11 @@ impl Sim {
     /// Mends the link in both directions.
     pub fn heal(&self, a: NodeId, b: NodeId) {
         self.universe().heal(|from, to| (from, to) == (a, b) || (from, to) == (b, a));
+    }
+
+    /// Mends one direction of a link.
+    pub fn heal_one_way(&self, from: NodeId, to: NodeId) {
+        self.universe().heal(|a, b| (a, b) == (from, to));
     }
 
     /// Mends every link.
@@ -246,6 +264,16 @@ impl Sim {
     /// A hash over everything that happened so far: equal for equal seeds, and for nothing else one should meet.
     pub fn trace_hash(&self) -> u64 {
         self.universe().trace().hash()
+    }
+
+    /// Lets `listener` have every event in words, as it happens. It must not call the simulation.
+    pub fn listen(&self, listener: impl FnMut(&str) + Send + 'static) {
+        self.universe().trace().listen(Box::new(listener));
+    }
+
+    /// The last events but for packets and syncs, oldest first, with their virtual times.
+    pub fn milestones(&self) -> Vec<String> {
+        self.universe().trace().milestones()
     }
 
     /// The last events, oldest first, with their virtual times.

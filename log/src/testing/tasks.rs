@@ -196,6 +196,13 @@ pub struct TaskHandle<T> {
     result: oneshot::Receiver<Result<T, TaskError>>,
 }
 
+impl<T> TaskHandle<T> {
+    /// That of a task which was never started.
+    pub(super) fn cancelled() -> Self {
+        TaskHandle { result: oneshot::channel().1 }
+    }
+}
+
 impl<T> Future for TaskHandle<T> {
     type Output = Result<T, TaskError>;
 

@@ -34,7 +34,7 @@ pub(super) struct Life {
 }
 
 impl Life {
-    fn begin(node: NodeId, incarnation: u32) -> Arc<Self> {
+    pub(super) fn begin(node: NodeId, incarnation: u32) -> Arc<Self> {
         Arc::new(Life { node, incarnation, alive: AtomicBool::new(true), paused: Mutex::new(None) })
     }
 

@@ -112,7 +112,8 @@ impl<W: World> PartitionLog<W> {
         self.refuse(refused);
     }
 
-    /// Removes all entries after `last_kept`; all entries where it is `None`. Visible at once, durable when resolved.
+    /// Removes all entries after `last_kept`; all entries where it is `None`. Visible at once, durable when resolved, and so is
+    /// everything asked for before, also where there is nothing to remove.
     ///
     /// # Panics
     /// When entries that were purged would have to be removed.
@@ -129,8 +130,9 @@ impl<W: World> PartitionLog<W> {
         );
         let first_removed = first_removed.max(state.log().first());
         if first_removed >= next {
+            let refused = self.push_nothing(done);
             drop(state);
-            done(Ok(()));
+            self.refuse(refused);
             return answer;
         }
         let kept_hash = first_removed.checked_sub(1).map_or(Ok([0; 16]), |kept| self.hash_at(&state, kept));
@@ -162,8 +164,9 @@ impl<W: World> PartitionLog<W> {
         let (done, answer) = answer();
         let mut state = self.core.lock();
         if upto.index + 1 < state.log().first() || state.log().purged.is_some_and(|purged| upto.index <= purged.index) {
+            let refused = self.push_nothing(done);
             drop(state);
-            done(Ok(()));
+            self.refuse(refused);
             return answer;
         }
         let refused = match if upto.index < state.log().next() { self.hash_at(&state, upto.index) } else { Ok(hash) } {
@@ -201,6 +204,11 @@ impl<W: World> PartitionLog<W> {
     /// Called under the partition's lock, so that the queue has a partition's ops in the order its state went through.
     fn push(&self, op: Op, urgency: Urgency) -> Result<(), Op> {
         self.wal.push(op, urgency)
+    }
+
+    /// Nothing has to be written, but what was asked for before does: the answer comes in its turn.
+    fn push_nothing(&self, done: Done) -> Result<(), Op> {
+        self.push(Op::Append { core: self.core.clone(), entries: Vec::new(), done }, Urgency::Now)
     }
 
     /// Called without the lock: waiters may do what they like.

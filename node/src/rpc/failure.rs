@@ -5,6 +5,7 @@
 //! | `NotLeader` | FAILED_PRECONDITION | NOT_LEADER | ask `leader_grpc`, or another node a little later |
 //! | `NotHosted` | FAILED_PRECONDITION | NOT_HOSTED | ask one of `replicas_grpc` |
 //! | `Busy` | RESOURCE_EXHAUSTED | BUSY | repeat after the retry delay |
+//! | `OffsetMismatch` | FAILED_PRECONDITION | OFFSET_MISMATCH | read what came in between, decide again |
 //! | `UnknownOutcome` | UNKNOWN | UNKNOWN_OUTCOME | look before repeating |
 //! | (stream) | ABORTED | PRECEDING_FAILED | repeat on another stream, in order |
 //! | `Unavailable` | UNAVAILABLE | UNAVAILABLE | repeat after the retry delay |
@@ -114,6 +115,7 @@ fn classify(error: &LogError) -> (Code, &'static str) {
         LogError::NotLeader { .. } => (Code::FailedPrecondition, "NOT_LEADER"),
         LogError::NotHosted { .. } => (Code::FailedPrecondition, "NOT_HOSTED"),
         LogError::Busy { .. } => (Code::ResourceExhausted, "BUSY"),
+        LogError::OffsetMismatch { .. } => (Code::FailedPrecondition, "OFFSET_MISMATCH"),
         LogError::UnknownOutcome(_) => (Code::Unknown, "UNKNOWN_OUTCOME"),
         LogError::Unavailable(_) => (Code::Unavailable, "UNAVAILABLE"),
         LogError::Stopped(_) => (Code::Unavailable, "HALTED"),

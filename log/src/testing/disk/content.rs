@@ -5,12 +5,12 @@ use std::{
     io,
 };
 
-/// What a device writes whole or not at all.
-const SECTOR: u64 = 512;
+/// The unit of change: what a device writes whole or not at all is a small multiple of this.
+pub(super) const SECTOR: u64 = 512;
 /// The unit of storage in memory; pages of zeros are not stored.
 const PAGE: u64 = 4096;
 
-type Sector = [u8; SECTOR as usize];
+pub(super) type Sector = [u8; SECTOR as usize];
 
 /// A file.
 ///
@@ -23,6 +23,8 @@ pub(super) struct Content {
     durable_len: u64,
     pages: BTreeMap<u64, Box<[u8; PAGE as usize]>>,
     undo: BTreeMap<u64, Box<Sector>>,
+    /// What was durable before the last sync of a sector, where that is not zeros.
+    before: BTreeMap<u64, Box<Sector>>,
     /// Sectors a failed sync was to write. The kernel takes them for clean: no later sync writes them.
     forgotten: BTreeSet<u64>,
     syncs_begun: u64,
@@ -106,10 +108,11 @@ impl Content {
         self.last_sync_done = sync.number;
         self.durable_len = sync.len;
         for (at, written) in sync.sectors {
-            if self.sector(at) == *written {
-                self.undo.remove(&at);
-            } else {
-                self.undo.insert(at, written);
+            let before =
+                if self.sector(at) == *written { self.undo.remove(&at) } else { self.undo.insert(at, written) };
+            match before.filter(|sector| **sector != [0; SECTOR as usize]) {
+                Some(before) => drop(self.before.insert(at, before)),
+                None => drop(self.before.remove(&at)),
             }
         }
     }
@@ -118,10 +121,29 @@ impl Content {
         self.forgotten.extend(sync.sectors.into_iter().map(|(at, _)| at));
     }
 
-    /// Decides what of the unsynced content is left.
-    pub(super) fn lose_power(&mut self, rng: &mut Stream) {
+    /// A file with what is durable of this one.
+    pub(super) fn durable_copy(&self) -> Self {
+        let mut copy =
+            Content { len: self.len, durable_len: self.durable_len, pages: self.pages.clone(), ..Content::default() };
+        for (at, old) in &self.undo {
+            copy.copy_in(at * SECTOR, old.as_slice());
+        }
+        copy.len = self.durable_len;
+        copy.zero_the_rest();
+        copy
+    }
+
+    /// Decides what of the unsynced content is left. `whole`: bytes that the device writes whole or not at all.
+    pub(super) fn lose_power(&mut self, rng: &mut Stream, whole: u64) {
+        let mut decided = None;
         for (at, old) in std::mem::take(&mut self.undo) {
-            if self.forgotten.contains(&at) || rng.coin() {
+            let unit = at * SECTOR / whole;
+            let lost = match decided {
+                Some((known, lost)) if known == unit => lost,
+                _ => rng.coin(),
+            };
+            decided = Some((unit, lost));
+            if lost || self.forgotten.contains(&at) {
                 self.copy_in(at * SECTOR, old.as_slice());
             }
         }
@@ -134,6 +156,73 @@ impl Content {
         // A sync that was under way is over with its node; should its end still come, it is an old one.
         self.last_sync_done = self.syncs_begun + 1;
         self.syncs_begun = self.last_sync_done;
+    }
+
+    /// Everything that is read.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len as usize];
+        self.copy_out(0, &mut bytes);
+        bytes
+    }
+
+    /// Makes this all there is, durably.
+    pub(super) fn fill(&mut self, bytes: &[u8]) {
+        *self = Content::default();
+        self.copy_in(0, bytes);
+        self.len = bytes.len() as u64;
+        self.durable_len = self.len;
+    }
+
+    /// The durable content of a sector.
+    pub(super) fn durable(&self, sector: u64) -> Sector {
+        self.undo.get(&sector).map_or_else(|| self.sector(sector), |durable| **durable)
+    }
+
+    /// The durable content of a sector before its last sync.
+    pub(super) fn older(&self, sector: u64) -> Sector {
+        self.before.get(&sector).map_or([0; SECTOR as usize], |before| **before)
+    }
+
+    /// Changes the durable content of a sector, inside the file; says whether that made a difference. What was not synced
+    /// stays what is read.
+    pub(super) fn damage(&mut self, sector: u64, change: impl FnOnce(&mut Sector)) -> bool {
+        let before = self.durable(sector);
+        let mut after = before;
+        change(&mut after);
+        match self.undo.get_mut(&sector) {
+            Some(durable) => **durable = after,
+            None => {
+                let inside = (self.len - sector * SECTOR).min(SECTOR) as usize;
+                after[inside..].fill(0);
+                self.copy_in(sector * SECTOR, &after);
+            }
+        }
+        after != before
+    }
+
+    /// Cuts the file, durably.
+    pub(super) fn cut(&mut self, len: u64) {
+        self.len = self.len.min(len);
+        self.durable_len = self.durable_len.min(len);
+        let kept = len.div_ceil(SECTOR);
+        self.undo.split_off(&kept);
+        self.before.split_off(&kept);
+        self.zero_the_rest();
+    }
+
+    /// As [`Content::read`], with what was durable before the last sync of each sector.
+    pub(super) fn read_older(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read(offset, buffer)?;
+        let end = offset + buffer.len() as u64;
+        for sector in offset / SECTOR..end.div_ceil(SECTOR) {
+            let older = self.older(sector);
+            for (at, byte) in (sector * SECTOR..).zip(older) {
+                if (offset..end).contains(&at) {
+                    buffer[(at - offset) as usize] = byte;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn zero_the_rest(&mut self) {

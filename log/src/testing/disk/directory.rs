@@ -64,21 +64,53 @@ impl Directory {
         Ok(content)
     }
 
+    /// A directory with what is durable in this one.
+    pub(super) fn durable(&self) -> Self {
+        let copy = |entry: &Entry| match entry {
+            Entry::File(content) => Entry::File(Arc::new(Mutex::new(lock(content).durable_copy()))),
+            Entry::Directory(directory) => Entry::Directory(Arc::new(Mutex::new(lock(directory).durable()))),
+        };
+        let durable = |(text, name): (&String, &Name)| {
+            let name = Name { durable: name.durable.as_ref().map(copy), since: Vec::new() };
+            name.durable.is_some().then(|| (text.clone(), name))
+        };
+        Directory { names: self.names.iter().filter_map(durable).collect() }
+    }
+
     /// Makes the present names durable.
     pub(super) fn sync(&mut self) {
         self.settle(|name| name.since.len());
     }
 
-    /// Leaves each name at its durable state or at any later one, and goes on with what is left.
-    pub(super) fn lose_power(&mut self, rng: &mut Stream) {
+    /// Makes one name durable as it is.
+    pub(super) fn sync_name(&mut self, name: &str) {
+        if let Some(name) = self.names.get_mut(name) {
+            name.settle(name.since.len());
+        }
+        self.names.retain(|_, name| name.durable.is_some() || !name.since.is_empty());
+    }
+
+    /// The bytes its files take, in whole blocks.
+    pub(super) fn used(&self, block: u64) -> u64 {
+        let of = |name: &Name| match name.present() {
+            Some(Entry::File(content)) => lock(content).len().next_multiple_of(block),
+            Some(Entry::Directory(directory)) => lock(directory).used(block),
+            None => 0,
+        };
+        self.names.values().map(of).sum()
+    }
+
+    /// Leaves each name at its durable state or at any later one, and goes on with what is left. `whole`: bytes that the device
+    /// writes whole or not at all.
+    pub(super) fn lose_power(&mut self, rng: &mut Stream, whole: u64) {
         self.settle(|name| match name.since.len() as u64 {
             0 => 0,
             changes => rng.below(changes + 1) as usize,
         });
         for name in self.names.values() {
             match &name.durable {
-                Some(Entry::File(content)) => lock(content).lose_power(rng),
-                Some(Entry::Directory(directory)) => lock(directory).lose_power(rng),
+                Some(Entry::File(content)) => lock(content).lose_power(rng, whole),
+                Some(Entry::Directory(directory)) => lock(directory).lose_power(rng, whole),
                 None => {}
             }
         }

@@ -4,15 +4,20 @@
 //!   SimDisk, SimFile ── one incarnation's handles; they fail when it is dead
 //!        ▼
 //!   Platter ── tree of Directory (names, each with its unsynced history)
-//!                     └── Content (sectors, each with its durable content while that differs)
+//!      │              └── Content (sectors, each with its durable content while that differs)
+//!      └── Faults: calls that are to fail, space, planted bugs, a record of what rotted
 //! ```
 //!
 //! **Invariant**: a sync makes durable what was written before it *began*, and nothing of it before it *ends*.
 //!
 //! **Invariant**: a power cut decides for each unsynced sector, length and name by itself what is left of it.
+//!
+//! Left out: interrupted and short writes (the contract of the seam says that implementations go on behind them, so they
+//! are below it: `world/real` is tested for them), space that an open file holds after it was removed, and a sector torn
+//! within itself (garbling one is [`Rot`]).
 use super::{
     lock,
-    universe::{Death, Life, Universe},
+    universe::{Life, Universe},
 };
 use crate::world::{Disk, DiskFile};
 use content::Content;
@@ -27,12 +32,14 @@ use std::{
 
 mod content;
 mod directory;
+mod faults;
 mod platter;
+mod rot;
 
 pub(super) use platter::Platter;
 
-/// Space that [`Disk::free_bytes`] reports: the disk never fills.
-const FREE_BYTES: u64 = 1 << 40;
+pub use faults::{DiskCall, DiskError, PlantedBug};
+pub use rot::{DiskImage, Rot, Rotten};
 
 /// A node's disk, as one incarnation of the node has it.
 #[derive(Clone)]
@@ -53,19 +60,26 @@ impl SimDisk {
         SimDisk { universe, life, platter }
     }
 
-    /// For reads.
+    /// For what changes nothing.
     fn look(&self) -> io::Result<MutexGuard<'_, Platter>> {
         if self.life.is_alive() { Ok(lock(&self.platter)) } else { Err(self.dead()) }
     }
 
-    /// For operations that change something, each of which is a point where the power may fail.
+    /// For operations that change something, each of which is a point where the node may die.
     fn operate(&self) -> io::Result<MutexGuard<'_, Platter>> {
         let mut platter = self.look()?;
-        if platter.count_operation() {
+        if let Some(death) = platter.count_operation() {
             drop(platter);
-            self.universe.end(&self.life, Death::Power);
+            self.universe.end(&self.life, death);
             return Err(self.dead());
         }
+        Ok(platter)
+    }
+
+    /// [`SimDisk::operate`], where the call fails whole or not at all.
+    fn call(&self, call: DiskCall) -> io::Result<MutexGuard<'_, Platter>> {
+        let mut platter = self.operate()?;
+        platter.faults.check(call)?;
         Ok(platter)
     }
 
@@ -74,7 +88,7 @@ impl SimDisk {
     }
 
     fn trace(&self, event: fmt::Arguments<'_>) {
-        self.universe.trace().event(format_args!("{} {event}", self.life));
+        self.universe.trace().detail(format_args!("{} {event}", self.life));
     }
 
     fn file(&self, path: &Path, content: Arc<Mutex<Content>>, writable: bool) -> SimFile {
@@ -82,7 +96,9 @@ impl SimDisk {
     }
 
     fn open_as(&self, path: &Path, writable: bool) -> io::Result<SimFile> {
-        match self.look()?.entry(path)? {
+        let mut platter = self.look()?;
+        platter.faults.check(DiskCall::Open)?;
+        match platter.entry(path)? {
             Entry::File(content) => Ok(self.file(path, content, writable)),
             Entry::Directory(_) => Err(io::ErrorKind::IsADirectory.into()),
         }
@@ -94,11 +110,13 @@ impl Disk for SimDisk {
     type Lock = SimLock;
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.operate()?.create_dir_all(path)
+        self.call(DiskCall::CreateDir)?.create_dir_all(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        let directory = self.look()?.directory(dir)?;
+        let mut platter = self.look()?;
+        platter.faults.check(DiskCall::List)?;
+        let directory = platter.directory(dir)?;
         let names = lock(&directory).list();
         Ok(names)
     }
@@ -113,7 +131,7 @@ impl Disk for SimDisk {
     }
 
     fn create_new(&self, path: &Path) -> io::Result<SimFile> {
-        let (parent, name) = self.operate()?.parent(path)?;
+        let (parent, name) = self.call(DiskCall::Create)?.parent(path)?;
         let content = lock(&parent).create_file(name)?;
         Ok(self.file(path, content, true))
     }
@@ -127,7 +145,7 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let platter = self.operate()?;
+        let platter = self.call(DiskCall::Rename)?;
         let entry = platter.entry(from)?;
         let (old, old_name) = platter.parent(from)?;
         let (new, new_name) = platter.parent(to)?;
@@ -142,7 +160,7 @@ impl Disk for SimDisk {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        let platter = self.operate()?;
+        let platter = self.call(DiskCall::Remove)?;
         if let Entry::Directory(_) = platter.entry(path)? {
             return Err(io::ErrorKind::IsADirectory.into());
         }
@@ -152,17 +170,19 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut platter = self.operate()?;
+        let platter = self.call(DiskCall::SyncDir)?;
         let directory = platter.directory(dir)?;
-        platter.take_failing_sync()?;
+        let lies = platter.faults.sync_dir_lies();
         drop(platter);
-        lock(&directory).sync();
+        if !lies {
+            lock(&directory).sync();
+        }
         self.trace(format_args!("synced directory {}", dir.display()));
         Ok(())
     }
 
     fn lock(&self, path: &Path) -> io::Result<SimLock> {
-        let mut platter = self.operate()?;
+        let mut platter = self.call(DiskCall::Lock)?;
         let (parent, name) = platter.parent(path)?;
         let exists = lock(&parent).get(name).is_some();
         if !exists {
@@ -175,7 +195,7 @@ impl Disk for SimDisk {
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let platter = self.look()?;
         platter.directory(path).map(drop).or_else(|_| platter.entry(path).map(drop))?;
-        Ok(FREE_BYTES)
+        Ok(platter.free())
     }
 }
 
@@ -201,10 +221,10 @@ impl SimFile {
         self.disk.operate()
     }
 
-    fn finish(&self, sync: content::Sync) -> io::Result<()> {
+    fn finish(&self, call: DiskCall, sync: content::Sync) -> io::Result<()> {
         let mut platter = self.disk.operate()?;
         let mut content = lock(&self.content);
-        if let Err(error) = platter.take_failing_sync() {
+        if let Err(error) = platter.faults.check(call) {
             content.fail_sync(sync);
             self.disk.trace(format_args!("failed to sync {}", self.path.display()));
             return Err(error);
@@ -221,17 +241,36 @@ impl DiskFile for SimFile {
         let mut platter = self.writing()?;
         let bytes = buffers.concat();
         let mut content = lock(&self.content);
-        if let Some((written, error)) = platter.take_failing_write(bytes.len()) {
-            content.write(offset, &bytes[..written]);
+        if let Err(error) = platter.faults.check(DiskCall::Write) {
+            let whole = error.kind() == io::ErrorKind::ReadOnlyFilesystem;
+            let part = if whole { 0 } else { platter.draw_part(bytes.len() as u64) };
+            content.write(offset, &bytes[..part as usize]);
             return Err(error);
         }
+        let (len, end) = (content.len(), offset + bytes.len() as u64);
+        drop(content);
+        let room = platter.room(len, end);
+        let mut content = lock(&self.content);
+        if room < end {
+            content.write(offset, &bytes[..room.saturating_sub(offset) as usize]);
+            return Err(platter.faults.fire(DiskCall::Write, DiskError::Full));
+        }
+        platter.faults.wrote(&bytes);
         content.write(offset, &bytes);
         Ok(())
     }
 
     fn read_exact_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let _alive = self.disk.look()?;
-        lock(&self.content).read(offset, buffer)
+        let mut platter = self.disk.look()?;
+        platter.faults.check(DiskCall::Read)?;
+        let content = lock(&self.content);
+        match platter.faults.stale_reads.checked_sub(1) {
+            Some(left) => {
+                platter.faults.stale_reads = left;
+                content.read_older(offset, buffer)
+            }
+            None => content.read(offset, buffer),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -240,13 +279,19 @@ impl DiskFile for SimFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        let _platter = self.writing()?;
+        let mut platter = self.writing()?;
+        platter.faults.check(DiskCall::Allocate)?;
+        let present = lock(&self.content).len();
+        if platter.room(present, len) < len {
+            return Err(platter.faults.fire(DiskCall::Allocate, DiskError::Full));
+        }
         lock(&self.content).extend(len);
         Ok(())
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
-        let _platter = self.writing()?;
+        let mut platter = self.writing()?;
+        platter.faults.check(DiskCall::Truncate)?;
         lock(&self.content).truncate(len);
         Ok(())
     }
@@ -254,11 +299,14 @@ impl DiskFile for SimFile {
     async fn sync_data(&self) -> io::Result<()> {
         let (sync, delay) = {
             let mut platter = self.disk.operate()?;
+            if platter.faults.sync_data_lies() {
+                return Ok(());
+            }
             let sync = lock(&self.content).begin_sync();
             (sync, platter.draw_sync_delay())
         };
         SimRuntime::sleep(delay).await;
-        self.finish(sync)
+        self.finish(DiskCall::SyncData, sync)
     }
 
     fn sync_all(&self) -> io::Result<()> {
@@ -266,7 +314,7 @@ impl DiskFile for SimFile {
             let _alive = self.disk.look()?;
             lock(&self.content).begin_sync()
         };
-        self.finish(sync)
+        self.finish(DiskCall::SyncAll, sync)
     }
 }
 

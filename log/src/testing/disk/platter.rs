@@ -1,6 +1,10 @@
 //! A machine's disk: its tree, its locks, its speed and the faults ordered for it.
-use super::directory::{Directory, Entry};
-use crate::testing::{lock, rng::Stream};
+use super::{
+    content::SECTOR,
+    directory::{Directory, Entry},
+    faults::{DiskCall, DiskError, Faults},
+};
+use crate::testing::{lock, rng::Stream, universe::Death};
 use std::{
     collections::BTreeMap,
     io,
@@ -10,18 +14,24 @@ use std::{
     time::Duration,
 };
 
+/// The unit of space.
+const BLOCK: u64 = 4096;
+/// Space that is reported where the disk never fills.
+const ENDLESS: u64 = 1 << 40;
+
 /// What outlives every incarnation of a node.
 #[derive(Debug)]
 pub(in crate::testing) struct Platter {
-    root: Arc<Mutex<Directory>>,
+    pub(super) root: Arc<Mutex<Directory>>,
     locks: BTreeMap<PathBuf, u64>,
     next_lock: u64,
-    rng: Stream,
+    pub(super) rng: Stream,
     sync_delay: RangeInclusive<Duration>,
     operations: u64,
-    lose_power_at: Option<u64>,
-    failing_sync: Option<io::ErrorKind>,
-    failing_write: Option<io::ErrorKind>,
+    crash_at: Option<(u64, Death)>,
+    /// Bytes that are written whole or not at all.
+    pub(super) sector: u64,
+    pub(super) faults: Faults,
 }
 
 impl Platter {
@@ -33,19 +43,26 @@ impl Platter {
             rng,
             sync_delay,
             operations: 0,
-            lose_power_at: None,
-            failing_sync: None,
-            failing_write: None,
+            crash_at: None,
+            sector: SECTOR,
+            faults: Faults::default(),
         }
     }
 
-    pub(in crate::testing) fn lose_power(&mut self) {
-        self.lose_power_at = None;
-        lock(&self.root).lose_power(&mut self.rng);
+    /// A disk with what is durable on this one.
+    pub(in crate::testing) fn durable(&self, rng: Stream) -> Self {
+        let mut copy = Platter::new(rng, Duration::ZERO..=Duration::ZERO);
+        copy.root = Arc::new(Mutex::new(lock(&self.root).durable()));
+        copy
     }
 
-    pub(in crate::testing) fn lose_power_at(&mut self, operations: u64) {
-        self.lose_power_at = Some(self.operations + operations);
+    pub(in crate::testing) fn lose_power(&mut self) {
+        self.crash_at = None;
+        lock(&self.root).lose_power(&mut self.rng, self.sector);
+    }
+
+    pub(in crate::testing) fn crash_at(&mut self, operations: u64, death: Death) {
+        self.crash_at = Some((self.operations + operations, death));
     }
 
     pub(in crate::testing) fn operations(&self) -> u64 {
@@ -57,31 +74,49 @@ impl Platter {
     }
 
     pub(in crate::testing) fn fail_next_sync(&mut self, error: io::ErrorKind) {
-        self.failing_sync = Some(error);
+        let calls = [DiskCall::SyncData, DiskCall::SyncAll, DiskCall::SyncDir];
+        self.faults.order(&calls, 0, DiskError::Kind(error));
     }
 
     pub(in crate::testing) fn fail_next_write(&mut self, error: io::ErrorKind) {
-        self.failing_write = Some(error);
+        self.faults.order(&[DiskCall::Write], 0, DiskError::Kind(error));
     }
 
     pub(in crate::testing) fn set_sync_delay(&mut self, delay: RangeInclusive<Duration>) {
         self.sync_delay = delay;
     }
 
-    /// Counts an operation; `true` when the power fails before it.
-    pub(super) fn count_operation(&mut self) -> bool {
+    /// Counts an operation; says how the node dies before it, if it does.
+    pub(super) fn count_operation(&mut self) -> Option<Death> {
         self.operations += 1;
-        self.lose_power_at == Some(self.operations)
+        let (at, death) = self.crash_at?;
+        (at == self.operations).then(|| {
+            self.crash_at = None;
+            death
+        })
     }
 
-    pub(super) fn take_failing_sync(&mut self) -> io::Result<()> {
-        self.failing_sync.take().map_or(Ok(()), |kind| Err(kind.into()))
+    /// How many of `len` bytes a write that fails has written nevertheless.
+    pub(super) fn draw_part(&mut self, len: u64) -> u64 {
+        self.rng.below(len + 1)
     }
 
-    /// The error of a write that fails, and how many of its `len` bytes are written nevertheless.
-    pub(super) fn take_failing_write(&mut self, len: usize) -> Option<(usize, io::Error)> {
-        let kind = self.failing_write.take()?;
-        Some((self.rng.below(len as u64 + 1) as usize, kind.into()))
+    /// The bytes its files take.
+    pub(super) fn used(&self) -> u64 {
+        lock(&self.root).used(BLOCK)
+    }
+
+    pub(super) fn free(&self) -> u64 {
+        self.faults.capacity.map_or(ENDLESS, |capacity| capacity.saturating_sub(self.used()))
+    }
+
+    /// The length a file of `len` bytes can grow to, at most `wanted`.
+    pub(super) fn room(&self, len: u64, wanted: u64) -> u64 {
+        if wanted <= len || self.faults.capacity.is_none() {
+            return wanted;
+        }
+        let blocks = (self.free() / BLOCK).saturating_mul(BLOCK);
+        wanted.min(len.next_multiple_of(BLOCK).saturating_add(blocks))
     }
 
     pub(super) fn draw_sync_delay(&mut self) -> Duration {

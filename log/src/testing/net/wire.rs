@@ -180,7 +180,7 @@ impl Wire {
             {
                 let hash = xxhash_rust::xxh3::xxh3_64(&packet.encode_to_vec());
                 let id = self.0.id;
-                universe.trace().event(format_args!("packet {sender} -> {receiver} ({id}) {hash:016x}"));
+                universe.trace().detail(format_args!("packet {sender} -> {receiver} ({id}) {hash:016x}"));
             }
             if incoming.send(packet).await.is_err() {
                 break;

@@ -1,6 +1,7 @@
 //! What the simulated world promises to the tests that run in it.
 mod determinism;
 mod disk;
+mod disk_faults;
 mod net;
 mod tasks;
 

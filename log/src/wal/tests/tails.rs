@@ -1,5 +1,6 @@
 //! Truncation and purge: the two ends of a log.
 use super::*;
+use futures::FutureExt as _;
 
 #[test]
 fn a_truncated_log_is_as_if_the_rest_had_never_been() {
@@ -83,6 +84,29 @@ fn a_truncation_of_nothing_writes_nothing() {
         log.truncate_after(Some(2)).await.unwrap();
         log.truncate_after(Some(7)).await.unwrap();
         assert_eq!(wal.stats().syncs, 1);
+    });
+}
+
+/// Found by the WAL simulator: the second of two equal calls was answered at once, while the first was on its way to the disk.
+#[test]
+fn a_call_that_changes_nothing_is_answered_in_its_turn() {
+    on_node(1, |sim| async move {
+        let wal = open(&sim).unwrap();
+        let log = wal.partition(P);
+        append(&log, entries(1, 0..6)).await.unwrap();
+        let truncated = log.truncate_after(Some(3));
+        let again = log.truncate_after(Some(3));
+        let purged = log.purge(LogId { term: 1, index: 1 });
+        let purged_again = log.purge(LogId { term: 1, index: 1 });
+        for (what, mut answer) in [
+            ("truncation", Box::pin(again) as std::pin::Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>),
+            ("purge", Box::pin(purged_again)),
+        ] {
+            assert!((&mut answer).now_or_never().is_none(), "the {what} before it is not on disk yet");
+            answer.await.unwrap();
+        }
+        truncated.now_or_never().expect("answers come in order").unwrap();
+        purged.now_or_never().expect("answers come in order").unwrap();
     });
 }
 

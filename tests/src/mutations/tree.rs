@@ -1,0 +1,142 @@
+//! The scratch copy of the tree that planted bugs are put into. The tree itself is never touched.
+use super::{Catch, Catcher, Patch};
+use std::{
+    collections::BTreeSet,
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+/// A scratch copy under `target/mutations`, with its own build directory that is kept from one patch to the next.
+#[derive(Debug)]
+pub struct Tree {
+    root: PathBuf,
+    copy: PathBuf,
+    vendored: PathBuf,
+    build: PathBuf,
+}
+
+impl Tree {
+    /// Copies what git tracks in the tree at `root`.
+    ///
+    /// # Errors
+    /// When git or the file system refuses.
+    pub fn copy_of(root: &Path) -> io::Result<Tree> {
+        let home = root.join("target").join("mutations");
+        let tree = Tree {
+            root: root.into(),
+            copy: home.join("tree"),
+            vendored: home.join("vendor"),
+            build: home.join("target"),
+        };
+        tree.restore()?;
+        Ok(tree)
+    }
+
+    /// Makes the copy equal to the tree again. Files that are equal are left alone, so that builds stay small.
+    ///
+    /// # Errors
+    /// As [`Tree::copy_of`].
+    pub fn restore(&self) -> io::Result<()> {
+        let listed = run(Command::new("git").args(["ls-files", "-z"]).current_dir(&self.root))?;
+        let names: BTreeSet<String> = String::from_utf8_lossy(&listed.stdout)
+            .split('\0')
+            .filter(|name| !name.is_empty())
+            .map(Into::into)
+            .collect();
+        // A file deleted and not yet committed is listed and not there.
+        for name in names.iter().filter(|name| self.root.join(name).is_file()) {
+            let (from, to) = (self.root.join(name), self.copy.join(name));
+            let wanted = fs::read(from)?;
+            if fs::read(&to).ok().as_ref() != Some(&wanted) {
+                fs::create_dir_all(to.parent().unwrap_or(&self.copy))?;
+                fs::write(&to, wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Plants a bug. [`Tree::restore`] takes it out again.
+    ///
+    /// # Errors
+    /// When the patch does not apply exactly.
+    pub fn plant(&self, patch: &Patch) -> io::Result<()> {
+        let dir = match &patch.package {
+            None => self.copy.clone(),
+            Some(package) => self.vendor(package)?,
+        };
+        let mut apply = Command::new("git");
+        // The copy is below a repository and no part of it: git must not look for one.
+        apply.env("GIT_CEILING_DIRECTORIES", dir.parent().unwrap_or(&dir));
+        run(apply.arg("apply").arg(fs::canonicalize(&patch.path)?).current_dir(dir)).map(drop)
+    }
+
+    /// Puts the source of a dependency beside the copy and makes the copy use it.
+    fn vendor(&self, package: &str) -> io::Result<PathBuf> {
+        let mut metadata = Command::new(env!("CARGO"));
+        metadata.args(["metadata", "--format-version=1", "--locked"]).current_dir(&self.root);
+        let metadata: serde_json::Value = serde_json::from_slice(&run(&mut metadata)?.stdout)?;
+        let packages = metadata["packages"].as_array().map_or(&[] as &[_], Vec::as_slice);
+        let manifest =
+            packages.iter().find(|found| found["name"] == package).and_then(|found| found["manifest_path"].as_str());
+        let manifest = manifest.ok_or_else(|| io::Error::other(format!("there is no dependency `{package}`")))?;
+        let source = Path::new(manifest).parent().unwrap_or(Path::new("/"));
+        let to = self.vendored.join(package);
+        if to.exists() {
+            fs::remove_dir_all(&to)?;
+        }
+        copy_dir(source, &to)?;
+        let manifest = self.copy.join("Cargo.toml");
+        let line = format!("\n[patch.crates-io]\n{package} = {{ path = \"{}\" }}\n", to.display());
+        fs::write(&manifest, fs::read_to_string(&manifest)? + &line)?;
+        Ok(to)
+    }
+
+    /// Builds a simulator from the copy as it is.
+    ///
+    /// # Errors
+    /// When it does not build: then nothing was planted that could be caught.
+    pub fn build(&self, catcher: Catcher) -> io::Result<()> {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--offline", "-p", "corduroy-tests", "--bin", catcher.name()]);
+        run(build.env("CARGO_TARGET_DIR", &self.build).env("RUSTFLAGS", "-Awarnings").current_dir(&self.copy)).map(drop)
+    }
+
+    /// Runs the simulator that was built, from a first seed, until it catches something or has run `seeds` of them.
+    ///
+    /// # Errors
+    /// When it ends in any other way.
+    pub fn catch(&self, catcher: Catcher, bug: Option<&str>, from: u64, seeds: u64) -> io::Result<Option<Catch>> {
+        let mut simulator = Command::new(self.build.join("debug").join(catcher.name()));
+        simulator.args(["--from", &from.to_string(), "--seeds", &seeds.to_string()]);
+        if let Some(bug) = bug {
+            simulator.args(["--bug", bug]);
+        }
+        let output = simulator.stdin(Stdio::null()).stderr(Stdio::null()).current_dir(&self.copy).output()?;
+        Catch::parse(&String::from_utf8_lossy(&output.stdout)).map_err(io::Error::other)
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_dir(&entry.path(), &to)?;
+        } else {
+            fs::write(&to, fs::read(entry.path())?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a command; anything but success is an error that carries what it said.
+fn run(command: &mut Command) -> io::Result<Output> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(format!("{command:?} failed ({}):\n{said}", output.status)))
+}

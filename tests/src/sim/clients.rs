@@ -1,0 +1,300 @@
+//! Clients: they append, read and subscribe, and write down what they were told.
+use super::{
+    plan::{Operation, What},
+    run::{Called, Run, TOPIC},
+};
+use crate::checker::{Append, Consistency, Entry, Moment, Outcome, Read, RecordId, SessionId, ValueHash};
+use corduroy_log::{Consistency as Ask, Log, LogError, NewRecord, NewTopic, Record, testing::SimTasks, topic::NodeId};
+use futures::StreamExt as _;
+use openraft_rt::AsyncRuntime as _;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Attempts to append before a client gives up.
+const ATTEMPTS: u32 = 12;
+/// Pause after a refusal without a hint.
+const PAUSE: Duration = Duration::from_millis(60);
+
+/// Partitions of topics created in the run have numbers of their own towards the checker.
+pub(super) fn checker_number(topic: u64, partition: u32) -> u32 {
+    if topic == 0 { partition } else { 1000 + topic as u32 * 10 + partition }
+}
+
+/// One client.
+pub(super) struct Client {
+    run: Arc<Run>,
+    session: SessionId,
+    /// Who led, when last heard.
+    routes: BTreeMap<(String, u32), NodeId>,
+    /// How far this client has seen a partition.
+    known: BTreeMap<u32, u64>,
+}
+
+impl Client {
+    pub(super) fn new(run: &Arc<Run>, number: u32) -> Self {
+        Client { run: run.clone(), session: SessionId(number), routes: BTreeMap::new(), known: BTreeMap::new() }
+    }
+
+    /// Does its part of the plan, one operation after the other.
+    pub(super) async fn work(mut self, operations: Vec<Operation>) {
+        for operation in operations {
+            self.run.sleep_until(operation.at).await;
+            if self.run.is_over() {
+                return;
+            }
+            let start = self.run.now();
+            let done = self.perform(operation).await;
+            self.run.seen().operations.push((start, done));
+        }
+    }
+
+    async fn perform(&mut self, operation: Operation) -> bool {
+        match operation.what {
+            What::Append { partition, records, bytes } => self.append(TOPIC, 0, partition, records, bytes).await,
+            What::Read { partition, node, linearizable, back } => self.read(partition, node, linearizable, back).await,
+            What::Subscribe { partition, millis } => self.subscribe(partition, Duration::from_millis(millis)).await,
+            What::CreateTopic { partitions } => self.create_topic(operation.number as u64, partitions).await,
+            What::DeleteTopic => self.delete_topic(operation.number as u64).await,
+        }
+    }
+
+    /// Appends, wherever the leader is. An unknown outcome ends it: to try again might do it twice.
+    pub(super) async fn append(
+        &mut self,
+        topic: &str,
+        topic_number: u64,
+        partition: u32,
+        records: u32,
+        bytes: u32,
+    ) -> bool {
+        let nodes = self.run.cluster.nodes();
+        let place = (topic.to_owned(), partition);
+        let mut target = *self.routes.get(&place).unwrap_or(&nodes[self.session.0 as usize % nodes.len()]);
+        for _ in 0..ATTEMPTS {
+            let sent: Vec<(RecordId, NewRecord)> = (0..records).map(|_| record(self.run.next_id(), bytes)).collect();
+            let start = self.run.moment();
+            let (name, values) = (topic.to_owned(), sent.iter().map(|(_, record)| record.clone()).collect());
+            let called = self
+                .run
+                .call(target, async move |log: Log<_>| log.partition(&name, partition)?.append(values).await)
+                .await;
+            let (outcome, next) = match called {
+                Called::Answered(Ok(ack)) => {
+                    let number = checker_number(topic_number, partition);
+                    let known = self.known.entry(number).or_default();
+                    *known = (*known).max(ack.first_offset + u64::from(ack.count));
+                    (Outcome::Acked { partition: number, offset: ack.first_offset }, None)
+                }
+                Called::Answered(Err(LogError::UnknownOutcome(_))) | Called::Lost => (Outcome::Unknown, None),
+                Called::Answered(Err(LogError::NotLeader { leader: Some(leader), .. })) => {
+                    (Outcome::Refused, Some((leader, Duration::from_millis(2))))
+                }
+                Called::Answered(Err(LogError::NotHosted { replicas, .. })) => {
+                    (Outcome::Refused, Some((replicas[0], Duration::from_millis(2))))
+                }
+                Called::Answered(Err(LogError::Busy { retry_after, .. })) => {
+                    (Outcome::Refused, Some((target, retry_after)))
+                }
+                Called::Answered(Err(_)) | Called::NotRunning => {
+                    (Outcome::Refused, Some((nodes[target as usize % nodes.len()], PAUSE)))
+                }
+            };
+            self.note_append(&sent, start, outcome);
+            let Some((next, pause)) = next else {
+                // Whoever did not answer is not asked again at once.
+                let turn = outcome == Outcome::Unknown;
+                self.routes.insert(place, if turn { nodes[target as usize % nodes.len()] } else { target });
+                return matches!(outcome, Outcome::Acked { .. });
+            };
+            target = next;
+            self.run.sim().sleep(pause).await;
+        }
+        self.routes.insert(place, target);
+        false
+    }
+
+    fn note_append(&self, sent: &[(RecordId, NewRecord)], start: Moment, outcome: Outcome) {
+        let end = self.run.moment();
+        let appends = sent.iter().enumerate().map(|(i, (id, record))| Append {
+            session: self.session,
+            id: *id,
+            value: ValueHash::of(record.key.as_deref(), [], &record.value),
+            start,
+            end,
+            outcome: match outcome {
+                Outcome::Acked { partition, offset } => Outcome::Acked { partition, offset: offset + i as u64 },
+                other => other,
+            },
+        });
+        self.run.seen().appends.extend(appends);
+    }
+
+    async fn read(&mut self, partition: u32, node: NodeId, linearizable: bool, back: u64) -> bool {
+        let known = self.known.get(&partition).copied().unwrap_or(0);
+        let (ask, promise) = match linearizable {
+            true => (Ask::Linearizable, Consistency::Linearizable),
+            false => (Ask::Stale, Consistency::Stale),
+        };
+        let offset = known.saturating_sub(back);
+        let start = self.run.moment();
+        let called = self
+            .run
+            .call(node, async move |log: Log<_>| {
+                log.partition(TOPIC, partition)?.read(offset, 16 << 10, 50, ask).await
+            })
+            .await;
+        let read = match called {
+            Called::Answered(Ok(read)) => read,
+            // This replica is behind, or has no replica: true answers both.
+            Called::Answered(Err(LogError::OffsetOutOfRange { .. })) => return !linearizable,
+            Called::Answered(Err(LogError::NotHosted { .. })) => return true,
+            _ => return false,
+        };
+        let known = self.known.entry(partition).or_default();
+        *known = (*known).max(read.end);
+        self.note_read(partition, start, promise, &read.records, read.end);
+        true
+    }
+
+    fn note_read(&self, partition: u32, start: Moment, consistency: Consistency, records: &[Record], end_offset: u64) {
+        let (session, end) = (self.session, self.run.moment());
+        let records = records.iter().map(entry).collect();
+        let read = Read { session, start, end, partition, consistency, records, end_offset };
+        self.run.seen().reads.push(read);
+    }
+
+    /// Follows a partition, at another node whenever one is gone: no gap, no repeat, whatever happens.
+    async fn subscribe(&mut self, partition: u32, lasts: Duration) -> bool {
+        let until = self.run.now() + lasts;
+        let nodes = self.run.cluster.nodes();
+        let (mut next, mut turn) = (0, partition as usize);
+        while self.run.now() < until && !self.run.is_over() {
+            let node = nodes[turn % nodes.len()];
+            turn += 1;
+            let Some(log) = self.run.cluster.log(node) else {
+                self.run.sim().sleep(PAUSE).await;
+                continue;
+            };
+            let Ok(followed) = log.partition(TOPIC, partition) else {
+                self.run.sim().sleep(PAUSE).await;
+                continue;
+            };
+            drop(log);
+            let mut records = followed.subscribe(next, 8 << 10);
+            drop(followed);
+            while self.run.now() < until && self.run.cluster.log(node).is_some() {
+                let start = self.run.moment();
+                match SimTasks::timeout(Duration::from_secs(1), records.next()).await {
+                    Ok(Some(Ok(got))) => next = self.take_subscribed(partition, start, next, &got),
+                    Ok(_) => break,
+                    // Nothing new: it may be a replica that is cut off.
+                    Err(_) => break,
+                }
+            }
+        }
+        true
+    }
+
+    fn take_subscribed(&mut self, partition: u32, start: Moment, next: u64, got: &[Record]) -> u64 {
+        let first = got.first().map_or(next, |record| record.offset);
+        if first != next || got.is_empty() {
+            self.run.fail(format_args!(
+                "a subscription of partition {partition} got {} records from {first} on, {next} was due",
+                got.len()
+            ));
+        }
+        let end = first + got.len() as u64;
+        self.run.seen().subscribed += got.len() as u64;
+        self.note_read(partition, start, Consistency::Stale, got, end);
+        end
+    }
+
+    /// Creates a topic, trying until it is there, and appends a few records to each of its partitions.
+    async fn create_topic(&mut self, number: u64, partitions: u32) -> bool {
+        let name = format!("extra-{number}");
+        if !self.make_topic(&name, partitions).await {
+            return false;
+        }
+        self.run.seen().topics.insert(name.clone(), (number + 1, partitions));
+        let mut all = true;
+        for partition in 0..partitions {
+            for _ in 0..3 {
+                all &= self.append(&name, number + 1, partition, 1, 50).await;
+            }
+        }
+        all
+    }
+
+    async fn make_topic(&mut self, name: &str, partitions: u32) -> bool {
+        let nodes = self.run.cluster.nodes();
+        let mut turn = self.session.0 as usize;
+        while !self.run.is_over() {
+            let node = nodes[turn % nodes.len()];
+            turn += 1;
+            let replication = Some(self.run.settings.replication);
+            let new = NewTopic { name: name.to_owned(), partitions, replication };
+            match self.run.call(node, async move |log: Log<_>| log.create_topic(new).await).await {
+                // One whose outcome was unknown may have been ours.
+                Called::Answered(Ok(_) | Err(LogError::TopicExists(_))) => return true,
+                _ => self.run.sim().sleep(PAUSE).await,
+            }
+        }
+        false
+    }
+
+    /// Creates a topic, appends to it, deletes it, and sees that it is gone.
+    async fn delete_topic(&mut self, number: u64) -> bool {
+        let name = format!("brief-{number}");
+        if !self.make_topic(&name, 1).await {
+            return false;
+        }
+        let nodes = self.run.cluster.nodes();
+        for node in nodes.iter().cycle().take(3 * nodes.len()) {
+            let topic = name.clone();
+            let appended = self
+                .run
+                .call(*node, async move |log: Log<_>| {
+                    log.partition(&topic, 0)?.append(vec![NewRecord::new("brief")]).await
+                })
+                .await;
+            if matches!(appended, Called::Answered(Ok(_))) {
+                break;
+            }
+            self.run.sim().sleep(PAUSE).await;
+        }
+        let mut turn = 0;
+        while !self.run.is_over() {
+            let node = nodes[turn % nodes.len()];
+            turn += 1;
+            let topic = name.clone();
+            match self.run.call(node, async move |log: Log<_>| log.delete_topic(&topic).await).await {
+                Called::Answered(Ok(())) => {
+                    let knows = self.run.cluster.log(node).map(|log| log.topics());
+                    if knows.is_some_and(|topics| topics.iter().any(|topic| topic.name == name)) {
+                        self.run.fail(format_args!("node {node} deleted topic {name} and still knows it"));
+                    }
+                    return true;
+                }
+                // Deleted by an attempt whose outcome was unknown, or not known here yet.
+                Called::Answered(Err(LogError::UnknownTopic(_))) => return true,
+                _ => self.run.sim().sleep(PAUSE).await,
+            }
+        }
+        false
+    }
+}
+
+/// A record that says its id, and is as long as asked.
+fn record(id: RecordId, bytes: u32) -> (RecordId, NewRecord) {
+    let mut value = id.0.get().to_string().into_bytes();
+    value.push(b' ');
+    value.resize((bytes as usize).max(value.len()), b'.');
+    (id, NewRecord::new(value))
+}
+
+/// A record as the checker wants it.
+pub(super) fn entry(record: &Record) -> Entry {
+    let text = record.value.split(|byte| *byte == b' ').next().unwrap_or_default();
+    let id = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).and_then(RecordId::new);
+    let value = ValueHash::of(record.key.as_deref(), [], &record.value);
+    Entry { offset: record.offset, id, value, time: record.time.0 }
+}

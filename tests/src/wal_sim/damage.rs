@@ -1,0 +1,47 @@
+//! Damage to the files of a WAL.
+use super::{
+    fault::{Place, RotKind},
+    marks,
+};
+use corduroy_log::{
+    testing::{DiskImage, Rot, Sim},
+    topic::NodeId,
+};
+
+const SECTOR: u64 = 512;
+
+/// Does the damage. `false` where there is nothing it could change.
+pub(super) fn inflict(sim: &Sim, node: NodeId, kind: RotKind, place: Place) -> bool {
+    let image = sim.copy_disk(node);
+    let segments = marks::segments(&image);
+    let Some(newest) = segments.len().checked_sub(1) else { return false };
+    let at = newest - (place.back as usize % segments.len());
+    let (path, bytes) = segments[at];
+    let end = marks::end(bytes).max(1);
+    let offset = (end * place.thousandth / 1000).min(end - 1);
+    let sector = offset / SECTOR;
+    let rot = match kind {
+        RotKind::Flip => Rot::FlipBit { offset, bit: (place.noise % 8) as u8 },
+        RotKind::Zero => Rot::Zero { sector },
+        RotKind::Garble => Rot::Garble { sector },
+        RotKind::LostWrite => Rot::LostWrite { sector },
+        RotKind::Misdirected => Rot::Misdirected { from: sector, to: place.noise % end.div_ceil(SECTOR) },
+        RotKind::Cut => Rot::Cut { len: offset },
+        RotKind::Lost => Rot::Lost,
+        RotKind::Swapped => return swap(sim, node, &image, at, place.noise as usize % segments.len()),
+    };
+    sim.rot(node, path, rot).is_ok()
+}
+
+/// Puts the content of one segment in place of another one's.
+fn swap(sim: &Sim, node: NodeId, image: &DiskImage, to: usize, from: usize) -> bool {
+    let segments = marks::segments(image);
+    let (path, content) = (segments[to].0, segments[from].1.to_vec());
+    if from == to || sim.is_alive(node) {
+        return false;
+    }
+    let mut swapped = image.clone();
+    swapped.put(path, content);
+    sim.restore_disk(node, &swapped);
+    true
+}

@@ -1,0 +1,273 @@
+//! What the WAL should be: a list of everything that was asked for, frame by frame, and the state any prefix of it makes.
+use corduroy_log::{
+    topic::{LogId, NodeId, PartitionId, Vote},
+    wal::{LogHash, PeerIdentity, WalEntry},
+};
+use std::collections::{BTreeMap, VecDeque};
+
+/// The part of a call that is one frame on disk: it is there whole or not at all.
+#[derive(Clone, Debug)]
+pub(super) enum Atom {
+    Entry(PartitionId, WalEntry),
+    /// Entries from this index on are gone.
+    Truncate(PartitionId, u64),
+    Purge(PartitionId, LogId),
+    Install(PartitionId, LogId, LogHash),
+    Vote(PartitionId, Vote),
+    Peer(PeerIdentity),
+}
+
+/// One partition.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Partition {
+    pub(super) vote: Option<Vote>,
+    pub(super) purged: Option<LogId>,
+    purged_hash: LogHash,
+    /// Index of the first entry, where none is purged.
+    begins: u64,
+    /// Each with the log hash after it.
+    pub(super) entries: VecDeque<(WalEntry, LogHash)>,
+}
+
+impl Partition {
+    pub(super) fn first(&self) -> u64 {
+        self.purged.map_or(self.begins, |id| id.index + 1)
+    }
+
+    pub(super) fn next(&self) -> u64 {
+        self.first() + self.entries.len() as u64
+    }
+
+    /// Nothing says where the log begins.
+    pub(super) fn is_unbegun(&self) -> bool {
+        self.entries.is_empty() && self.purged.is_none()
+    }
+
+    pub(super) fn get(&self, index: u64) -> Option<&WalEntry> {
+        let at = usize::try_from(index.checked_sub(self.first())?).ok()?;
+        self.entries.get(at).map(|(entry, _)| entry)
+    }
+
+    pub(super) fn summary(&self) -> Summary {
+        let last = self.entries.back();
+        Summary {
+            vote: self.vote,
+            purged: self.purged,
+            last: last.map(|(entry, _)| entry.id).or(self.purged),
+            hash: last.map_or(self.purged_hash, |(_, hash)| *hash),
+        }
+    }
+
+    fn push(&mut self, entry: WalEntry) {
+        if self.is_unbegun() {
+            self.begins = entry.id.index;
+        }
+        let hash = log_hash(&self.summary().hash, &entry);
+        self.entries.push_back((entry, hash));
+    }
+
+    fn purge(&mut self, upto: LogId) {
+        while self.entries.front().is_some_and(|(entry, _)| entry.id.index <= upto.index) {
+            self.purged_hash = self.entries.pop_front().expect("there is a front").1;
+        }
+        self.purged = Some(upto);
+    }
+}
+
+/// What a partition shows of itself; the log hash stands for the entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub(super) vote: Option<Vote>,
+    pub(super) purged: Option<LogId>,
+    pub(super) last: Option<LogId>,
+    pub(super) hash: LogHash,
+}
+
+/// What a WAL shows of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) partitions: BTreeMap<PartitionId, Summary>,
+    pub(super) peers: BTreeMap<NodeId, PeerIdentity>,
+}
+
+/// All partitions, and what is known of peers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    partitions: BTreeMap<PartitionId, Partition>,
+    peers: BTreeMap<NodeId, PeerIdentity>,
+}
+
+impl State {
+    pub(super) fn partition(&mut self, id: PartitionId) -> &mut Partition {
+        self.partitions.entry(id).or_default()
+    }
+
+    pub(super) fn apply(&mut self, atom: &Atom) {
+        match atom {
+            Atom::Entry(id, entry) => self.partition(*id).push(entry.clone()),
+            Atom::Truncate(id, first_removed) => {
+                let partition = self.partition(*id);
+                let kept = first_removed - partition.first();
+                partition.entries.truncate(kept as usize);
+            }
+            Atom::Purge(id, upto) => self.partition(*id).purge(*upto),
+            Atom::Install(id, upto, hash) => {
+                let partition = self.partition(*id);
+                partition.entries.clear();
+                partition.purged = Some(*upto);
+                partition.purged_hash = *hash;
+            }
+            Atom::Vote(id, vote) => self.partition(*id).vote = Some(*vote),
+            Atom::Peer(peer) => drop(self.peers.insert(peer.node, *peer)),
+        }
+    }
+
+    fn is(&self, found: &Found) -> bool {
+        let nothing = Summary::default();
+        let ours = self
+            .partitions
+            .iter()
+            .all(|(id, partition)| found.partitions.get(id).copied().unwrap_or(nothing) == partition.summary());
+        let theirs = found.partitions.iter().all(|(id, found)| *found == nothing || self.partitions.contains_key(id));
+        ours && theirs && self.peers == found.peers
+    }
+}
+
+/// Everything that was asked for, and what is known of how much of it must be there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    atoms: Vec<Atom>,
+    /// How many atoms there were after each call.
+    ends: Vec<usize>,
+    /// The state after all of them: what the WAL shows at once.
+    pub(super) now: State,
+    /// So many atoms must be there after a crash.
+    floor: usize,
+    /// Sequence numbers that were said to be durable, with the floor of that moment.
+    known: Vec<(u64, usize)>,
+    /// Of each partition: what was noted as committed, in order, and the oldest a recovery may find.
+    committed: BTreeMap<PartitionId, (Vec<LogId>, usize)>,
+}
+
+/// How a recovery went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Recovered {
+    /// Calls found that nobody was told of.
+    pub(super) kept: bool,
+    /// Calls missing that nobody was told of.
+    pub(super) lost: bool,
+    /// A call is there in part.
+    pub(super) half: bool,
+    /// Acknowledged calls are missing.
+    pub(super) unmarked: bool,
+}
+
+impl Model {
+    /// A call, as its frames. Gives how many atoms there are after it.
+    pub(super) fn call(&mut self, atoms: Vec<Atom>) -> usize {
+        for atom in &atoms {
+            self.now.apply(atom);
+        }
+        self.atoms.extend(atoms);
+        self.ends.push(self.atoms.len());
+        self.atoms.len()
+    }
+
+    /// So many atoms are durable.
+    pub(super) fn acknowledged(&mut self, atoms: usize) {
+        self.floor = self.floor.max(atoms);
+    }
+
+    /// A vote or a peer can be seen, so it is durable, and everything asked for before.
+    pub(super) fn seen(&mut self, found: &Found) {
+        let visible = |atom: &Atom| match atom {
+            Atom::Vote(id, vote) => found.partitions.get(id).is_some_and(|summary| summary.vote == Some(*vote)),
+            Atom::Peer(peer) => found.peers.get(&peer.node) == Some(peer),
+            _ => false,
+        };
+        if let Some(at) = self.atoms[self.floor..].iter().rposition(visible) {
+            self.floor += at + 1;
+        }
+    }
+
+    pub(super) fn durable_sequence(&mut self, sequence: u64) {
+        match self.known.last_mut() {
+            Some((known, floor)) if *known == sequence => *floor = self.floor,
+            _ => self.known.push((sequence, self.floor)),
+        }
+    }
+
+    pub(super) fn highest_sequence(&self) -> u64 {
+        self.known.last().map_or(0, |(sequence, _)| *sequence)
+    }
+
+    /// What must be there when the disk says no more than that this sequence number was durable.
+    pub(super) fn floor_at(&self, sequence: u64) -> usize {
+        let at = self.known.partition_point(|(known, _)| *known <= sequence);
+        at.checked_sub(1).map_or(0, |at| self.known[at].1)
+    }
+
+    pub(super) fn floor(&self) -> usize {
+        self.floor
+    }
+
+    pub(super) fn committed(&mut self, id: PartitionId, at: LogId) {
+        self.committed.entry(id).or_default().0.push(at);
+    }
+
+    /// Whether a recovery may find this; then nothing older may be found later. `closed`: the WAL was closed in order.
+    pub(super) fn finds_committed(
+        &mut self,
+        id: PartitionId,
+        found: Option<LogId>,
+        closed: bool,
+        strict: bool,
+    ) -> bool {
+        let Some((given, oldest)) = self.committed.get_mut(&id) else { return found.is_none() };
+        let Some(found) = found else { return !strict || (*oldest == 0 && !closed) || given.is_empty() };
+        let from = if strict { oldest.saturating_sub(1) } else { 0 };
+        let Some(at) = given[from..].iter().position(|&at| at == found) else { return false };
+        let newest = given.last() == Some(&found);
+        given.truncate(from + given[from..].iter().rposition(|&at| at == found).expect("it was just found") + 1);
+        *oldest = from + at + 1;
+        !closed || newest
+    }
+
+    /// The longest prefix of what was asked for that makes what was found, of at least `lowest` atoms; what is behind it never
+    /// was. `None`: there is none.
+    pub(super) fn recover(&mut self, found: &Found, lowest: usize) -> Option<Recovered> {
+        let mut state = State::default();
+        let mut prefix = None;
+        for count in 0..=self.atoms.len() {
+            if count > 0 {
+                state.apply(&self.atoms[count - 1]);
+            }
+            if count >= lowest && state.is(found) {
+                prefix = Some(count);
+            }
+        }
+        let count = prefix?;
+        let recovered = Recovered {
+            kept: count > self.floor,
+            lost: count < self.atoms.len(),
+            half: count > 0 && !self.ends.contains(&count),
+            unmarked: count < self.floor,
+        };
+        self.atoms.truncate(count);
+        self.ends.retain(|&end| end <= count);
+        self.known.retain(|&(_, floor)| floor <= count);
+        self.now = State::default();
+        self.atoms.iter().for_each(|atom| self.now.apply(atom));
+        self.floor = count;
+        Some(recovered)
+    }
+}
+
+/// As `docs/disk-format.md` has it.
+fn log_hash(before: &LogHash, entry: &WalEntry) -> LogHash {
+    let mut bytes = before.to_vec();
+    bytes.extend(entry.id.index.to_le_bytes());
+    bytes.extend(entry.id.term.to_le_bytes());
+    bytes.extend(entry.crc.to_le_bytes());
+    xxhash_rust::xxh3::xxh3_128(&bytes).to_le_bytes()
+}
