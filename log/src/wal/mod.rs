@@ -41,6 +41,10 @@
 
 mod identity;
 
+pub(crate) mod copies;
+
+pub(crate) mod manifest;
+
 pub(crate) mod frame;
 
 pub(crate) mod payload;
@@ -258,6 +262,7 @@ impl<W: World> Wal<W> {
             file: ready.file,
             capacity: ready.capacity,
             tail: ready.tail,
+            manifest: ready.manifest,
             plan: Plan::default(),
             batch: Vec::new(),
             waiting: Vec::new(),

@@ -10,9 +10,10 @@
 //! there would lose what others count on. A footer alone is different: what it says is in the frames, too.
 use super::{
     footer::{About, FOOTER_FRAMES},
+    manifest::Held,
     payload::{Mark, Position},
-    replay::{Files, NextFooter, Replay},
-    scan::{Batch, FooterFound, Origin, Scan, Stop},
+    replay::{Files, NextFooter, Replay, ReplayError},
+    scan::{Batch, FOOTER_WINDOW, FooterFound, Origin, Scan, Stop},
     segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentHeaderError, Segments, parse_name},
 };
 use crate::{
@@ -34,6 +35,7 @@ pub(crate) enum Depth {
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub replay: Replay,
+    pub(super) manifest: Held,
     /// The highest mark in the newest segment.
     pub(super) mark: Mark,
     pub(super) newest: Option<Newest>,
@@ -57,6 +59,8 @@ pub(super) struct Newest {
 pub(crate) fn recover<D: Disk>(files: Files<'_, D>, depth: Depth) -> Result<Recovered, OpenError> {
     let mut recovery = Recovery { files, depth, replay: Replay::new(), mark: Mark::default(), newest: None };
     let numbers = numbers(files.segments)?;
+    let (disk, dir) = (files.segments.disk(), files.segments.data_dir());
+    let manifest = Held::check(disk, dir, files.cluster, files.node, numbers.last().copied().unwrap_or(0))?;
     let mut previous = Mark::default();
     let mut header = numbers.first().map(|&number| recovery.header(number)).transpose()?;
     for (i, &number) in numbers.iter().enumerate() {
@@ -66,12 +70,12 @@ pub(crate) fn recover<D: Disk>(files: Files<'_, D>, depth: Depth) -> Result<Reco
         recovery.replay.first_sequence = found.first_sequence;
         let end = match &header {
             Some(next) => recovery.sealed(number, next)?,
-            None => recovery.newest(number)?,
+            None => recovery.newest(number, found.footer)?,
         };
         previous = Mark { at: Position { segment: number, offset: end }, sequence: recovery.replay.sequence - 1 };
     }
     let Recovery { replay, mark, newest, .. } = recovery;
-    Ok(Recovered { replay, mark, newest })
+    Ok(Recovered { replay, manifest, mark, newest })
 }
 
 /// The segments there are, in order.
@@ -121,6 +125,10 @@ impl<D: Disk> Recovery<'_, D> {
                 "{}: segment format version {version}, which this build does not know",
                 path.display()
             ))),
+            SegmentHeaderError::Reserved => OpenError::Halt(Halt::UnknownEntry(format!(
+                "{}: the segment header says something where this build knows nothing",
+                path.display()
+            ))),
         })?;
         if (header.cluster, header.node) != (self.files.cluster, self.files.node) {
             return Err(OpenError::Halt(Halt::WrongIdentity(format!(
@@ -146,10 +154,11 @@ impl<D: Disk> Recovery<'_, D> {
             footer: found.footer,
             links: self.replay.links(),
         };
-        if *found == expected {
+        if *found == expected && name == number {
             return Ok(());
         }
-        let what = format!("the segment does not follow what is before it: {found:?} instead of {expected:?}");
+        let what =
+            format!("the segment does not follow what is before it: {found:?} in file {name} instead of {expected:?}");
         Err(corrupt(&self.files.segments.path(name), 0, &what))
     }
 
@@ -214,7 +223,7 @@ impl<D: Disk> Recovery<'_, D> {
         let origin = self.origin(at.segment);
         if at.segment == next.number {
             // In the newest segment it may be torn, and then be cut: all of it must verify, or nothing counts on it.
-            Scan::new(&*file, origin, next.first_sequence)?.next_batch()?;
+            Scan::at(&*file, origin, at.offset, next.first_sequence, FOOTER_WINDOW)?.next_batch()?;
             return Scan::footer(&*file, origin, at.offset, next.first_sequence);
         }
         Scan::footer(&*file, origin, at.offset, (next.previous.sequence + 1).saturating_sub(FOOTER_FRAMES))
@@ -241,22 +250,22 @@ impl<D: Disk> Recovery<'_, D> {
                     self.replay.sequence += FOOTER_FRAMES;
                     self.replay.set_links(next.links);
                     self.replay.seal();
+                    self.replay.carried = None;
                     self.replay.next_footer = NextFooter::Chain;
                     return Ok(next.previous.at.offset);
                 }
                 Err(stop) => return Err(refuse(&path, stop)),
             }
-        } else if sealed.footer.is_some() {
-            self.replay.carried = Some(self.replay.footer(sealed.about));
         }
-        self.replay.seal();
         let carried = !sealed.last && sealed.footer.is_some();
+        self.replay.carried = carried.then(|| self.replay.footer(sealed.about));
+        self.replay.seal();
         self.replay.next_footer = if carried { NextFooter::Any } else { NextFooter::Chain };
         Ok(scan.offset())
     }
 
     /// Goes through the newest segment as far as it verifies, and says whether what is behind is torn. Gives its end.
-    fn newest(&mut self, number: u64) -> Result<u64, OpenError> {
+    fn newest(&mut self, number: u64, footer_before: Position) -> Result<u64, OpenError> {
         let path = self.files.segments.path(number);
         let file = self.files.segments.reader(number).map_err(io_error("cannot open", &path))?;
         let mut scan =
@@ -278,6 +287,10 @@ impl<D: Disk> Recovery<'_, D> {
             }
         };
         let end = scan.offset();
+        // That footer was durable before the file had its name.
+        if end == SEGMENT_HEADER_LEN && footer_before.segment == number {
+            return Err(damage);
+        }
         let rest = scan.rest().map_err(io_error("cannot read", &path))?;
         if rest.mark.is_some_and(|mark| mark.at > Position { segment: number, offset: end }) {
             return Err(damage);
@@ -288,7 +301,10 @@ impl<D: Disk> Recovery<'_, D> {
 
     fn batch(&mut self, path: &Path, segment: u64, batch: Batch) -> Result<(), OpenError> {
         for frame in batch.frames {
-            self.replay.frame(self.files, segment, &frame).map_err(|what| corrupt(path, frame.offset, &what))?;
+            self.replay.frame(self.files, segment, &frame).map_err(|error| match error {
+                ReplayError::Wrong(what) => corrupt(path, frame.offset, &what),
+                ReplayError::Io(error) => io_error("cannot read", self.files.segments.dir())(error),
+            })?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@ use super::{
     batch::{BATCH_HEADER_LEN, Encoded, Frame, Tail},
     footer::{About, Directory, FOOTER_FRAMES},
     frame::HEADER_LEN,
+    manifest::Held,
     payload::{Mark, Position},
     recover::{Newest, Recovered, disk_failed, io_error},
     replay::Files,
@@ -23,6 +24,7 @@ pub(crate) struct Ready<F> {
     pub file: F,
     pub capacity: u64,
     pub tail: Tail,
+    pub manifest: Held,
 }
 
 impl Recovered {
@@ -40,6 +42,8 @@ impl Recovered {
             segments.disk().create_dir_all(dir).map_err(disk_failed("create", dir))?;
             return self.fresh(files, segment_bytes, Mark::default(), None);
         };
+        // A crash may have come between a segment and its place in the manifest.
+        self.note(segments, newest.number)?;
         let path = segments.path(newest.number);
         let file = segments.disk().open(&path).map_err(io_error("cannot open", &path))?;
         if !newest.closed && newest.len > newest.end {
@@ -52,7 +56,7 @@ impl Recovered {
         let durable = Mark { at, sequence: self.replay.sequence - 1 };
         if newest.closed {
             let tail = self.tail(files, durable);
-            return Ok(Ready { file, capacity: newest.len, tail });
+            return Ok(Ready { file, capacity: newest.len, tail, manifest: self.manifest });
         }
         self.fresh(files, segment_bytes, durable, newest.footer)
     }
@@ -95,10 +99,16 @@ impl Recovered {
         let capacity = segment_bytes.max(tail.at.offset + SEGMENT_HEADER_LEN).next_multiple_of(SEGMENT_HEADER_LEN);
         let path = files.segments.path(at.segment);
         let file = files.segments.create(&header, capacity, &pieces).map_err(disk_failed("create", &path))?;
+        self.note(files.segments, at.segment)?;
         if first.is_some() {
             tail.durable = Mark { at: tail.at, sequence: tail.sequence - 1 };
         }
-        Ok(Ready { file, capacity, tail })
+        Ok(Ready { file, capacity, tail, manifest: self.manifest })
+    }
+
+    fn note<D: Disk>(&mut self, segments: &Segments<D>, newest: u64) -> Result<(), OpenError> {
+        let dir = segments.data_dir();
+        self.manifest.advance(segments.disk(), dir, newest).map_err(disk_failed("write the manifest in", dir))
     }
 
     /// Entries of the newest segment are found through its footer from now on, whose batch is at `at`.

@@ -17,7 +17,10 @@ use crate::{
     topic::{ClusterId, LogId, NodeId, PartitionId},
     world::Disk,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+};
 
 /// What the frames so far amount to.
 #[derive(Debug)]
@@ -43,6 +46,36 @@ pub(crate) enum NextFooter {
     Link(u64),
     /// Likewise, and that one does not verify.
     Any,
+}
+
+/// Why a frame does not count.
+#[derive(Debug)]
+pub(crate) enum ReplayError {
+    /// It does not fit, or what it builds on does not verify.
+    Wrong(String),
+    /// What it builds on cannot be read. That says nothing about the bytes.
+    Io(io::Error),
+}
+
+impl From<String> for ReplayError {
+    fn from(what: String) -> Self {
+        ReplayError::Wrong(what)
+    }
+}
+
+impl From<&str> for ReplayError {
+    fn from(what: &str) -> Self {
+        ReplayError::Wrong(what.into())
+    }
+}
+
+impl From<io::Error> for ReplayError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => ReplayError::Wrong(error.to_string()),
+            _ => ReplayError::Io(error),
+        }
+    }
 }
 
 /// Where the frames come from.
@@ -103,6 +136,7 @@ impl Replay {
     /// the first of the next one.
     pub(crate) fn restore(&mut self, footer: FooterFound, about: About, last: bool) -> Result<(), String> {
         let FooterFound { directory, batches, footers } = footer;
+        self.carried = None;
         if directory.about != about {
             return Err(format!("the footer is about {:?} instead of {about:?}", directory.about));
         }
@@ -148,11 +182,17 @@ impl Replay {
     }
 
     /// Follows one verified frame: checks what ties it to those before it, and does what it says.
-    pub(crate) fn frame<D: Disk>(&mut self, files: Files<'_, D>, segment: u64, frame: &Found) -> Result<(), String> {
+    pub(crate) fn frame<D: Disk>(
+        &mut self,
+        files: Files<'_, D>,
+        segment: u64,
+        frame: &Found,
+    ) -> Result<(), ReplayError> {
         let header = &frame.header;
         let chain = self.chain(header.partition);
         if header.link != chain.link {
-            return Err(format!("frame {} does not link to the one before it in its partition", header.sequence));
+            let what = format!("frame {} does not link to the one before it in its partition", header.sequence);
+            return Err(what.into());
         }
         let hash = match (header.kind, header.partition) {
             (Kind::BatchHeader, BATCHES) => chain.hash,
@@ -166,12 +206,12 @@ impl Replay {
                 chain.hash
             }
             (Kind::BatchHeader | Kind::Peer | Kind::Footer, _) | (_, BATCHES | PEERS | FOOTERS) => {
-                return Err(format!("a frame of kind {:?} in partition {:#x}", header.kind, header.partition));
+                return Err(format!("a frame of kind {:?} in partition {:#x}", header.kind, header.partition).into());
             }
             _ => self.partition_frame(files, segment, frame, chain)?,
         };
         if header.hash != hash {
-            return Err(format!("the log hash of frame {} does not match", header.sequence));
+            return Err(format!("the log hash of frame {} does not match", header.sequence).into());
         }
         self.chains.insert(header.partition, Chain { link: link(&frame.header_bytes), hash });
         self.sequence += 1;
@@ -206,7 +246,7 @@ impl Replay {
         segment: u64,
         frame: &Found,
         chain: Chain,
-    ) -> Result<LogHash, String> {
+    ) -> Result<LogHash, ReplayError> {
         let header = &frame.header;
         let id = LogId { term: header.term, index: header.index };
         let partition = PartitionId(header.partition);
@@ -214,17 +254,17 @@ impl Replay {
         let Files { segments, tables, cluster, node } = files;
         let reader = Reader { segments, tables, cluster, node, partition };
         let hash_after = |durable: &Durable, index| {
-            let at = durable.hash_at(index).ok_or_else(|| format!("there is no entry {index}"))?;
-            reader.hash(at, index).map_err(|error| error.to_string())
+            let at = durable.hash_at(index).ok_or_else(|| ReplayError::Wrong(format!("there is no entry {index}")))?;
+            reader.hash(at, index).map_err(ReplayError::from)
         };
         let (first, next) = (durable.log.first(), durable.log.next());
         if id.index == u64::MAX {
-            return Err(format!("no log has an index {}", id.index));
+            return Err(format!("no log has an index {}", id.index).into());
         }
         match header.kind {
             Kind::Blank | Kind::Membership | Kind::Entry => {
                 if id.index != next && !durable.log.may_begin_anywhere() {
-                    return Err(format!("entry {id} follows {:?}", durable.log.last));
+                    return Err(format!("entry {id} follows {:?}", durable.log.last).into());
                 }
                 durable.entry(id, header.crc, segment, Slot::new(frame.offset, header.len));
                 Ok(log_hash(&chain.hash, id.index, id.term, header.crc))
@@ -239,7 +279,7 @@ impl Replay {
             }
             Kind::Truncate => {
                 if !(first..=next).contains(&id.index) {
-                    return Err(format!("a truncation from {} on in a log of {first}..{next}", id.index));
+                    return Err(format!("a truncation from {} on in a log of {first}..{next}", id.index).into());
                 }
                 let hash = id.index.checked_sub(1).map_or(Ok([0; 16]), |kept| hash_after(durable, kept))?;
                 durable.truncate(id.index, hash);
@@ -248,17 +288,17 @@ impl Replay {
             Kind::Purge => {
                 let upto_hash = decode_purge(&frame.payload).ok_or("the purge has the wrong form")?;
                 if id.index + 1 < first {
-                    return Err(format!("a purge up to {id} in a log of {first}..{next}"));
+                    return Err(format!("a purge up to {id} in a log of {first}..{next}").into());
                 }
                 let inside = id.index < next && id.index + 1 > first;
                 if inside && hash_after(durable, id.index)? != upto_hash {
-                    return Err(format!("the log hash at {id} is not the one the purge recorded"));
+                    return Err(format!("the log hash at {id} is not the one the purge recorded").into());
                 }
                 durable.purge(id, upto_hash);
                 Ok(durable.log.hash)
             }
             Kind::BatchHeader | Kind::Peer | Kind::Footer => {
-                Err(format!("a frame of kind {:?} in {partition}", header.kind))
+                Err(format!("a frame of kind {:?} in {partition}", header.kind).into())
             }
         }
     }

@@ -15,7 +15,7 @@ use std::io;
 /// Bytes read at a time.
 const WINDOW: usize = 1 << 20;
 /// Likewise, of a footer: most directories fit.
-const FOOTER_WINDOW: usize = 4 << 10;
+pub(crate) const FOOTER_WINDOW: usize = 4 << 10;
 /// To compare with: most of a segment's rest was never written.
 static ZEROS: [u8; WINDOW] = [0; WINDOW];
 
@@ -124,7 +124,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
     }
 
     /// At the batch at `offset`, whose header has the number `sequence`; reads at least `read` bytes at a time.
-    fn at(file: &'a F, origin: Origin, offset: u64, sequence: u64, read: usize) -> io::Result<Self> {
+    pub(crate) fn at(file: &'a F, origin: Origin, offset: u64, sequence: u64, read: usize) -> io::Result<Self> {
         let len = file.len()?;
         Ok(Scan { file, len, origin, offset, sequence, window: Vec::new(), window_at: 0, read })
     }

@@ -51,6 +51,8 @@ pub(crate) struct Links {
 pub(crate) enum SegmentHeaderError {
     Damaged,
     Version(u8),
+    /// Something is where nothing is defined.
+    Reserved,
 }
 
 impl SegmentHeader {
@@ -81,7 +83,7 @@ impl SegmentHeader {
         if bytes[4] != SEGMENT_VERSION {
             return Err(SegmentHeaderError::Version(bytes[4]));
         }
-        Ok(SegmentHeader {
+        let header = SegmentHeader {
             cluster: ClusterId(id_at(bytes, 8)),
             node: u64_at(bytes, 24),
             number: u64_at(bytes, 32),
@@ -92,7 +94,8 @@ impl SegmentHeader {
             },
             footer: Position { segment: u64_at(bytes, 72), offset: u64_at(bytes, 80) },
             links: Links { batches: u64_at(bytes, 88), footers: u64_at(bytes, 96) },
-        })
+        };
+        if header.encode() == *bytes { Ok(header) } else { Err(SegmentHeaderError::Reserved) }
     }
 }
 
@@ -134,6 +137,11 @@ impl<D: Disk> Segments<D> {
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The data directory.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.dir.parent().expect("the folder of the segments is in the data directory")
     }
 
     pub(crate) fn disk(&self) -> &D {

@@ -12,6 +12,7 @@ use super::{
     footer::{Directory, FooterBuilder, estimate},
     frame::{HEADER_LEN, PEERS},
     index::{Slot, TableCache},
+    manifest::Held,
     memory::{Core, HotBudget},
     payload::{Mark, Position},
     queue::{Queue, Taken, Urgency},
@@ -61,6 +62,7 @@ pub(crate) struct Writer<W: World> {
     /// Its length.
     pub capacity: u64,
     pub tail: Tail,
+    pub manifest: Held,
     pub plan: Plan,
     /// The batch being put together: its frames, who waits, its bytes.
     pub batch: Vec<Frame>,
@@ -263,6 +265,8 @@ impl<W: World> Writer<W> {
         };
         let capacity = self.segment_bytes.max(SEGMENT_HEADER_LEN + len).next_multiple_of(SEGMENT_HEADER_LEN);
         self.file = self.shared.segments.create(&header, capacity, &[])?;
+        // Before its first batch counts: a log without this segment is known to have lost it.
+        self.manifest.advance(self.shared.segments.disk(), self.shared.segments.data_dir(), number)?;
         self.capacity = capacity;
         self.tail.at = Position { segment: number, offset: SEGMENT_HEADER_LEN };
         self.tail.first_sequence = self.tail.sequence;

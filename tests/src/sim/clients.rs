@@ -138,9 +138,7 @@ impl Client {
         let start = self.run.moment();
         let called = self
             .run
-            .call(node, async move |log: Log<_>| {
-                log.partition(TOPIC, partition)?.read(offset, 16 << 10, 50, ask).await
-            })
+            .call(node, async move |log: Log<_>| log.partition(TOPIC, partition)?.read(offset, 16 << 10, 50, ask).await)
             .await;
         let read = match called {
             Called::Answered(Ok(read)) => read,

@@ -1,5 +1,8 @@
 //! Choices as a function of the seed.
-use rand_chacha::{ChaCha8Rng, rand_core::{RngCore as _, SeedableRng as _}};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{RngCore as _, SeedableRng as _},
+};
 use std::{ops::RangeInclusive, time::Duration};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 

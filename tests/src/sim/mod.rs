@@ -124,11 +124,7 @@ async fn whole(sim: &Sim, settings: &Settings, plan: &Plan) -> Result<String, St
     }
     let cluster = Cluster::with_config(sim, settings.nodes, |config| settings.apply(config));
     cluster.start().await;
-    let new = NewTopic {
-        name: TOPIC.into(),
-        partitions: settings.partitions,
-        replication: Some(settings.replication),
-    };
+    let new = NewTopic { name: TOPIC.into(), partitions: settings.partitions, replication: Some(settings.replication) };
     cluster.create_topic(new).await.map_err(|error| format!("the topic is not created: {error}"))?;
     cluster.ready().await;
     sim.trace("ready");

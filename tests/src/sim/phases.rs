@@ -36,7 +36,8 @@ pub(super) async fn safety(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> Ve
             SimTasks::spawn(Client::new(run, number).work(own))
         })
         .collect();
-    let faults: Vec<_> = plan.faults.iter().map(|fault| SimTasks::spawn(faults::inflict(run.clone(), *fault))).collect();
+    let faults: Vec<_> =
+        plan.faults.iter().map(|fault| SimTasks::spawn(faults::inflict(run.clone(), *fault))).collect();
     let mut read_disks = READ_DISKS;
     while run.now() < SAFETY {
         look(run, watch).await?;
@@ -132,7 +133,8 @@ pub(super) async fn liveness(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> 
     until(run, watch, RECOVERY, "the replicas of the core must agree", || apart(run, &plan.core)).await?;
     let unready = || {
         let checks = plan.core.iter().filter_map(|node| Some((node, cluster.log(*node)?.readiness())));
-        let mut unready = checks.flat_map(|(node, checks)| checks.into_iter().filter(|c| !c.ok).map(move |c| (node, c)));
+        let mut unready =
+            checks.flat_map(|(node, checks)| checks.into_iter().filter(|c| !c.ok).map(move |c| (node, c)));
         unready.next().map(|(node, check)| format!("{check:?} on node {node}"))
     };
     until(run, watch, RECOVERY, "the core must be ready", unready).await?;
@@ -206,7 +208,11 @@ pub(super) async fn settle(run: &Arc<Run>, watch: &mut Watch) -> Verdict {
 }
 
 fn missing_node(run: &Run) -> Option<String> {
-    run.cluster.nodes().into_iter().find(|node| run.cluster.log(*node).is_none()).map(|node| format!("node {node} is down"))
+    run.cluster
+        .nodes()
+        .into_iter()
+        .find(|node| run.cluster.log(*node).is_none())
+        .map(|node| format!("node {node} is down"))
 }
 
 /// Every replica's records, by its own word.

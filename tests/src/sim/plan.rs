@@ -121,12 +121,8 @@ impl Plan {
     /// Draws a plan for these settings.
     pub fn draw(settings: &Settings) -> Self {
         let seed = settings.seed;
-        let outside = Draw::named(seed, "outside").pick(&[
-            Outside::Healed,
-            Outside::Dead,
-            Outside::CutOff,
-            Outside::Paused,
-        ]);
+        let outside =
+            Draw::named(seed, "outside").pick(&[Outside::Healed, Outside::Dead, Outside::CutOff, Outside::Paused]);
         Plan { faults: faults(settings), operations: operations(settings), core: core(settings), outside }
     }
 }

@@ -7,10 +7,11 @@ use crate::{
         EntryKind, LogHash, PartitionLog, PeerIdentity, Wal, WalEntry, WalOptions,
         durable::Durable,
         index::TableCache,
+        manifest::Held,
         read::Reader,
         recover::{Depth, Recovered, recover},
         replay::Files,
-        segment::Segments,
+        segment::{Segments, parse_name},
     },
     world::{Disk as _, DiskFile as _, Halt},
 };
@@ -176,6 +177,10 @@ pub(super) fn restore(disk: &SimDisk, image: &Image) {
     for (name, bytes) in image {
         write_file(disk, &dir.join(name), bytes);
     }
+    // As many as there are, be they what they may.
+    let newest = image.keys().filter_map(|name| parse_name(name)).max();
+    let mut manifest = Held::new(CLUSTER, 1);
+    manifest.advance(disk, Path::new(DIR), newest.unwrap_or(0)).expect("the disk works");
 }
 
 /// What a node finds that has these files. Checks on the way that a second opening finds the same.

@@ -6,7 +6,10 @@ use super::*;
 use crate::wal::{
     Identity,
     batch::BATCH_HEADER_LEN,
+    copies::Copied as _,
+    footer::Directory,
     frame::{HEADER_LEN, Header, HeaderError, Kind, frame_len, log_hash},
+    manifest::Manifest,
     payload::{BatchHeader, Mark, Position, decode_peer, decode_vote, encode_peer, encode_vote},
     segment::{Links, SegmentHeader, SegmentHeaderError, is_unfinished, parse_name},
 };
@@ -252,7 +255,8 @@ proptest! {
 
     #[test]
     fn arbitrary_payloads_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-        let _ = (decode_vote(&bytes), decode_peer(&bytes), BatchHeader::decode(&bytes), Identity::decode(&bytes));
+        let _ = (decode_vote(&bytes), decode_peer(&bytes), BatchHeader::decode(&bytes), Identity::decode(&bytes), Manifest::decode(&bytes));
+        let _ = Directory::decode(&bytes, Position::default(), bytes.len() as u64);
     }
 
     #[test]

@@ -3,7 +3,7 @@ use super::*;
 use crate::{
     testing::{Sim, SimDisk},
     topic::ClusterId,
-    wal::{Identity, identity::IDENTITY_LEN},
+    wal::{Identity, copies::Copied as _, identity::IDENTITY_LEN},
     world::Disk as _,
 };
 use std::path::{Path, PathBuf};
@@ -135,7 +135,7 @@ fn every_flipped_bit_of_a_copy_is_noticed() {
     on_disk(|disk| {
         let good = open_identity(&disk).unwrap().encode();
         for bit in 0..IDENTITY_LEN * 8 {
-            let mut bad = good;
+            let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Identity::decode(&bad), None, "bit {bit}");
         }
@@ -206,4 +206,40 @@ fn a_power_cut_at_any_point_of_an_open_loses_nothing_that_was_told() {
             });
         }
     }
+}
+
+#[test]
+fn reserved_bytes_of_a_copy_are_zero_or_it_is_not_believed() {
+    on_disk(|disk| {
+        let good = open_identity(&disk).unwrap().encode();
+        for at in [6, 7, 64, 75] {
+            let mut newer = good.clone();
+            newer[at] = 1;
+            let crc = crc32c::crc32c(&newer[..76]);
+            newer[76..].copy_from_slice(&crc.to_le_bytes());
+            for n in 1..=3 {
+                write_file(&disk, &copy(n), &newer);
+            }
+            assert!(
+                matches!(halted(Identity::read(&disk, dir())), Halt::Corrupt(what) if what.contains("0 are intact"))
+            );
+        }
+    });
+}
+
+#[test]
+fn copies_of_two_directories_are_not_an_interrupted_change() {
+    on_disk(|disk| {
+        open_identity(&disk).unwrap();
+        let ours = read_file(&disk, &copy(1));
+        let other = Path::new("/other");
+        for _ in 0..2 {
+            Identity::open(&disk, other, CLUSTER, 2, [8; 16]).unwrap();
+        }
+        let theirs = read_file(&disk, &other.join("identity.1"));
+        write_file(&disk, &copy(1), &theirs);
+        write_file(&disk, &copy(2), &ours);
+        write_file(&disk, &copy(3), b"rot");
+        assert!(matches!(halted(Identity::read(&disk, dir())), Halt::Corrupt(what) if what.contains("2 are intact")));
+    });
 }
