@@ -48,6 +48,7 @@ impl Bed {
             hot_tail_bytes: limits.hot_tail_bytes,
             hot_tail_total_bytes: limits.hot_tail_total_bytes,
             index_cache_bytes: limits.index_cache_bytes,
+            supply: None,
         };
         let wal = Wal::<RealWorld>::open(&RealDisk, options).expect("the folder is empty");
         let log = |number| wal.partition(PartitionId::new(1, number));

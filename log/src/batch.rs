@@ -74,6 +74,9 @@ pub enum BatchError {
     /// A header name that is not UTF-8.
     #[error("record {0} has a header name that is not UTF-8")]
     HeaderName(u32),
+    /// Bits of a record that mean nothing yet: a later version gave them a meaning, which must not be passed over.
+    #[error("record {0} has reserved bits set")]
+    Reserved(u32),
     /// Bytes after the last record.
     #[error("{0} bytes follow the last record")]
     Trailing(usize),
@@ -155,6 +158,9 @@ impl Batch {
             let value_len = header.get_u32_le() as usize;
             let key_len = header.get_u32_le();
             let header_count = header.get_u16_le();
+            if header.get_u16_le() != 0 {
+                return Err(BatchError::Reserved(number));
+            }
             let key = match key_len {
                 NO_KEY => None,
                 n => Some(take(n as usize, "record key")?),

@@ -44,6 +44,9 @@ pub struct Limits {
     pub batch_bytes: u64,
     /// Accepted and not yet committed, per partition; above it appends are refused as busy.
     pub in_flight_bytes: u64,
+    /// The same over all partitions of the node. Also the bound on what leaders elsewhere sent and this node has not yet
+    /// on disk.
+    pub node_in_flight_bytes: u64,
     /// Size of a WAL segment.
     pub segment_bytes: u64,
     /// Largest write of one group commit.
@@ -55,8 +58,15 @@ pub struct Limits {
     /// Where entries of sealed WAL segments lie, as far as it is kept in memory, of all partitions together. Eight bytes an
     /// entry; what is not there is loaded when it is read.
     pub index_cache_bytes: u64,
+    /// A partition gets a checkpoint after so many bytes of batches at the latest.
+    pub checkpoint_bytes: u64,
     /// Partitions a topic may have, and a node may host.
     pub partitions: u32,
+    /// Length of a file that is given up when the disk is full, so that votes and what is under way can still be
+    /// written; 0: none.
+    pub reserve_bytes: u64,
+    /// Appends are refused as full below this share of the file system, and in any case below two segments.
+    pub min_free_percent: u8,
 }
 
 impl Default for Limits {
@@ -65,12 +75,16 @@ impl Default for Limits {
             record_bytes: 1 << 20,
             batch_bytes: 4 << 20,
             in_flight_bytes: 16 << 20,
+            node_in_flight_bytes: 128 << 20,
             segment_bytes: 128 << 20,
             commit_bytes: 4 << 20,
             hot_tail_bytes: 16 << 20,
             hot_tail_total_bytes: 256 << 20,
             index_cache_bytes: 32 << 20,
+            checkpoint_bytes: 256 << 20,
             partitions: 1024,
+            reserve_bytes: 16 << 20,
+            min_free_percent: 5,
         }
     }
 }
@@ -88,6 +102,32 @@ pub struct Timing {
     pub append_timeout: Duration,
     /// Bound on a linearizable read.
     pub read_timeout: Duration,
+    /// A partition that has changed gets a checkpoint after this time at the latest.
+    pub checkpoint_interval: Duration,
+    /// What is made of a disk that has not answered for a while.
+    pub disk: DiskPatience,
+}
+
+/// How long a write or sync of the WAL may take. Each longer than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskPatience {
+    /// After this the node sends neither heartbeats nor entries, so that others take over, provided that enough of the
+    /// others have disks that are faster.
+    pub overdue: Duration,
+    /// After this it hands over what it leads.
+    pub stuck: Duration,
+    /// After this it halts with `DISK_FAILED`.
+    pub failed: Duration,
+}
+
+impl Default for DiskPatience {
+    fn default() -> Self {
+        DiskPatience {
+            overdue: Duration::from_millis(200),
+            stuck: Duration::from_secs(2),
+            failed: Duration::from_secs(10),
+        }
+    }
 }
 
 impl Default for Timing {
@@ -98,6 +138,8 @@ impl Default for Timing {
             election_max: Duration::from_millis(350),
             append_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(5),
+            disk: DiskPatience::default(),
+            checkpoint_interval: Duration::from_secs(600),
         }
     }
 }

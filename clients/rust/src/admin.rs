@@ -49,6 +49,19 @@ pub struct NodeView {
     pub ready: bool,
     /// What it is waiting for, in its words.
     pub waiting_for: Vec<String>,
+    /// The file system of its data directory, when it answers and has opened its log.
+    pub disk: Option<DiskView>,
+}
+
+/// Room on a node's disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskView {
+    /// `plenty`, `low` (appends are refused) or `full` (there is no room for another segment, either).
+    pub space: String,
+    /// Bytes free.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
 }
 
 /// A partition, as the replica that knows best describes it: its leader, or the one with the newest term.
@@ -252,6 +265,7 @@ pub(crate) fn merge(answers: &[v1::NodeStatusResponse]) -> ClusterStatus {
             pid: None,
             ready: false,
             waiting_for: Vec::new(),
+            disk: None,
         });
         // A node that has not heard from another yet does not know all of its addresses.
         for (known, said) in
@@ -267,6 +281,11 @@ pub(crate) fn merge(answers: &[v1::NodeStatusResponse]) -> ClusterStatus {
             view.pid = Some(answer.pid);
             view.ready = answer.ready;
             let failing = answer.checks.iter().filter(|check| !check.ok);
+            view.disk = answer.disk.as_ref().map(|disk| DiskView {
+                space: disk.space.clone(),
+                free_bytes: disk.free_bytes,
+                total_bytes: disk.total_bytes,
+            });
             view.waiting_for = failing.map(|check| format!("{}: {}", check.name, check.detail)).collect();
         }
     }

@@ -45,6 +45,15 @@ pub enum Error {
         /// When to try again.
         retry_after: Duration,
     },
+    /// A disk of the cluster has no room. Nothing was appended; reads go on. Try again later: another node may lead by
+    /// then, or there is space again.
+    #[error("{message}")]
+    Full {
+        /// What the node said: which node, and how much space is needed.
+        message: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// No majority answered, or the node is not ready yet. Nothing was appended.
     #[error("{0}")]
     Unavailable(String),
@@ -99,6 +108,7 @@ impl Error {
                 | Error::NotLeader { .. }
                 | Error::NotHosted { .. }
                 | Error::Busy { .. }
+                | Error::Full { .. }
                 | Error::Unavailable(_)
                 | Error::Halted(_)
                 | Error::PrecedingFailed(_)
@@ -127,6 +137,7 @@ impl Error {
             "NOT_LEADER" => Error::NotLeader { message, leader: hint.leader, leader_grpc: hint.leader_grpc },
             "NOT_HOSTED" => Error::NotHosted { message, replicas_grpc: hint.replicas_grpc },
             "BUSY" => Error::Busy { message, retry_after: retry_after.unwrap_or(Duration::from_millis(10)) },
+            "FULL" => Error::Full { message, retry_after: retry_after.unwrap_or(Duration::from_millis(250)) },
             "UNKNOWN_OUTCOME" => Error::UnknownOutcome(message.trim_start_matches("unknown outcome: ").to_owned()),
             "PRECEDING_FAILED" => Error::PrecedingFailed(message),
             "UNKNOWN_TOPIC" => Error::UnknownTopic(message),

@@ -43,7 +43,7 @@ mod error;
 mod pool;
 mod record;
 
-pub use admin::{Admin, ClusterStatus, NodeView, PartitionView, TopicInfo};
+pub use admin::{Admin, ClusterStatus, DiskView, NodeView, PartitionView, TopicInfo};
 pub use append::{Appended, partition_for_key};
 pub use client::{Builder, Client};
 pub use error::Error;

@@ -36,7 +36,7 @@ pub(crate) fn next(error: &Error, kind: Kind, asked: &str) -> Step {
             Some(replica) => Step::Follow(replica.clone()),
             None => Step::Elsewhere,
         },
-        Error::Busy { retry_after, .. } => Step::After(*retry_after),
+        Error::Busy { retry_after, .. } | Error::Full { retry_after, .. } => Step::After(*retry_after),
         Error::NotLeader { .. }
         | Error::Unreachable(_)
         | Error::Unavailable(_)

@@ -82,6 +82,15 @@ fn limits_are_named() {
     assert!(matches!(EncodedRecords::encode(&[], &limits), Err(LogError::Invalid(_))));
 }
 
+#[test]
+fn reserved_bits_of_a_record_are_not_passed_over() {
+    let mut bytes = sealed(&sample()).bytes().to_vec();
+    bytes[HEADER + 10] = 1;
+    let crc = crc32c::crc32c(&bytes);
+    let decoded = Batch::verify(bytes.into(), crc).unwrap().decode(0);
+    assert_eq!(decoded.unwrap_err(), BatchError::Reserved(0));
+}
+
 proptest! {
     #[test]
     fn any_flipped_bit_is_noticed(position in 0usize..84, bit in 0u8..8) {

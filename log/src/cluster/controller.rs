@@ -14,7 +14,7 @@ use crate::{
 use corduroy_proto::v1::{ClusterEvent, NodeRegistered, cluster_event::Event};
 use openraft_rt::AsyncRuntime;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
@@ -104,6 +104,7 @@ impl<W: World> Controller<W> {
                 self.map.wait(|map| (seen != Some(map.next)).then(|| (map.next, self.wanted(map)))).await;
             seen = Some(next);
             self.reconcile(wanted).await?;
+            self.forget_deleted().await;
             if self.registered(&self.map.get()) {
                 self.enter(RUNNING);
             }
@@ -139,10 +140,22 @@ impl<W: World> Controller<W> {
         Ok(())
     }
 
+    /// Removes what partitions of deleted topics have left, in this life or an earlier one. A number the map has not come
+    /// to yet is no deleted topic: a map that is still catching up deletes nothing.
+    async fn forget_deleted(&self) {
+        let (next, live) = {
+            let map = self.map.get();
+            (map.next, map.topics.values().map(|topic| topic.id).collect::<BTreeSet<u32>>())
+        };
+        let is_deleted =
+            |id: PartitionId| id.topic() != 0 && u64::from(id.topic()) <= next && !live.contains(&id.topic());
+        self.host.checkpoints.forget(is_deleted).await;
+    }
+
     async fn open(&self, id: PartitionId, topic: String, replicas: Vec<NodeId>) -> Result<(), LogError> {
         let machine = (id == PartitionId::CLUSTER).then(|| self.map.machine::<W>());
         let partition = Partition::open(self.host.clone(), id, topic, replicas, machine).await?;
-        tracing::info!(partition = %partition.name(), evolved = partition.evolved_offset(), "opened");
+        tracing::info!(partition = %partition.name(), evolved = partition.evolved_offset(), replayed = partition.replayed(), "opened");
         self.hosted.insert(partition.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(async move { partition.initialize().await }));
         Ok(())

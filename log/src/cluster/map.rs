@@ -130,6 +130,10 @@ impl<W: World> Machine for Feeder<W> {
         state.encode_to_vec().into()
     }
 
+    fn check(&self, state: &[u8]) -> Result<(), prost::DecodeError> {
+        pb::ClusterState::decode(state).map(drop)
+    }
+
     fn install(&mut self, state: &[u8]) -> Result<(), prost::DecodeError> {
         let state = pb::ClusterState::decode(state)?;
         let topics = state.topics.into_iter().filter_map(|topic| {

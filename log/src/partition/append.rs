@@ -10,9 +10,11 @@ use super::{Ack, Core, Partition};
 use crate::{
     batch::{self, Batch, EncodedRecords},
     error::LogError,
+    health::{Budget, Share, lacks_room},
     raft::{Applied, TypeConfig},
     record::NewRecord,
-    topic::{Offset, Term},
+    topic::{Offset, PartitionId, Term},
+    wal::Space,
     world::{Clock, Timestamp, World},
 };
 use openraft::{
@@ -21,13 +23,7 @@ use openraft::{
     raft::{ClientWriteResponse, ClientWriteResult},
 };
 use openraft_rt::{AsyncRuntime, Instant, Select2};
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 
 /// Batches in flight.
@@ -38,6 +34,8 @@ const BATCH_TARGET: usize = 512 << 10;
 const PATIENCE: Duration = Duration::from_millis(100);
 /// When to try again after a busy answer.
 const BUSY_RETRY: Duration = Duration::from_millis(20);
+/// When to try again after a full answer: by then another replica may lead.
+const FULL_RETRY: Duration = Duration::from_millis(250);
 
 type Outcome<W> = ClientWriteResult<TypeConfig<W>>;
 type Pending<W> = <<<W as World>::Tasks as AsyncRuntime>::Oneshot as openraft_rt::Oneshot>::Receiver<Outcome<W>>;
@@ -45,8 +43,8 @@ type Pending<W> = <<<W as World>::Tasks as AsyncRuntime>::Oneshot as openraft_rt
 /// The way in: what has been accepted and how much of it is in flight.
 pub(crate) struct Appends {
     queue: mpsc::UnboundedSender<Job>,
-    in_flight: Arc<AtomicU64>,
-    limit: u64,
+    /// Of this partition, and of all of the node's.
+    budgets: [Arc<Budget>; 2],
 }
 
 /// One accepted append.
@@ -57,39 +55,38 @@ pub(crate) struct Job {
     /// Where the partition must end for it to count.
     expected_end: Option<Offset>,
     reply: oneshot::Sender<Result<Ack, LogError>>,
-    _admitted: Admitted,
-}
-
-/// Bytes in flight, given back when the append is answered.
-struct Admitted {
-    bytes: u64,
-    in_flight: Arc<AtomicU64>,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.in_flight.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
+    /// Bytes in flight, given back when the append is answered.
+    _admitted: [Share; 2],
 }
 
 impl Appends {
-    pub(crate) fn new(limit: u64) -> (Self, mpsc::UnboundedReceiver<Job>) {
+    pub(crate) fn new(limit: u64, node: Arc<Budget>) -> (Self, mpsc::UnboundedReceiver<Job>) {
         let (queue, jobs) = mpsc::unbounded_channel();
-        (Appends { queue, in_flight: Arc::default(), limit }, jobs)
+        (Appends { queue, budgets: [Budget::new(limit), node] }, jobs)
     }
 
-    /// Reserves room for an append. At least one is admitted whatever its size.
-    fn admit(&self, bytes: u64) -> Result<Admitted, u64> {
-        let before = self.in_flight.fetch_add(bytes, Ordering::Relaxed);
-        let admitted = Admitted { bytes, in_flight: self.in_flight.clone() };
-        if before > 0 && before + bytes > self.limit { Err(before) } else { Ok(admitted) }
+    /// Reserves room for an append. What it costs beside its bytes counts, too: this is what bounds the queue.
+    fn admit(&self, partition: impl FnOnce() -> String, bytes: usize) -> Result<[Share; 2], LogError> {
+        let bytes = (bytes + size_of::<Job>()) as u64;
+        let [own, node] = &self.budgets;
+        let busy = |budget: &Budget, in_flight| (in_flight, budget.limit());
+        let taken = own.take(bytes).map_err(|used| busy(own, used)).and_then(|share| {
+            let of_node = node.take(bytes).map_err(|used| busy(node, used))?;
+            Ok([share, of_node])
+        });
+        taken.map_err(|(in_flight, limit)| LogError::Busy {
+            partition: partition(),
+            in_flight,
+            limit,
+            retry_after: BUSY_RETRY,
+        })
     }
 }
 
 impl<W: World> Partition<W> {
     /// Appends records as one contiguous run. Only the leader accepts; see [`LogError`] for what each refusal means.
     pub async fn append(&self, records: Vec<NewRecord>) -> Result<Ack, LogError> {
-        self.submit(records)?.await
+        self.submit(&records)?.await
     }
 
     /// Appends records only if they get the offset `expected`: the partition ends there when they are appended, be it
@@ -105,31 +102,27 @@ impl<W: World> Partition<W> {
         if actual > expected || expected == Offset::MAX {
             return Err(LogError::OffsetMismatch { partition: self.name(), expected, actual });
         }
-        self.accept(records, Some(expected))?.await
+        self.accept(&records, Some(expected))?.await
     }
 
     /// Accepts an append, fixing its place in the order of this partition's appends, and returns the future of its
-    /// answer. An error here means that nothing was appended.
+    /// answer. An error here means that nothing was appended; the records are the caller's to submit again.
     pub fn submit(
         &self,
-        records: Vec<NewRecord>,
-    ) -> Result<impl Future<Output = Result<Ack, LogError>> + Send + 'static, LogError> {
+        records: &[NewRecord],
+    ) -> Result<impl Future<Output = Result<Ack, LogError>> + Send + use<W>, LogError> {
         self.accept(records, None)
     }
 
     fn accept(
         &self,
-        records: Vec<NewRecord>,
+        records: &[NewRecord],
         expected_end: Option<Offset>,
-    ) -> Result<impl Future<Output = Result<Ack, LogError>> + Send + 'static, LogError> {
+    ) -> Result<impl Future<Output = Result<Ack, LogError>> + Send + use<W>, LogError> {
         let core = &self.core;
-        let records = EncodedRecords::encode(&records, &core.host.limits)?;
-        let admitted = core.appends.admit(records.size() as u64).map_err(|in_flight| LogError::Busy {
-            partition: core.name(),
-            in_flight,
-            limit: core.appends.limit,
-            retry_after: BUSY_RETRY,
-        })?;
+        core.has_room()?;
+        let records = EncodedRecords::encode(records, &core.host.limits)?;
+        let admitted = core.appends.admit(|| core.name(), records.size())?;
         let (reply, answer) = oneshot::channel();
         let count = records.records();
         let job = Job { records, count, expected_end, reply, _admitted: admitted };
@@ -142,6 +135,28 @@ impl<W: World> Partition<W> {
                 Err(_) => Err(LogError::UnknownOutcome(format!("{name} did not answer within {timeout:?}"))),
             }
         })
+    }
+}
+
+impl<W: World> Core<W> {
+    /// Refuses an append for which the disks have no room (R66), where this replica leads; elsewhere the answer is who
+    /// does. Changes of the cluster map are small, and taken as long as anything can be written.
+    fn has_room(&self) -> Result<(), LogError> {
+        let vitals = &self.host.vitals;
+        let report = vitals.space();
+        let refused = if self.id == PartitionId::CLUSTER { Space::Full } else { Space::Low };
+        let crowded = || lacks_room(&vitals.replicas(Some(&self.replicas)));
+        let full = if report.space >= refused { Some(self.host.node) } else { crowded() };
+        match full {
+            Some(node) if self.raft.as_leader().is_ok() => Err(LogError::Full {
+                node,
+                partition: self.name(),
+                free: (node == self.host.node).then_some(report.free),
+                needed: report.resume,
+                retry_after: FULL_RETRY,
+            }),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a replica has evolved: the fold that gives every batch its offset, and the bound readers see below.
+//! What a replica has evolved, and the bound readers see below.
+use super::fold::{Fold, Mark, SnapshotError};
 use crate::{
     batch::Batch,
     raft::Applied,
@@ -13,62 +14,24 @@ use std::sync::{
 };
 use tokio::sync::Notify;
 
-/// A mark every so many batches: the index from offsets to the Raft log is sparse.
-const MARK_EVERY: u64 = 64;
-
 /// What evolves beside the fold, in log order, on every replica. Total: it cannot refuse a batch.
 pub(crate) trait Machine: Send {
     /// Takes the batch whose first record has offset `base`. Void batches do not come here.
     fn evolve(&mut self, base: Offset, batch: &Batch);
     /// Its state.
     fn encode(&self) -> Bytes;
-    /// Replaces its state.
+    /// Whether this is a state it could have.
+    fn check(&self, state: &[u8]) -> Result<(), prost::DecodeError>;
+    /// Replaces its state. Nothing has changed after an error.
     fn install(&mut self, state: &[u8]) -> Result<(), prost::DecodeError>;
-}
-
-/// A position in the Raft log from which to look for an offset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mark {
-    offset: Offset,
-    index: u64,
-}
-
-/// The fold over batch headers. Pure: the same log gives the same fold on every replica.
-#[derive(Debug, Default)]
-struct Fold {
-    end: Offset,
-    time: Timestamp,
-    applied: Option<LogId>,
-    marks: Vec<Mark>,
-    since_mark: u64,
-}
-
-impl Fold {
-    fn pass(&mut self, id: LogId) -> Applied {
-        self.applied = Some(id);
-        Applied { base: self.end, end: self.end, time: self.time }
-    }
-
-    fn evolve(&mut self, id: LogId, batch: &Batch) -> Applied {
-        let base = self.end;
-        if self.marks.is_empty() || self.since_mark >= MARK_EVERY {
-            self.marks.push(Mark { offset: base, index: id.index });
-            self.since_mark = 0;
-        }
-        self.since_mark += 1;
-        self.end += batch.added(base);
-        self.time = self.time.max(batch.time());
-        self.applied = Some(id);
-        Applied { base, end: self.end, time: batch.time() }
-    }
 }
 
 /// Shared by the state machine, which evolves, and by readers, who wait and look.
 ///
 /// **Invariant**: `end` is published only after everything below it is evolved; it never decreases.
+/// **Invariant**: fold and machine change together, so whoever looks at both sees them at the same entry.
 pub(crate) struct Evolved {
-    fold: Mutex<Fold>,
-    machine: Mutex<Option<Box<dyn Machine>>>,
+    state: Mutex<State>,
     /// First offset that cannot be read yet.
     end: AtomicU64,
     /// Index of the last evolved entry plus one.
@@ -78,11 +41,15 @@ pub(crate) struct Evolved {
     changed: Notify,
 }
 
+struct State {
+    fold: Fold,
+    machine: Option<Box<dyn Machine>>,
+}
+
 impl Evolved {
     pub(crate) fn new(machine: Option<Box<dyn Machine>>) -> Self {
         Evolved {
-            fold: Mutex::default(),
-            machine: Mutex::new(machine),
+            state: Mutex::new(State { fold: Fold::default(), machine }),
             end: AtomicU64::new(0),
             next_index: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -90,25 +57,34 @@ impl Evolved {
         }
     }
 
-    fn fold(&self) -> MutexGuard<'_, Fold> {
-        self.fold.lock().expect("folding does not panic")
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("evolving does not panic")
     }
 
-    /// An entry without records.
-    pub(crate) fn pass(&self, id: LogId) -> Applied {
-        let applied = self.fold().pass(id);
+    /// An entry without records, whose payload has this CRC32C.
+    pub(crate) fn pass(&self, id: LogId, crc: u32) -> Applied {
+        let applied = self.state().fold.pass(id, crc);
+        self.next_index.store(id.index + 1, Ordering::Release);
+        applied
+    }
+
+    /// An entry that changes the voters.
+    pub(crate) fn change_membership(&self, id: LogId, encoded: Bytes) -> Applied {
+        let applied = self.state().fold.change_membership(id, encoded);
         self.next_index.store(id.index + 1, Ordering::Release);
         applied
     }
 
     /// An entry with records.
     pub(crate) fn evolve(&self, id: LogId, batch: &Batch) -> Applied {
-        let applied = self.fold().evolve(id, batch);
+        let mut state = self.state();
+        let applied = state.fold.evolve(id, batch);
         if applied.end > applied.base
-            && let Some(machine) = self.machine.lock().expect("evolving does not panic").as_mut()
+            && let Some(machine) = state.machine.as_mut()
         {
             machine.evolve(applied.base, batch);
         }
+        drop(state);
         self.next_index.store(id.index + 1, Ordering::Release);
         self.end.store(applied.end, Ordering::Release);
         applied
@@ -137,20 +113,33 @@ impl Evolved {
 
     /// Log time of the last evolved batch.
     pub(crate) fn time(&self) -> Timestamp {
-        self.fold().time
+        self.state().fold.time
+    }
+
+    /// The last evolved entry.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.state().fold.last
     }
 
     /// Term of the last evolved entry.
     pub(crate) fn term(&self) -> Term {
-        self.fold().applied.map_or(0, |id| id.term)
+        self.last().map_or(0, |id| id.term)
     }
 
-    /// Where in the Raft log to start looking for an offset below the end: (index, the offset its batch starts at).
-    pub(crate) fn seek(&self, offset: Offset) -> Option<(u64, Offset)> {
-        let fold = self.fold();
-        let after = fold.marks.partition_point(|mark| mark.offset <= offset);
-        let mark = fold.marks.get(after.checked_sub(1)?)?;
-        Some((mark.index, mark.offset))
+    /// The last entry and the bytes of all batches evolved.
+    pub(crate) fn progress(&self) -> (Option<LogId>, u64) {
+        let state = self.state();
+        (state.fold.last, state.fold.bytes)
+    }
+
+    /// The last membership, encoded, and its entry.
+    pub(crate) fn membership(&self) -> Option<(LogId, Bytes)> {
+        self.state().fold.membership.clone()
+    }
+
+    /// Where in the Raft log to start looking for an offset below the end.
+    pub(crate) fn seek(&self, offset: Offset) -> Option<Mark> {
+        self.state().fold.marks.seek(offset)
     }
 
     /// One past the Raft index of the last evolved entry: where readers stop.
@@ -171,34 +160,32 @@ impl Evolved {
         }
     }
 
-    /// The state a snapshot carries.
-    pub(crate) fn encode(&self) -> pb::PartitionFold {
-        let machine = self.machine.lock().expect("evolving does not panic").as_ref().map(|machine| machine.encode());
-        let fold = self.fold();
-        let marks = fold.marks.iter().map(|mark| pb::OffsetMark { offset: mark.offset, index: mark.index });
-        pb::PartitionFold {
-            end_offset: fold.end,
-            time: fold.time.0,
-            marks: marks.collect(),
-            machine: machine.unwrap_or_default(),
-        }
+    /// The state as it is now; `None` while there is none. Evolving waits while it is copied: a MiB of marks at most, and
+    /// the machine's state.
+    pub(crate) fn snapshot(&self) -> Option<pb::PartitionSnapshot> {
+        let state = self.state();
+        let machine = state.machine.as_ref().map(|machine| machine.encode());
+        Some(pb::PartitionSnapshot { machine: machine.unwrap_or_default(), ..state.fold.snapshot()? })
     }
 
-    /// Replaces the state by a snapshot's.
-    pub(crate) fn install(&self, applied: Option<LogId>, state: &pb::PartitionFold) -> Result<(), prost::DecodeError> {
-        if let Some(machine) = self.machine.lock().expect("evolving does not panic").as_mut() {
-            machine.install(&state.machine)?;
+    /// Whether [`Evolved::install`] would take the snapshot.
+    pub(crate) fn check(&self, snapshot: &pb::PartitionSnapshot) -> Result<(), SnapshotError> {
+        Fold::restore(snapshot)?;
+        self.state().machine.as_ref().map_or(Ok(()), |machine| machine.check(&snapshot.machine))?;
+        Ok(())
+    }
+
+    /// Replaces the state by a snapshot's. Nothing has changed after an error.
+    pub(crate) fn install(&self, snapshot: &pb::PartitionSnapshot) -> Result<(), SnapshotError> {
+        let fold = Fold::restore(snapshot)?;
+        let mut state = self.state();
+        if let Some(machine) = state.machine.as_mut() {
+            machine.install(&snapshot.machine)?;
         }
-        let marks = state.marks.iter().map(|mark| Mark { offset: mark.offset, index: mark.index });
-        self.next_index.store(applied.map_or(0, |id| id.index + 1), Ordering::Release);
-        self.end.store(state.end_offset, Ordering::Release);
-        *self.fold() = Fold {
-            end: state.end_offset,
-            time: Timestamp(state.time),
-            applied,
-            marks: marks.collect(),
-            since_mark: MARK_EVERY,
-        };
+        self.next_index.store(fold.last.map_or(0, |id| id.index + 1), Ordering::Release);
+        self.end.store(fold.end, Ordering::Release);
+        state.fold = fold;
+        drop(state);
         self.publish();
         Ok(())
     }

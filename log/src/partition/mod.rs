@@ -12,7 +12,10 @@
 //! **Invariant**: an [`Ack`] is given after the entry is on disk at a majority and evolved here. Appends of one partition
 //! are acknowledged in the order they were submitted, and get ascending offsets in that order.
 mod append;
+mod checkpoint;
 mod evolved;
+mod fold;
+mod lead;
 mod read;
 mod subscribe;
 mod types;
@@ -20,20 +23,29 @@ mod types;
 pub use types::{Ack, Consistency, PartitionInfo, ReadResult, Role};
 
 pub(crate) use append::Appends;
+pub(crate) use checkpoint::{Checkpoints, Owner, Policy, Scheduler};
 pub(crate) use evolved::{Evolved, Machine};
+
+use checkpoint::RestoreError;
 
 use crate::{
     config::{Limits, Timing},
     error::LogError,
+    health::{Budget, Vitals},
     peer::Peers,
     raft::{LogStore, Network, Raft, RaftConfig, StateMachine},
     topic::{NodeId, Offset, PartitionId},
     wal::Wal,
-    world::{Env, World},
+    world::{Env, Tasks as _, World},
 };
 use openraft::{ServerState, async_runtime::watch::WatchReceiver, impls::EmptyNode};
 use openraft_rt::AsyncRuntime;
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 /// What every partition of a node is opened with.
 pub(crate) struct Host<W: World> {
@@ -41,9 +53,13 @@ pub(crate) struct Host<W: World> {
     pub env: Env<W>,
     pub wal: Wal<W>,
     pub peers: Arc<Peers<W>>,
+    pub checkpoints: Scheduler<W>,
     pub raft_config: Arc<RaftConfig>,
     pub limits: Limits,
     pub timing: Timing,
+    /// Bytes accepted from clients and not yet committed, over all partitions.
+    pub in_flight: Arc<Budget>,
+    pub vitals: Arc<Vitals<W>>,
 }
 
 /// A partition hosted by this node. Clones are the same partition.
@@ -60,6 +76,10 @@ pub(crate) struct Core<W: World> {
     log: LogStore<W>,
     evolved: Arc<Evolved>,
     appends: Appends,
+    /// Whether openraft may start elections.
+    campaigning: AtomicBool,
+    /// Entries that were evolved to open it: those behind its checkpoint that were known to be committed.
+    replayed: u64,
 }
 
 impl<W: World> Clone for Partition<W> {
@@ -75,7 +95,7 @@ impl<W: World> fmt::Debug for Partition<W> {
 }
 
 impl<W: World> Partition<W> {
-    /// Recovers this node's replica and starts its Raft group.
+    /// Recovers this node's replica, from its checkpoint and what follows it, and starts its Raft group.
     pub(crate) async fn open(
         host: Arc<Host<W>>,
         id: PartitionId,
@@ -84,14 +104,28 @@ impl<W: World> Partition<W> {
         machine: Option<Box<dyn Machine>>,
     ) -> Result<Self, LogError> {
         let evolved = Arc::new(Evolved::new(machine));
-        let log = LogStore::<W>::new(host.wal.partition(id));
+        let wal = host.wal.partition(id);
+        let checkpoints = host.checkpoints.checkpoints();
+        let name = format!("{topic}/{}", id.partition());
+        checkpoints.restore(&wal, &evolved).map_err(|error| match error {
+            RestoreError::Halt(halt) => {
+                let stopped = LogError::Stopped(halt.to_string());
+                W::Tasks::halt(halt);
+                stopped
+            }
+            RestoreError::Io(error) => LogError::Stopped(format!("{name} cannot be restored: {error}")),
+        })?;
+        host.checkpoints.watch(evolved.clone(), wal.clone());
+        let log = LogStore::<W>::new(wal);
         let network = Network::<W>::new(id, host.peers.clone());
-        let machine = StateMachine::<W>::new(evolved.clone());
+        let mut machine = StateMachine::<W>::new(evolved.clone(), log.clone(), checkpoints.clone());
+        let replayed = machine.catch_up().await;
+        let replayed = replayed.map_err(|error| LogError::Stopped(format!("{name} cannot be evolved: {error}")))?;
         let raft = Raft::<W>::new(host.node, host.raft_config.clone(), network, log.clone(), machine).await;
-        let raft =
-            raft.map_err(|fatal| LogError::Stopped(format!("{topic}/{} cannot start: {fatal}", id.partition())))?;
-        let (appends, queue) = Appends::new(host.limits.in_flight_bytes);
-        let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends });
+        let raft = raft.map_err(|fatal| LogError::Stopped(format!("{name} cannot start: {fatal}")))?;
+        let (appends, queue) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
+        let campaigning = AtomicBool::new(true);
+        let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed });
         append::start(&core, queue);
         Ok(Partition { core })
     }
@@ -120,6 +154,11 @@ impl<W: World> Partition<W> {
     #[cfg(feature = "testing")]
     pub(crate) fn wal(&self) -> &crate::wal::PartitionLog<W> {
         self.core.log.wal()
+    }
+
+    /// Entries that were evolved to open it.
+    pub(crate) fn replayed(&self) -> u64 {
+        self.core.replayed
     }
 
     pub(crate) async fn stop(&self) {

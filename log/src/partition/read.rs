@@ -1,7 +1,7 @@
 //! Reading: below the evolved offset, from this replica, with the promise asked for.
-use super::{Consistency, Core, Partition, ReadResult};
+use super::{Consistency, Core, Partition, ReadResult, fold::Mark};
 use crate::{
-    batch::Batch,
+    batch::{Batch, BatchError},
     error::LogError,
     raft,
     record::Record,
@@ -30,7 +30,8 @@ impl<W: World> Partition<W> {
         if offset > end {
             return Err(LogError::OffsetOutOfRange { partition: self.name(), offset, end });
         }
-        let records = self.core.read_evolved(offset, end, max_bytes, max_records as usize)?;
+        let page = Page::new(offset, max_bytes, max_records as usize);
+        let records = self.core.read_evolved(page, None, end)?.records;
         Ok(ReadResult { records, start: 0, end })
     }
 
@@ -48,6 +49,53 @@ impl<W: World> Partition<W> {
             Err(ReadIndexError::Failed(why)) => Outcome::Failed(why),
         };
         pb::ReadIndexResponse { outcome: Some(outcome) }
+    }
+}
+
+/// Records being put together for one reader.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// Of the first record wanted.
+    offset: Offset,
+    max_bytes: u64,
+    max_records: usize,
+    bytes: u64,
+    pub records: Vec<Record>,
+    /// Where the batch lies that the next page begins with, or begins in.
+    pub resume: Option<Mark>,
+}
+
+impl Page {
+    pub(super) fn new(offset: Offset, max_bytes: u64, max_records: usize) -> Self {
+        // At least one record: a page of none would be asked for again and again.
+        Page { offset, max_bytes: max_bytes.max(1), max_records, bytes: 0, records: Vec::new(), resume: None }
+    }
+
+    /// Of the record after the last one taken.
+    fn end(&self) -> Offset {
+        self.offset + self.records.len() as u64
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= self.max_bytes || self.records.len() >= self.max_records
+    }
+
+    /// Takes what is wanted of a batch that comes where the partition ends at `base`.
+    fn take(&mut self, batch: &Batch, base: Offset) -> Result<(), BatchError> {
+        if base + batch.added(base) <= self.offset.max(base) {
+            return Ok(());
+        }
+        for record in batch.decode(base)? {
+            if record.offset < self.offset {
+                continue;
+            }
+            self.bytes += record.size();
+            self.records.push(record);
+            if self.is_full() {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -108,74 +156,45 @@ impl<W: World> Core<W> {
         }
     }
 
-    /// Records from `offset` up to `end`, which has been evolved.
-    pub(super) fn read_evolved(
-        &self,
-        offset: Offset,
-        end: Offset,
-        max_bytes: u64,
-        max_records: usize,
-    ) -> Result<Vec<Record>, LogError> {
+    /// Reads a page below `end`, which has been evolved. Where `from` is known (the [`Page::resume`] of the page before),
+    /// nothing is read in vain; else the batches from the mark before the page's offset on are.
+    pub(super) fn read_evolved(&self, mut page: Page, from: Option<Mark>, end: Offset) -> Result<Page, LogError> {
         const CHUNK: u64 = 256 << 10;
-        let mut records = Vec::new();
-        if offset >= end || max_records == 0 {
-            return Ok(records);
+        if page.offset >= end {
+            return Ok(page);
         }
-        let (mut index, mut base) = self
-            .evolved
-            .seek(offset)
-            .ok_or_else(|| self.damaged(format!("no entry for offset {offset} below {end}")))?;
-        let mut bytes = 0;
-        while base < end && records.len() < max_records && bytes < max_bytes {
-            let entries = self
-                .log
-                .read(index..self.evolved.next_index(), CHUNK)
-                .map_err(|error| self.damaged(error.to_string()))?;
+        let mark = from.or_else(|| self.evolved.seek(page.offset));
+        let mark = mark.ok_or_else(|| self.damaged(format!("no entry for offset {} below {end}", page.offset)))?;
+        page.resume = Some(mark);
+        let Mark { mut index, offset: mut base } = mark;
+        while base < end && !page.is_full() {
+            let entries = self.log.read(index..self.evolved.next_index(), CHUNK);
+            let entries = entries.map_err(|error| self.damaged(error.to_string()))?;
             if entries.is_empty() {
                 return Err(self
                     .damaged(format!("the log ends at entry {index}, offset {base}, below the evolved offset {end}")));
             }
             for entry in entries {
-                index += 1;
-                let EntryPayload::Normal(batch) = entry.payload else { continue };
-                let next = base + batch.added(base);
-                if next > offset.max(base) {
-                    self.take(&batch, base, offset, max_bytes, max_records, &mut records, &mut bytes)?;
-                    if bytes >= max_bytes || records.len() >= max_records {
-                        return Ok(records);
+                let found = entry.log_id.index();
+                if found != index {
+                    return Err(self.damaged(format!("entry {index}, offset {base}, is not kept here; {found} is")));
+                }
+                if let EntryPayload::Normal(batch) = entry.payload {
+                    page.take(&batch, base).map_err(|error| self.damaged(error.to_string()))?;
+                    let next = base + batch.added(base);
+                    if page.is_full() && page.end() < next {
+                        return Ok(page);
                     }
+                    base = next;
                 }
-                base = next;
-                if base >= end {
-                    return Ok(records);
+                index += 1;
+                page.resume = Some(Mark { index, offset: base });
+                if base >= end || page.is_full() {
+                    return Ok(page);
                 }
             }
         }
-        Ok(records)
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn take(
-        &self,
-        batch: &Batch,
-        base: Offset,
-        from: Offset,
-        max_bytes: u64,
-        max_records: usize,
-        records: &mut Vec<Record>,
-        bytes: &mut u64,
-    ) -> Result<(), LogError> {
-        for record in batch.decode(base).map_err(|error| self.damaged(error.to_string()))? {
-            if record.offset < from {
-                continue;
-            }
-            *bytes += record.size();
-            records.push(record);
-            if *bytes >= max_bytes || records.len() >= max_records {
-                break;
-            }
-        }
-        Ok(())
+        Ok(page)
     }
 
     fn damaged(&self, detail: String) -> LogError {

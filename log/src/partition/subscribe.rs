@@ -1,5 +1,5 @@
 //! Subscribing: the records of a partition as they become readable here.
-use super::Partition;
+use super::{Partition, read::Page};
 use crate::{error::LogError, record::Record, topic::Offset, world::World};
 use futures::stream::{self, BoxStream, StreamExt};
 
@@ -9,18 +9,19 @@ impl<W: World> Partition<W> {
     ///
     /// An offset past the end waits until the partition has grown there.
     pub fn subscribe(&self, offset: Offset, max_bytes: u64) -> BoxStream<'static, Result<Vec<Record>, LogError>> {
-        let state = Some((self.clone(), offset));
+        let state = Some((self.clone(), offset, None));
         stream::unfold(state, move |state| async move {
-            let (partition, offset) = state?;
+            let (partition, offset, from) = state?;
             partition.core.evolved.wait(|evolved| evolved.end() > offset || evolved.is_closed()).await;
             let end = partition.core.evolved.end();
             if end <= offset {
                 return Some((Err(LogError::Stopped(format!("{} has stopped", partition.name()))), None));
             }
-            match partition.core.read_evolved(offset, end, max_bytes, usize::MAX) {
-                Ok(records) => {
+            let page = Page::new(offset, max_bytes, usize::MAX);
+            match partition.core.read_evolved(page, from, end) {
+                Ok(Page { records, resume, .. }) => {
                     let next = offset + records.len() as u64;
-                    Some((Ok(records), Some((partition, next))))
+                    Some((Ok(records), Some((partition, next, resume))))
                 }
                 Err(error) => Some((Err(error), None)),
             }

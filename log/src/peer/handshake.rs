@@ -112,6 +112,13 @@ impl<W: World> Directory<W> {
         self.wal.stats().durable_sequence
     }
 
+    /// This node's data is lost or older than what it confirmed: so that no later start tries it again.
+    pub(crate) fn mark_lost(&self, why: &str) {
+        if let Err(error) = self.wal.mark_lost(why) {
+            tracing::error!(%error, "could not write down that this directory must not be used again");
+        }
+    }
+
     /// Takes note of what a peer says it has on disk.
     pub(crate) fn note(&self, peer: NodeId, confirmed: u64) {
         let mut known = self.known.lock().expect("judging does not panic");

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     config::NodeAddress,
+    health::{Condition, Vitals},
     topic::{NodeId, PartitionId},
     world::{Connection, Halt, Net, NetError, Purpose, Tasks, World},
 };
@@ -33,6 +34,8 @@ const GREETING: Duration = Duration::from_secs(3);
 pub(crate) enum PeerError {
     #[error("no connection to node {0}")]
     NotConnected(NodeId),
+    #[error("nothing is sent to node {0} while this node's own disk does not answer")]
+    Silent(NodeId),
     #[error("the connection to node {0} was lost before the answer came")]
     Lost(NodeId),
     #[error("node {0} did not answer within {1:?}")]
@@ -53,6 +56,7 @@ pub(crate) struct Link<W: World> {
     to: NodeAddress,
     net: W::Net,
     directory: Arc<Directory<W>>,
+    vitals: Arc<Vitals<W>>,
     state: Mutex<State>,
     changed: Notify,
     stopped: AtomicBool,
@@ -69,9 +73,14 @@ struct State {
 
 impl<W: World> Peers<W> {
     /// Starts a link to every node but this one.
-    pub(crate) fn start(net: &W::Net, directory: &Arc<Directory<W>>, nodes: &[NodeAddress]) -> Arc<Self> {
+    pub(crate) fn start(
+        net: &W::Net,
+        directory: &Arc<Directory<W>>,
+        vitals: &Arc<Vitals<W>>,
+        nodes: &[NodeAddress],
+    ) -> Arc<Self> {
         let others = nodes.iter().filter(|node| node.id != directory.me());
-        let links = others.map(|node| (node.id, Link::start(net, directory, node.clone())));
+        let links = others.map(|node| (node.id, Link::start(net, directory, vitals, node.clone())));
         Arc::new(Peers { links: links.collect() })
     }
 
@@ -82,6 +91,13 @@ impl<W: World> Peers<W> {
     /// The peers, and why each has no connection (`None`: it has one).
     pub(crate) fn health(&self) -> Vec<(NodeId, Option<String>)> {
         self.links.iter().map(|(id, link)| (*id, link.trouble())).collect()
+    }
+
+    /// Tells every peer how this node's disk is.
+    pub(crate) fn announce(&self, condition: Condition) {
+        for session in self.links.values().filter_map(|link| link.session()) {
+            session.tell(condition);
+        }
     }
 
     /// Resolves when every peer has welcomed this node once.
@@ -104,11 +120,12 @@ impl<W: World> Peers<W> {
 }
 
 impl<W: World> Link<W> {
-    fn start(net: &W::Net, directory: &Arc<Directory<W>>, to: NodeAddress) -> Arc<Self> {
+    fn start(net: &W::Net, directory: &Arc<Directory<W>>, vitals: &Arc<Vitals<W>>, to: NodeAddress) -> Arc<Self> {
         let link = Arc::new(Link {
             to,
             net: net.clone(),
             directory: directory.clone(),
+            vitals: vitals.clone(),
             state: Mutex::default(),
             changed: Notify::new(),
             stopped: AtomicBool::new(false),
@@ -120,6 +137,11 @@ impl<W: World> Link<W> {
     /// The peer this link leads to.
     pub(crate) fn peer(&self) -> NodeId {
         self.to.id
+    }
+
+    /// Whether this node must send neither heartbeats nor entries.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.vitals.is_silent()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -220,6 +242,7 @@ impl<W: World> Link<W> {
         let detail = format!("node {} refuses this node: {}", self.peer(), refused.detail);
         match refused.refusal() {
             Refusal::WrongIncarnation | Refusal::RolledBack => {
+                self.directory.mark_lost(&detail);
                 <W::Tasks as Tasks>::halt(Halt::DataLoss(detail.clone()))
             }
             _ => tracing::error!(peer = self.peer(), %detail, "refused"),
@@ -237,6 +260,8 @@ impl<W: World> Link<W> {
             state.greeted = true;
             state.trouble = None;
         }
+        session.tell(self.vitals.own());
+        self.vitals.connected(self.peer(), true);
         self.changed.notify_waiters();
         tracing::info!(peer = self.peer(), address = %self.to.peer, "connected to peer");
         let stopped = self.wait(|_| self.stopped.load(Ordering::Acquire));
@@ -258,6 +283,7 @@ impl<W: World> Link<W> {
             }
         };
         self.state().session = None;
+        self.vitals.connected(self.peer(), false);
         session.close();
         self.changed.notify_waiters();
         tracing::info!(peer = self.peer(), %trouble, "connection to peer lost");

@@ -17,8 +17,9 @@
 //! epochs ([`handshake`]). Answers belong to the connection they came on: one from an earlier boot of a peer cannot
 //! arrive, because its connection died with that boot.
 //!
-//! Queues here have no bound of their own. What waits in them is bounded by what openraft keeps in flight: 64 appends of
-//! at most 256 KiB (or one entry) per stream, and one request per vote, read or proposal.
+//! Bounds: a stream has at most 64 appends and 8 MiB unanswered, a connection takes entries while less than 8 MiB wait on
+//! it, and a node takes entries while less than its budget of them is not yet on disk. Requests have deadlines, and a
+//! connection has at most 4096 of them under way. `docs/architecture.md` has the table.
 mod handshake;
 mod link;
 mod outbox;
@@ -27,5 +28,6 @@ mod session;
 
 pub(crate) use handshake::Directory;
 pub(crate) use link::{Link, PeerError, Peers};
-pub(crate) use server::serve;
+pub(crate) use outbox::append_size;
+pub(crate) use server::{Serving, serve};
 pub(crate) use session::AppendStream;

@@ -2,12 +2,14 @@
 use super::{
     handshake::{Directory, Rejected},
     link::first_message,
-    outbox::Outbox,
+    outbox::{Outbox, append_size},
 };
 use crate::{
     cluster::Hosted,
+    health::{Budget, Condition, Share, Vitals},
     raft::{self, TypeConfig},
     topic::{NodeId, PartitionId},
+    wal::Space,
     world::{Connection, World},
 };
 use corduroy_proto::v1::{
@@ -17,14 +19,33 @@ use corduroy_proto::v1::{
 use futures::{FutureExt, StreamExt, stream};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest};
 use openraft_rt::AsyncRuntime;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::sync::mpsc;
 
 /// Bound on the caller's greeting.
 const GREETING: Duration = Duration::from_secs(3);
 
+/// Requests of one caller under way at a time.
+const REQUESTS: u64 = 4096;
+/// Appends of one stream that may be unanswered: the caller's window and a little.
+const UNANSWERED: usize = 128;
+
+/// What every connection is served with.
+pub(crate) struct Serving<W: World> {
+    pub directory: Arc<Directory<W>>,
+    pub hosted: Arc<Hosted<W>>,
+    pub vitals: Arc<Vitals<W>>,
+    /// Bytes of entries received and not yet on disk, over all connections.
+    pub received: Arc<Budget>,
+}
+
 /// Serves one accepted connection until it is lost.
-pub(crate) async fn serve<W: World>(connection: Connection, directory: Arc<Directory<W>>, hosted: Arc<Hosted<W>>) {
+pub(crate) async fn serve<W: World>(connection: Connection, serving: Arc<Serving<W>>) {
+    let directory = &serving.directory;
     let Connection { outgoing, mut incoming } = connection;
     let greeting = <W::Tasks as AsyncRuntime>::timeout(GREETING, incoming.next()).await;
     let Ok(Ok(Body::Hello(hello))) = greeting.map(first_message) else {
@@ -42,7 +63,8 @@ pub(crate) async fn serve<W: World>(connection: Connection, directory: Arc<Direc
     let sent = outgoing.send(Packet { messages: vec![PeerMessage { body: Some(answer) }], confirmed: 0 }).await;
     let (Ok(()), Some(peer)) = (sent, peer) else { return };
     let answers = Answers { outbox: Outbox::start::<W>(outgoing, directory.clone()) };
-    let mut caller = Caller { peer, answers, streams: BTreeMap::new(), hosted };
+    let requests = Budget::new(REQUESTS);
+    let mut caller = Caller { peer, answers, streams: BTreeMap::new(), requests, serving: serving.clone() };
     while let Some(Ok(packet)) = incoming.next().await {
         directory.note(peer, packet.confirmed);
         packet.messages.into_iter().filter_map(|message| message.body).for_each(|body| caller.take(body));
@@ -53,9 +75,20 @@ pub(crate) async fn serve<W: World>(connection: Connection, directory: Arc<Direc
 struct Caller<W: World> {
     peer: NodeId,
     answers: Answers,
-    streams: BTreeMap<u64, mpsc::UnboundedSender<AppendEntriesRequest<TypeConfig<W>>>>,
-    hosted: Arc<Hosted<W>>,
+    streams: BTreeMap<u64, Incoming<W>>,
+    /// One for each request under way.
+    requests: Arc<Budget>,
+    serving: Arc<Serving<W>>,
 }
+
+/// One replication stream.
+struct Incoming<W: World> {
+    appends: mpsc::UnboundedSender<AppendEntriesRequest<TypeConfig<W>>>,
+    unanswered: Unanswered,
+}
+
+/// Shares of the budget of what was received, in the order of the appends, until they are answered.
+type Unanswered = Arc<Mutex<VecDeque<Share>>>;
 
 impl<W: World> Caller<W> {
     fn take(&mut self, body: Body) {
@@ -63,27 +96,29 @@ impl<W: World> Caller<W> {
             Body::AppendOpen(open) => self.open(open.stream, PartitionId(open.partition)),
             Body::Append(append) => self.append(append),
             Body::AppendClose(close) => drop(self.streams.remove(&close.stream)),
-            Body::Request(request) => {
-                let answer = answer(self.hosted.clone(), request, self.answers.clone());
-                drop(<W::Tasks as AsyncRuntime>::spawn(answer));
-            }
+            Body::Request(request) => self.request(request),
+            Body::Condition(condition) => self.serving.vitals.heard(self.peer, condition_of(&condition)),
             other => tracing::warn!(peer = self.peer, ?other, "peer sent what only a called node may"),
         }
     }
 
     fn open(&mut self, stream: u64, partition: PartitionId) {
-        let Some(raft) = self.hosted.raft(partition) else {
+        let Some(raft) = self.serving.hosted.raft(partition) else {
             self.answers.fail(stream, format!("partition {partition} is not running here"));
             return;
         };
         let (sender, appends) = mpsc::unbounded_channel();
-        self.streams.insert(stream, sender);
+        let unanswered = Unanswered::default();
+        self.streams.insert(stream, Incoming { appends: sender, unanswered: unanswered.clone() });
         let appends =
             stream::unfold(appends, |mut appends| async move { appends.recv().await.map(|append| (append, appends)) });
         let results = raft.stream_append(appends);
         let answers = self.answers.clone();
         drop(<W::Tasks as AsyncRuntime>::spawn(async move {
-            let results = results.map(|result| result.map_err(|fatal| fatal.to_string()));
+            let results = results.map(move |result| {
+                unanswered.lock().expect("a queue of shares").pop_front();
+                result.map_err(|fatal| fatal.to_string())
+            });
             acknowledge::<W>(stream, results.fuse().boxed(), answers).await;
         }));
     }
@@ -91,20 +126,73 @@ impl<W: World> Caller<W> {
     fn append(&mut self, append: AppendBatch) {
         let stream = append.stream;
         // Closed already, by an error this caller is about to hear of.
-        let Some(sender) = self.streams.get(&stream) else { return };
-        match raft::to_append_request::<W>(append) {
-            Ok(request) => {
-                if sender.send(request).is_err() {
-                    self.streams.remove(&stream);
-                }
+        let Some(incoming) = self.streams.get(&stream) else { return };
+        let unanswered = incoming.unanswered.lock().expect("a queue of shares").len();
+        let admitted =
+            if unanswered < UNANSWERED { self.admit(&append) } else { Err(format!("{unanswered} appends unanswered")) };
+        let refused = match admitted.and_then(|share| {
+            let request = raft::to_append_request::<W>(append).map_err(|error| error.to_string())?;
+            Ok((share, request))
+        }) {
+            Ok((share, request)) => {
+                incoming.unanswered.lock().expect("a queue of shares").push_back(share);
+                incoming.appends.send(request).is_err()
             }
             Err(error) => {
-                tracing::error!(peer = self.peer, %error, "refused an append");
-                self.answers.fail(stream, error.to_string());
-                self.streams.remove(&stream);
+                tracing::warn!(peer = self.peer, %error, "refused an append");
+                self.answers.fail(stream, error);
+                true
             }
+        };
+        if refused {
+            self.streams.remove(&stream);
         }
     }
+
+    /// Room in memory for an append until it is on disk, and room on the disk for what it carries. The leader tries again
+    /// after a pause.
+    fn admit(&self, append: &AppendBatch) -> Result<Share, String> {
+        let Serving { received, vitals, .. } = &*self.serving;
+        let records = append.entries.iter().any(|entry| entry.kind() == pb::EntryKind::Batch);
+        if records && vitals.space().space == Space::Full {
+            // What room there is, is for votes and for what a new leader begins with.
+            return Err("this node's disk is full".into());
+        }
+        let bytes = append_size(append) as u64;
+        received
+            .take(bytes)
+            .map_err(|used| format!("busy: {used} bytes are not on disk yet, the bound is {}", received.limit()))
+    }
+
+    fn request(&self, request: PeerRequest) {
+        let admitted = match &request.body {
+            Some(peer_request::Body::Append(append)) => self.admit(append).map(Some),
+            _ => Ok(None),
+        };
+        let admitted = admitted.and_then(|share| {
+            let place = self.requests.take(1).map_err(|used| format!("busy: {used} requests are under way"))?;
+            Ok((share, place))
+        });
+        match admitted {
+            Ok(admitted) => {
+                let answer = answer(self.serving.clone(), request, self.answers.clone());
+                drop(<W::Tasks as AsyncRuntime>::spawn(async move {
+                    answer.await;
+                    drop(admitted);
+                }));
+            }
+            Err(why) => self.answers.respond(request.id, peer_response::Body::Unavailable(why)),
+        }
+    }
+}
+
+fn condition_of(condition: &pb::NodeCondition) -> Condition {
+    let space = match condition.space() {
+        pb::DiskSpace::Plenty => Space::Plenty,
+        pb::DiskSpace::Low => Space::Low,
+        pb::DiskSpace::Full => Space::Full,
+    };
+    Condition { space, slow: condition.slow }
 }
 
 /// Where the answers of a connection go.
@@ -159,10 +247,10 @@ fn outcome<W: World>(result: Result<StreamAppendResult<TypeConfig<W>>, String>) 
 }
 
 /// Does one request and queues its answer.
-async fn answer<W: World>(hosted: Arc<Hosted<W>>, request: PeerRequest, answers: Answers) {
+async fn answer<W: World>(serving: Arc<Serving<W>>, request: PeerRequest, answers: Answers) {
     let partition = PartitionId(request.partition);
     let body = match request.body {
-        Some(body) => match perform(&hosted, partition, body).await {
+        Some(body) => match perform(&serving.hosted, partition, body).await {
             Ok(body) => body,
             Err(why) => peer_response::Body::Unavailable(why),
         },
@@ -193,6 +281,13 @@ async fn perform<W: World>(
             let result = results.next().await.ok_or_else(missing)?.map_err(|fatal| fatal.to_string());
             let outcome = Some(outcome::<W>(result));
             Ok(peer_response::Body::Append(AppendAck { answered: 1, outcome, ..AppendAck::default() }))
+        }
+        peer_request::Body::Transfer(transfer) => {
+            let answer = raft.handle_transfer_leader(raft::transfer_request::<W>(&transfer)).await;
+            let refused = answer.map_err(|fatal| fatal.to_string())?.err().map(|error| error.to_string());
+            let accepted = refused.is_none();
+            let answer = pb::LeaderTransferred { accepted, refused: refused.unwrap_or_default() };
+            Ok(peer_response::Body::Transfer(answer))
         }
         peer_request::Body::ReadIndex(_) => {
             let partition = hosted.partition(partition).ok_or_else(missing)?;

@@ -1,9 +1,9 @@
 //! The calling side of one connection: requests waiting for answers, streams waiting for acks.
 use super::outbox::Outbox;
-use crate::topic::PartitionId;
+use crate::{health::Condition, topic::PartitionId, wal::Space};
 use corduroy_proto::v1::{
-    AppendAck, AppendBatch, AppendClose, AppendOpen, PeerRequest, PeerResponse, peer_message::Body, peer_request,
-    peer_response,
+    AppendAck, AppendBatch, AppendClose, AppendOpen, DiskSpace, NodeCondition, PeerRequest, PeerResponse,
+    peer_message::Body, peer_request, peer_response,
 };
 use std::{
     collections::BTreeMap,
@@ -54,6 +54,16 @@ impl Session {
         self.with(|waiting| waiting.streams.insert(id, sender))?;
         let sent = self.outbox.send(Body::AppendOpen(AppendOpen { stream: id, partition: partition.0 }));
         sent.then(|| AppendStream { session: self.clone(), id, acks })
+    }
+
+    /// Says how this node's disk is.
+    pub(crate) fn tell(&self, condition: Condition) {
+        let space = match condition.space {
+            Space::Plenty => DiskSpace::Plenty,
+            Space::Low => DiskSpace::Low,
+            Space::Full => DiskSpace::Full,
+        };
+        self.outbox.send(Body::Condition(NodeCondition { space: space.into(), slow: condition.slow }));
     }
 
     /// Gives an answer to whoever waits for it; nobody waits any more after a deadline.
@@ -113,6 +123,11 @@ impl AppendStream {
     /// Sends an append. `false`: the connection is lost.
     pub(crate) fn send(&self, append: AppendBatch) -> bool {
         self.session.outbox.send(Body::Append(append))
+    }
+
+    /// Ready when the connection has room for an append. That it is lost shows in the acks.
+    pub(crate) fn poll_room(&self, cx: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        self.session.outbox.poll_room(cx)
     }
 
     /// The next ack, as a future or by polling. `None`: the connection is lost.

@@ -12,7 +12,7 @@ use openraft::{
     EntryPayload, Membership,
     alias::{CommittedLeaderIdOf, EntryOf, LogIdOf, VoteOf},
     impls::{EmptyNode, Entry},
-    raft::AppendEntriesRequest,
+    raft::{AppendEntriesRequest, TransferLeaderRequest},
     vote::RaftLeaderId as _,
 };
 use prost::Message as _;
@@ -156,4 +156,17 @@ pub(crate) fn decode_membership(bytes: &[u8]) -> Result<Membership<NodeId, Empty
     let configs: Vec<BTreeSet<NodeId>> = wire.configs.into_iter().map(|set| set.voters.into_iter().collect()).collect();
     let nodes: BTreeMap<NodeId, EmptyNode> = wire.nodes.into_iter().map(|id| (id, EmptyNode::default())).collect();
     Ok(Membership::new_with_defaults(configs, nodes.into_keys()))
+}
+
+pub(crate) fn transfer_to_wire<W: World>(request: &TransferLeaderRequest<TypeConfig<W>>) -> pb::TransferLeader {
+    pb::TransferLeader {
+        from: Some(vote_to_wire(from_vote::<W>(request.from_leader()))),
+        to: *request.to_node_id(),
+        last_log_id: request.last_log_id().map(|id| log_id_to_wire(from_log_id::<W>(id))),
+    }
+}
+
+pub(crate) fn transfer_request<W: World>(transfer: &pb::TransferLeader) -> TransferLeaderRequest<TypeConfig<W>> {
+    let last = transfer.last_log_id.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id)));
+    TransferLeaderRequest::new(to_vote::<W>(vote_from_wire(transfer.from.as_ref())), transfer.to, last)
 }

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     batch::BatchError,
-    wal::PartitionLog,
+    topic::{LogId, PartitionId},
+    wal::{LogHash, PartitionLog},
     world::{Halt, Tasks, World},
 };
 use futures::{Stream, stream};
@@ -20,11 +21,11 @@ use openraft::{
 use std::{
     fmt::Debug,
     io,
-    ops::{Bound, Range, RangeBounds},
+    ops::{Bound, Range, RangeBounds, RangeInclusive},
 };
 
 /// Bytes of entries read at once for a follower or for evolving.
-const READ_BYTES: u64 = 256 << 10;
+pub(super) const READ_BYTES: u64 = 256 << 10;
 
 /// A handle to one partition's Raft log. Readers are clones of it.
 #[derive(Clone)]
@@ -46,6 +47,38 @@ impl<W: World> LogStore<W> {
     pub(crate) fn read(&self, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<EntryOf<TypeConfig<W>>>> {
         let entries = self.wal.entries(range, max_bytes)?;
         entries.into_iter().map(|entry| entry_from_wal::<W>(entry).map_err(unusable::<W>)).collect()
+    }
+
+    pub(crate) fn id(&self) -> PartitionId {
+        self.wal.id()
+    }
+
+    /// One past the last entry known to be committed.
+    pub(super) fn committed_end(&self) -> u64 {
+        let end = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
+        end(self.wal.committed()).min(end(self.wal.last()))
+    }
+
+    /// Resolves when everything appended so far is durable here.
+    pub(super) async fn flushed(&self) -> io::Result<()> {
+        self.wal.flushed().await
+    }
+
+    /// Lets the log go on behind a snapshot that ends with `upto`.
+    pub(super) async fn install(&self, upto: LogId, hash: LogHash) -> io::Result<()> {
+        self.wal.install(upto, hash).await
+    }
+
+    /// The last entry of the term `at` is in, and the one behind it. `last` is in a later term.
+    fn end_of_term(&self, at: LogId, last: LogId) -> io::Result<(LogId, LogId)> {
+        let (mut inside, mut beyond) = (at, last);
+        while inside.index + 1 < beyond.index {
+            let middle = inside.index + (beyond.index - inside.index) / 2;
+            let missing = || io::Error::new(io::ErrorKind::NotFound, format!("entry {middle} is not in the log"));
+            let middle = self.wal.log_id(middle).ok_or_else(missing)?;
+            *(if middle.term == at.term { &mut inside } else { &mut beyond }) = middle;
+        }
+        Ok((inside, beyond))
     }
 
     /// The part of a range that the log holds.
@@ -111,6 +144,22 @@ impl<W: World> RaftLogReader<TypeConfig<W>> for LogStore<W> {
             rest.start += buffered.len() as u64;
             Ok(buffered.next().map(|entry| (entry, (store, rest, buffered))))
         }))
+    }
+
+    /// The last log id of each term, from memory: openraft's own search reads entries.
+    async fn get_key_log_ids(
+        &mut self,
+        range: RangeInclusive<LogIdOf<TypeConfig<W>>>,
+    ) -> Result<Vec<LogIdOf<TypeConfig<W>>>, io::Error> {
+        let (mut at, last) = (from_log_id::<W>(range.start()), from_log_id::<W>(range.end()));
+        let mut found = Vec::new();
+        while at.term != last.term {
+            let (end, next) = self.end_of_term(at, last)?;
+            found.push(to_log_id::<W>(end));
+            at = next;
+        }
+        found.push(to_log_id::<W>(last));
+        Ok(found)
     }
 
     async fn read_vote(&mut self) -> Result<Option<VoteOf<TypeConfig<W>>>, io::Error> {

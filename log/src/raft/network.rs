@@ -1,13 +1,13 @@
 //! openraft's network over the links to peers.
 use super::{
     convert::{
-        append_to_wire, from_log_id, from_vote, log_id_from_wire, log_id_to_wire, to_log_id, to_vote, vote_from_wire,
-        vote_to_wire,
+        append_to_wire, from_log_id, from_vote, log_id_from_wire, log_id_to_wire, to_log_id, to_vote, transfer_to_wire,
+        vote_from_wire, vote_to_wire,
     },
     types::TypeConfig,
 };
 use crate::{
-    peer::{AppendStream, Link, PeerError, Peers},
+    peer::{AppendStream, Link, PeerError, Peers, append_size},
     topic::{NodeId, PartitionId},
     world::World,
 };
@@ -26,17 +26,20 @@ use openraft::{
     network::{Backoff, RPCOption},
     raft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
-        VoteRequest, VoteResponse,
+        TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
 use std::{
+    collections::VecDeque,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 /// Appends a stream may have unanswered: what bounds the memory of a slow follower's queue.
-const WINDOW: u64 = 64;
+const WINDOW: usize = 64;
+/// The same in bytes; one append may be larger.
+const WINDOW_BYTES: usize = 8 << 20;
 
 /// Pause between attempts to replicate to a peer that cannot be reached. An attempt without connection costs a look.
 const RETRY: Duration = Duration::from_millis(100);
@@ -96,11 +99,20 @@ impl<W: World> PeerClient<W> {
         link.request(self.partition, body, deadline).await.map_err(|error| unreachable(&error))
     }
 
+    /// A node whose disk does not answer must not look alive (R25): heartbeats and entries stop, votes go on.
+    fn check_silent(&self) -> Rpc<W, ()> {
+        match &self.link {
+            Some(link) if link.is_silent() => Err(unreachable(&PeerError::Silent(self.target))),
+            _ => Ok(()),
+        }
+    }
+
     async fn append_one(
         &self,
         request: AppendEntriesRequest<TypeConfig<W>>,
         deadline: Duration,
     ) -> Rpc<W, StreamAppendResult<TypeConfig<W>>> {
+        self.check_silent()?;
         match self.request(peer_request::Body::Append(append_to_wire::<W>(0, &request)), deadline).await? {
             peer_response::Body::Append(ack) => append_result(self.target, ack.outcome),
             _ => Err(unreachable(&PeerError::Confused(self.target))),
@@ -170,7 +182,7 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
                 return Ok(input.then(move |request| this.append_one(request, deadline)).boxed());
             }
             if let Some(appends) = self.open_append() {
-                return Ok(pump(self.target, input, appends));
+                return Ok(pump(self, input, appends));
             }
             // openraft paces its retries inside the input stream: an error before the first poll of it would make the
             // caller spin. When the input has something, the connection may be back.
@@ -178,7 +190,7 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
             let late = stream::once(async move {
                 let Some(first) = input.next().await else { return stream::empty().boxed() };
                 match this.open_append() {
-                    Some(appends) => pump(this.target, stream::iter([first]).chain(input), appends),
+                    Some(appends) => pump(this, stream::iter([first]).chain(input), appends),
                     None => stream::iter([Err(unreachable(&PeerError::NotConnected(this.target)))]).boxed(),
                 }
             });
@@ -203,6 +215,26 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
         self.vote_one(peer_request::Body::PreVote(vote_to_request::<W>(&request)), option.hard_ttl()).await
     }
 
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig<W>>,
+        option: RPCOption,
+    ) -> Rpc<W, TransferLeaderResponse<TypeConfig<W>>> {
+        let refused = TransferLeaderError::VoteChanged {
+            expected: request.from_leader().clone(),
+            actual: request.from_leader().clone(),
+        };
+        let body = peer_request::Body::Transfer(transfer_to_wire::<W>(&request));
+        match self.request(body, option.hard_ttl()).await? {
+            peer_response::Body::Transfer(answer) if answer.accepted => Ok(Ok(())),
+            peer_response::Body::Transfer(answer) => {
+                tracing::debug!(partition = %self.partition, target = self.target, why = %answer.refused, "a lead was not taken");
+                Ok(Err(refused))
+            }
+            _ => Err(unreachable(&PeerError::Confused(self.target))),
+        }
+    }
+
     /// A peer that is back should not wait for its log: the pause between attempts does not grow.
     fn backoff(&self) -> Option<Backoff> {
         Some(Backoff::new(std::iter::repeat(RETRY)))
@@ -225,11 +257,12 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
 }
 
 /// The answers to what `input` asks for.
-fn pump<W: World, S>(target: NodeId, input: S, appends: AppendStream) -> AppendResults<'static, W>
+fn pump<W: World, S>(client: &PeerClient<W>, input: S, appends: AppendStream) -> AppendResults<'_, W>
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Send + Unpin + 'static,
 {
-    let pump = Pump { target, input: Some(input), appends, sent: 0, answered: 0, failed: false };
+    let pump =
+        Pump { client, input: Some(input), appends, unanswered: VecDeque::new(), bytes: 0, answered: 0, failed: false };
     let answers = stream::unfold(pump, async |mut pump| {
         let item = std::future::poll_fn(|cx| pump.poll(cx)).await?;
         Some((item, pump))
@@ -238,39 +271,47 @@ where
 }
 
 /// Feeds one replication stream and takes its acks, in one task.
-struct Pump<S> {
-    target: NodeId,
+struct Pump<'c, W: World, S> {
+    client: &'c PeerClient<W>,
     input: Option<S>,
     appends: AppendStream,
-    sent: u64,
+    /// Sizes of the appends that were sent and not answered, in order; `bytes` is their sum.
+    unanswered: VecDeque<usize>,
+    bytes: usize,
     answered: u64,
     failed: bool,
 }
 
-impl<S> Pump<S> {
+impl<W: World, S> Pump<'_, W, S>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Unpin,
+{
     /// The next ack. Sends whatever openraft has to send meanwhile, up to the window.
-    fn poll<W: World>(&mut self, cx: &mut Context<'_>) -> Poll<Option<Rpc<W, StreamAppendResult<TypeConfig<W>>>>>
-    where
-        S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Unpin,
-    {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Rpc<W, StreamAppendResult<TypeConfig<W>>>>> {
         if self.failed {
             return Poll::Ready(None);
         }
         loop {
-            let progress = self.poll_send::<W>(cx);
-            if self.input.is_none() && self.sent == self.answered {
+            let progress = match self.poll_send(cx) {
+                Ok(progress) => progress,
+                Err(silent) => {
+                    self.failed = true;
+                    return Poll::Ready(Some(Err(silent)));
+                }
+            };
+            if self.input.is_none() && self.unanswered.is_empty() {
                 return Poll::Ready(None);
             }
             match self.appends.poll_ack(cx) {
                 Poll::Ready(Some(ack)) => {
-                    self.answered = ack.answered;
-                    let result = append_result(self.target, ack.outcome);
+                    self.settle(ack.answered);
+                    let result = append_result(self.client.target, ack.outcome);
                     self.failed = !matches!(result, Ok(Ok(_)));
                     return Poll::Ready(Some(result));
                 }
                 Poll::Ready(None) => {
                     self.failed = true;
-                    return Poll::Ready(Some(Err(unreachable(&PeerError::Lost(self.target)))));
+                    return Poll::Ready(Some(Err(unreachable(&PeerError::Lost(self.client.target)))));
                 }
                 Poll::Pending if progress => {}
                 Poll::Pending => return Poll::Pending,
@@ -278,26 +319,35 @@ impl<S> Pump<S> {
         }
     }
 
-    /// Sends one append if there is one and the window is open.
-    fn poll_send<W: World>(&mut self, cx: &mut Context<'_>) -> bool
-    where
-        S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Unpin,
-    {
-        if self.sent - self.answered >= WINDOW {
-            return false;
+    fn settle(&mut self, answered: u64) {
+        for _ in self.answered..answered {
+            self.bytes -= self.unanswered.pop_front().unwrap_or_default();
         }
-        let Some(input) = &mut self.input else { return false };
+        self.answered = self.answered.max(answered);
+    }
+
+    /// Sends one append if there is one, and room for it.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Rpc<W, bool> {
+        if self.unanswered.len() >= WINDOW || self.bytes >= WINDOW_BYTES || self.appends.poll_room(cx).is_pending() {
+            return Ok(false);
+        }
+        let Some(input) = &mut self.input else { return Ok(false) };
         match input.poll_next_unpin(cx) {
             Poll::Ready(Some(request)) => {
-                self.sent += 1;
+                // Only now: openraft paces its attempts inside the input.
+                self.client.check_silent()?;
+                let append = append_to_wire::<W>(self.appends.id(), &request);
+                let bytes = append_size(&append);
+                self.unanswered.push_back(bytes);
+                self.bytes += bytes;
                 // A lost connection shows as the end of the acks.
-                self.appends.send(append_to_wire::<W>(self.appends.id(), &request))
+                Ok(self.appends.send(append))
             }
             Poll::Ready(None) => {
                 self.input = None;
-                true
+                Ok(true)
             }
-            Poll::Pending => false,
+            Poll::Pending => Ok(false),
         }
     }
 }

@@ -1,15 +1,24 @@
 //! openraft's state machine: evolves committed entries into the partition's shared state.
+//!
+//! openraft's snapshot is the partition's checkpoint: the same bytes, with the same order of events on disk.
 use super::{
     convert::{decode_membership, encode_membership, from_log_id, to_log_id},
-    types::TypeConfig,
+    log_store::{LogStore, READ_BYTES},
+    types::{Applied, TypeConfig},
 };
-use crate::{partition::Evolved, world::World};
+use crate::{
+    partition::{Checkpoints, Evolved},
+    raft::log_id_from_wire,
+    topic::LogId,
+    wal::LogHash,
+    world::World,
+};
 use bytes::Bytes;
 use corduroy_proto::v1 as pb;
 use futures::{Stream, StreamExt};
 use openraft::{
     EntryPayload, RaftSnapshotBuilder, StoredMembership,
-    alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf},
+    alias::{EntryOf, LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf},
     storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta},
 };
 use prost::Message as _;
@@ -18,26 +27,75 @@ use std::{io, sync::Arc};
 /// The evolving side of one partition. What it evolves is in [`Evolved`], which readers share.
 pub(crate) struct StateMachine<W: World> {
     evolved: Arc<Evolved>,
-    membership: StoredMembershipOf<TypeConfig<W>>,
-    applied: Option<LogIdOf<TypeConfig<W>>>,
-    snapshot: Option<SnapshotOf<TypeConfig<W>, Bytes>>,
+    log: LogStore<W>,
+    checkpoints: Checkpoints<W>,
 }
 
 impl<W: World> StateMachine<W> {
-    pub(crate) fn new(evolved: Arc<Evolved>) -> Self {
-        StateMachine { evolved, membership: StoredMembership::default(), applied: None, snapshot: None }
+    pub(crate) fn new(evolved: Arc<Evolved>, log: LogStore<W>, checkpoints: Checkpoints<W>) -> Self {
+        StateMachine { evolved, log, checkpoints }
     }
 
-    fn current(&self) -> SnapshotOf<TypeConfig<W>, Bytes> {
-        let data = pb::PartitionSnapshot {
-            fold: Some(self.evolved.encode()),
-            membership: encode_membership(self.membership.membership()),
-        };
-        Snapshot {
-            meta: SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() },
-            snapshot: data.encode_to_vec().into(),
+    /// Evolves what is known to be committed and is not evolved yet, piece by piece, before there is a Raft group. Says how
+    /// many entries that were.
+    ///
+    /// openraft would do the same in pieces of 64 entries, which may be 256 MiB.
+    pub(crate) async fn catch_up(&mut self) -> io::Result<u64> {
+        let end = self.log.committed_end();
+        let mut evolved = 0;
+        let mut next = self.evolved.next_index();
+        while next < end {
+            let entries = self.log.read(next..end, READ_BYTES)?;
+            let Some(last) = entries.last().map(|entry| from_log_id::<W>(&entry.log_id)) else {
+                let what = format!("partition {}: committed entry {next} is not in the log", self.log.id());
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            };
+            evolved += entries.len() as u64;
+            for entry in entries {
+                self.evolve(entry);
+            }
+            next = last.index + 1;
+            // Others on this thread want to go on, too.
+            let mut passed = false;
+            std::future::poll_fn(|context| match std::mem::replace(&mut passed, true) {
+                true => std::task::Poll::Ready(()),
+                false => {
+                    context.waker().wake_by_ref();
+                    std::task::Poll::Pending
+                }
+            })
+            .await;
+        }
+        self.evolved.publish();
+        Ok(evolved)
+    }
+
+    fn evolve(&self, entry: EntryOf<TypeConfig<W>>) -> Applied {
+        let id = from_log_id::<W>(&entry.log_id);
+        match entry.payload {
+            EntryPayload::Blank => self.evolved.pass(id, 0),
+            EntryPayload::Membership(membership) => self.evolved.change_membership(id, encode_membership(&membership)),
+            EntryPayload::Normal(batch) => self.evolved.evolve(id, &batch),
         }
     }
+}
+
+/// The membership in the form openraft knows.
+fn membership<W: World>(stored: Option<(LogId, Bytes)>) -> io::Result<StoredMembershipOf<TypeConfig<W>>> {
+    let Some((id, encoded)) = stored else { return Ok(StoredMembership::default()) };
+    Ok(StoredMembership::new(Some(to_log_id::<W>(id)), decode_membership(&encoded).map_err(invalid)?))
+}
+
+/// A checkpoint as openraft knows it.
+fn to_snapshot<W: World>(data: &pb::PartitionSnapshot) -> io::Result<SnapshotOf<TypeConfig<W>, Bytes>> {
+    let stored = data.membership_id.as_ref().map(|id| (log_id_from_wire(id), data.membership.clone()));
+    let last_log_id = data.last.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id)));
+    let meta = SnapshotMeta { last_log_id, last_membership: membership::<W>(stored)? };
+    Ok(Snapshot { meta, snapshot: data.encode_to_vec().into() })
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
 impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
@@ -47,7 +105,7 @@ impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
     async fn applied_state(
         &mut self,
     ) -> Result<(Option<LogIdOf<TypeConfig<W>>>, StoredMembershipOf<TypeConfig<W>>), io::Error> {
-        Ok((self.applied, self.membership.clone()))
+        Ok((self.evolved.last().map(to_log_id::<W>), membership::<W>(self.evolved.membership())?))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
@@ -56,16 +114,7 @@ impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
-            let id = from_log_id::<W>(&entry.log_id);
-            let applied = match entry.payload {
-                EntryPayload::Blank => self.evolved.pass(id),
-                EntryPayload::Membership(membership) => {
-                    self.membership = StoredMembership::new(Some(entry.log_id), membership);
-                    self.evolved.pass(id)
-                }
-                EntryPayload::Normal(batch) => self.evolved.evolve(id, &batch),
-            };
-            self.applied = Some(entry.log_id);
+            let applied = self.evolve(entry);
             if let Some(responder) = responder {
                 responder.send(applied);
             }
@@ -75,46 +124,55 @@ impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder<W> {
-        let snapshot = self.current();
-        self.snapshot = Some(snapshot.clone());
-        SnapshotBuilder { snapshot }
+        SnapshotBuilder {
+            snapshot: self.evolved.snapshot(),
+            log: self.log.clone(),
+            checkpoints: self.checkpoints.clone(),
+        }
     }
 
+    /// The file first, then the log that begins behind it, then the state. A crash before the log's frame is on disk finds
+    /// the old log and passes over a checkpoint ahead of it; a crash after it finds both.
     async fn install_snapshot(
         &mut self,
         meta: &SnapshotMetaOf<TypeConfig<W>>,
         snapshot: Bytes,
     ) -> Result<(), io::Error> {
-        let invalid = |error: prost::DecodeError| io::Error::new(io::ErrorKind::InvalidData, error);
-        let data = pb::PartitionSnapshot::decode(snapshot.clone()).map_err(invalid)?;
-        let carried = decode_membership(&data.membership).map_err(invalid)?;
-        if &carried != meta.last_membership.membership() {
-            let text =
-                format!("snapshot carries membership {carried}, its header says {}", meta.last_membership.membership());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        let data = pb::PartitionSnapshot::decode(snapshot).map_err(invalid)?;
+        let carried = to_snapshot::<W>(&data)?.meta;
+        if &carried != meta {
+            return Err(invalid(format!("the snapshot is {carried}, its header says {meta}")));
         }
-        let last = meta.last_log_id.as_ref().map(from_log_id::<W>);
-        self.evolved.install(last, &data.fold.unwrap_or_default()).map_err(invalid)?;
-        self.membership = meta.last_membership.clone();
-        self.applied = last.map(to_log_id::<W>);
-        self.snapshot = Some(Snapshot { meta: meta.clone(), snapshot });
-        Ok(())
+        let last = data.last.as_ref().map(log_id_from_wire).ok_or_else(|| invalid("a snapshot of nothing"))?;
+        let hash = LogHash::try_from(&data.log_hash[..]).map_err(invalid)?;
+        // Whatever is wrong with the content must be found before anything counts on it.
+        self.evolved.check(&data).map_err(invalid)?;
+        self.checkpoints.save(self.log.id(), data.clone()).await?;
+        self.log.install(last, hash).await?;
+        self.evolved.install(&data).map_err(invalid)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig<W>, Bytes>>, io::Error> {
-        Ok(self.snapshot.clone())
+        self.checkpoints.newest(self.log.id())?.as_ref().map(to_snapshot::<W>).transpose()
     }
 }
 
-/// Hands over the snapshot taken when it was made.
+/// The state as it was when the builder was made; building writes the checkpoint.
 pub(crate) struct SnapshotBuilder<W: World> {
-    snapshot: SnapshotOf<TypeConfig<W>, Bytes>,
+    snapshot: Option<pb::PartitionSnapshot>,
+    log: LogStore<W>,
+    checkpoints: Checkpoints<W>,
 }
 
 impl<W: World> RaftSnapshotBuilder<TypeConfig<W>> for SnapshotBuilder<W> {
     type SnapshotData = Bytes;
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig<W>, Bytes>, io::Error> {
-        Ok(self.snapshot.clone())
+        let Some(data) = &self.snapshot else {
+            return to_snapshot::<W>(&pb::PartitionSnapshot::default());
+        };
+        self.log.flushed().await?;
+        self.checkpoints.save(self.log.id(), data.clone()).await?;
+        to_snapshot::<W>(data)
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    partition::Evolved,
+    partition::{Checkpoints, Evolved, Owner},
     topic::{ClusterId, PartitionId},
     wal::{Wal, WalOptions},
     world::{Env, real::RealWorld},
@@ -31,6 +31,7 @@ impl StoreBuilder<Config, LogStore<RealWorld>, StateMachine<RealWorld>, (tempfil
             hot_tail_bytes: 0,
             hot_tail_total_bytes: 0,
             index_cache_bytes: 0,
+            supply: None,
         };
         let wal = Wal::open(&Env::real().disk, options).unwrap();
         // A neighbour in the same segments, whose frames must not matter.
@@ -39,7 +40,10 @@ impl StoreBuilder<Config, LogStore<RealWorld>, StateMachine<RealWorld>, (tempfil
             .await
             .unwrap();
         let log = LogStore::new(wal.partition(PartitionId::new(1, 1)));
-        Ok(((dir, wal), log, StateMachine::new(Arc::new(Evolved::new(None)))))
+        let owner = Owner { cluster: ClusterId([7; 16]), node: 1, incarnation: [8; 16] };
+        let checkpoints = Checkpoints::open(Env::real().disk, dir.path(), owner).unwrap();
+        let machine = StateMachine::new(Arc::new(Evolved::new(None)), log.clone(), checkpoints);
+        Ok(((dir, wal), log, machine))
     }
 }
 

@@ -25,8 +25,8 @@
 //!
 //! **Invariant**: a task that panics fails the run, with the seed in the message. Nothing is swallowed.
 //!
-//! Left out: two versions of the code in one cluster, clock drift, loss of single packets (a
-//! connection delivers in order or is lost, as TCP does).
+//! Left out: two versions of the code in one cluster; loss and repetition of single packets on a connection, which delivers
+//! in order or is lost, as TCP does ([`SimLink`] says what a lossy link then looks like).
 //!
 //! # Example
 //! ```
@@ -68,21 +68,26 @@ mod clock;
 mod disk;
 mod net;
 mod rng;
+mod sleep;
 mod tasks;
 
 mod trace;
 mod universe;
 
+#[doc(hidden)]
+pub mod fuzz;
+
 #[cfg(test)]
 mod tests;
 
-pub use clock::SimClock;
+pub use clock::{SimClock, SimTime};
 pub use cluster::{Cluster, StartError};
 pub use disk::{DiskCall, DiskError, DiskImage, PlantedBug, Rot, Rotten, SimDisk, SimFile, SimLock};
-pub use net::SimNet;
+pub use net::{SimLink, SimNet};
 pub use probe::{Glimpse, Probe};
 pub use rng::SimRng;
 pub use sim::{Sim, SimConfig};
+pub use sleep::{SimElapsed, SimSleep, SimTimeout};
 pub use tasks::{SimTasks, TaskError, TaskHandle};
 
 #[cfg(doc)]

@@ -1,6 +1,6 @@
 //! The test's handle on a simulation.
 use super::{
-    SimDisk, SimTasks, SimWorld, TaskHandle, lock,
+    SimDisk, SimLink, SimTasks, SimWorld, TaskHandle, lock,
     tasks::{self, Current},
     trace,
     universe::{Death, Life, Universe},
@@ -172,7 +172,7 @@ impl Sim {
     pub fn durable_disk(&self, node: NodeId) -> SimDisk {
         let universe = self.universe();
         let platter = lock(&universe.platter(node)).durable(universe.stream("durable"));
-        SimDisk::new(universe.clone(), Life::begin(node, 0), Arc::new(Mutex::new(platter)))
+        SimDisk::new(universe.clone(), Life::begin(node, 0, universe.clock(node)), Arc::new(Mutex::new(platter)))
     }
 
     /// How many operations the node's disk has done over all incarnations.
@@ -223,6 +223,7 @@ impl Sim {
     /// Mends every link.
     pub fn heal_all(&self) {
         self.universe().heal(|_, _| true);
+        self.universe().close_half_open(|_, _| true);
     }
 
     /// Lets the node's next sync (of data, file or directory) fail. As in a kernel, what it covered is not written later
@@ -244,6 +245,38 @@ impl Sim {
     /// Sets the node's wall clock off from virtual time, by microseconds, at once.
     pub fn set_clock_offset(&self, node: NodeId, micros: i64) {
         self.universe().clock(node).set_offset(micros);
+    }
+
+    /// Lets the node's clocks, the monotonic one and the wall clock, run faster or slower than virtual time from now on:
+    /// `permille` local nanoseconds pass in 1000 virtual ones. Its disk and the network do not follow.
+    ///
+    /// # Panics
+    /// For 0: a clock that stands still wakes nobody. [`Sim::pause`] the node instead.
+    pub fn set_clock_rate(&self, node: NodeId, permille: u64) {
+        self.universe().clock(node).set_rate(permille);
+        self.trace(format_args!("the clocks of node {node} run at {permille} permille"));
+    }
+
+    /// Gives one direction of a link other qualities, for what is sent from now on.
+    pub fn set_link(&self, from: NodeId, to: NodeId, link: SimLink) {
+        self.trace(format_args!("link {from} -> {to} is now {link:?}"));
+        self.universe().set_link(from, to, link);
+    }
+
+    /// Ends every connection between two nodes at once, on both sides, as a middlebox does.
+    pub fn reset(&self, a: NodeId, b: NodeId) {
+        self.universe().reset(a, b);
+    }
+
+    /// Puts something between two nodes that accepts connections and passes nothing on: those there are, and those that
+    /// are made, deliver nothing, and are lost after [`SimConfig::keepalive`]. Until [`Sim::close_half_open`].
+    pub fn half_open(&self, a: NodeId, b: NodeId) {
+        self.universe().half_open(a, b);
+    }
+
+    /// Puts an end to [`Sim::half_open`]: connections made from now on work. [`Sim::heal_all`] does so for all links.
+    pub fn close_half_open(&self, a: NodeId, b: NodeId) {
+        self.universe().close_half_open(|first, second| (first, second) == (a.min(b), a.max(b)));
     }
 
     /// Lets virtual time pass.

@@ -4,12 +4,14 @@
 //! that life is the thread's current one, and what it spawns inherits it. The future sits in a slot outside the
 //! executor, so that a kill can drop it at once.
 use super::{
+    clock::{SimClock, SimTime},
     lock,
+    sleep::{SimElapsed, SimSleep, SimTimeout},
     universe::{Life, Universe},
 };
 use crate::world::{Halt, Tasks};
 use futures::FutureExt as _;
-use openraft_rt::{AsyncRuntime, OptionalSend};
+use openraft_rt::{AsyncRuntime, Instant as _, OptionalSend};
 use openraft_rt_sim::SimRuntime;
 use std::{
     any::Any,
@@ -49,6 +51,11 @@ impl Current {
     /// Whether a node's code is being polled on this thread.
     pub(super) fn is_a_node() -> bool {
         CURRENT.with_borrow(|current| current.as_ref().is_some_and(|current| current.life.is_some()))
+    }
+
+    /// The clock of the node whose code is being polled on this thread.
+    pub(super) fn clock() -> Option<SimClock> {
+        CURRENT.with_borrow(|current| Some(current.as_ref()?.life.as_ref()?.clock.clone()))
     }
 
     /// Makes this the current one until the guard is dropped.
@@ -247,10 +254,10 @@ pub struct SimTasks;
 impl AsyncRuntime for SimTasks {
     type JoinError = TaskError;
     type JoinHandle<T: OptionalSend + 'static> = TaskHandle<T>;
-    type Sleep = <SimRuntime as AsyncRuntime>::Sleep;
-    type Instant = <SimRuntime as AsyncRuntime>::Instant;
-    type TimeoutError = <SimRuntime as AsyncRuntime>::TimeoutError;
-    type Timeout<R, T: Future<Output = R> + OptionalSend> = <SimRuntime as AsyncRuntime>::Timeout<R, T>;
+    type Sleep = SimSleep;
+    type Instant = SimTime;
+    type TimeoutError = SimElapsed;
+    type Timeout<R, T: Future<Output = R> + OptionalSend> = SimTimeout<T>;
     type ThreadLocalRng = <SimRuntime as AsyncRuntime>::ThreadLocalRng;
     type Mpsc = <SimRuntime as AsyncRuntime>::Mpsc;
     type Watch = <SimRuntime as AsyncRuntime>::Watch;
@@ -269,22 +276,22 @@ impl AsyncRuntime for SimTasks {
 
     #[track_caller]
     fn sleep(duration: Duration) -> Self::Sleep {
-        SimRuntime::sleep(duration)
+        SimSleep::until(SimTime::now() + duration)
     }
 
     #[track_caller]
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        SimRuntime::sleep_until(deadline)
+        SimSleep::until(deadline)
     }
 
     #[track_caller]
     fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
-        SimRuntime::timeout(duration, future)
+        SimTimeout::at(SimTime::now() + duration, future)
     }
 
     #[track_caller]
     fn timeout_at<R, F: Future<Output = R> + OptionalSend>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F> {
-        SimRuntime::timeout_at(deadline, future)
+        SimTimeout::at(deadline, future)
     }
 
     fn is_panic(join_error: &Self::JoinError) -> bool {

@@ -28,14 +28,16 @@ pub(super) struct Life {
     pub(super) node: NodeId,
     /// How often the node was started, from 1.
     pub(super) incarnation: u32,
+    /// The machine's.
+    pub(super) clock: SimClock,
     alive: AtomicBool,
     /// While the node is paused: the tasks that wanted to run since.
     paused: Mutex<Option<Vec<Waker>>>,
 }
 
 impl Life {
-    pub(super) fn begin(node: NodeId, incarnation: u32) -> Arc<Self> {
-        Arc::new(Life { node, incarnation, alive: AtomicBool::new(true), paused: Mutex::new(None) })
+    pub(super) fn begin(node: NodeId, incarnation: u32, clock: SimClock) -> Arc<Self> {
+        Arc::new(Life { node, incarnation, clock, alive: AtomicBool::new(true), paused: Mutex::new(None) })
     }
 
     pub(super) fn is_alive(&self) -> bool {
@@ -137,15 +139,16 @@ impl Universe {
 
     fn machine<T>(&self, node: NodeId, look: impl FnOnce(&mut Machine) -> T) -> T {
         let mut machines = lock(&self.machines);
+        let clock = SimClock::default();
         let machine = machines.entry(node).or_insert_with(|| Machine {
-            life: Life::begin(node, 1),
+            life: Life::begin(node, 1, clock.clone()),
             halted: None,
             powered: true,
             platter: Arc::new(Mutex::new(Platter::new(
                 self.stream(&format!("disk/{node}")),
                 self.config.sync_delay.clone(),
             ))),
-            clock: SimClock::default(),
+            clock,
         });
         look(machine)
     }
@@ -224,7 +227,7 @@ impl Universe {
     pub(super) fn restart(self: &Arc<Self>, node: NodeId) -> Arc<Life> {
         let last = self.life(node);
         self.end_if_alive(&last);
-        let life = Life::begin(node, last.incarnation + 1);
+        let life = Life::begin(node, last.incarnation + 1, last.clock.clone());
         self.machine(node, |machine| {
             machine.life = life.clone();
             machine.halted = None;

@@ -3,15 +3,12 @@
 //! A change writes all copies, one after the other, each by side file, sync, rename, sync of the folder. Two equal copies
 //! win. Two intact copies of one directory, one number apart: a change was interrupted after the first copy, and the older
 //! one holds, since a change counts only once all three copies have it. Anything else is damage.
-use super::recover::io_error;
+use super::{recover::io_error, supply::is_out_of_space};
 use crate::{
     error::OpenError,
     world::{Disk, DiskFile},
 };
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 /// What is kept in three copies.
 pub(crate) trait Copied: Copy + PartialEq {
@@ -76,14 +73,24 @@ pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<(T
 /// Writes all copies, each completely before the next is touched.
 pub(crate) fn store<T: Copied, D: Disk>(disk: &D, dir: &Path, copy: &T) -> io::Result<()> {
     for name in T::NAMES {
-        let (path, side) = (dir.join(name), side_file(dir, name));
+        let (path, side) = (dir.join(name), dir.join(format!("{name}.new")));
         if disk.exists(&side)? {
             disk.remove_file(&side)?;
         }
-        let file = disk.create_new(&side)?;
-        file.write_all_at(0, &[&copy.encode()])?;
-        file.sync_all()?;
-        disk.rename(&side, &path)?;
+        match write_aside(disk, &side, copy) {
+            Ok(()) => disk.rename(&side, &path)?,
+            // A node must start on a full disk, too (R66). One copy that is torn is as good as one that is missing: the
+            // other two are equal, or one change apart.
+            Err(error) if is_out_of_space(&error) && disk.exists(&path)? => {
+                if disk.exists(&side)? {
+                    disk.remove_file(&side)?;
+                }
+                let file = disk.open(&path)?;
+                file.write_all_at(0, &[&copy.encode()])?;
+                file.sync_all()?;
+            }
+            Err(error) => return Err(error),
+        }
         disk.sync_dir(dir)?;
     }
     Ok(())
@@ -106,8 +113,10 @@ fn agree<T: Copied>(copies: &[T]) -> Option<T> {
     (one_apart && older.is_kin_of(newer)).then_some(*older)
 }
 
-fn side_file(dir: &Path, name: &str) -> PathBuf {
-    dir.join(format!("{name}.new"))
+fn write_aside<T: Copied, D: Disk>(disk: &D, side: &Path, copy: &T) -> io::Result<()> {
+    let file = disk.create_new(side)?;
+    file.write_all_at(0, &[&copy.encode()])?;
+    file.sync_all()
 }
 
 /// A small file as a whole; cut short where it is longer than any copy.

@@ -35,9 +35,9 @@ impl Durable {
     }
 
     /// Where the log hash after the entry at `index` is found.
-    pub(crate) fn hash_at(&self, index: u64) -> Option<HashAt<'_>> {
+    pub(crate) fn hash_at(&self, index: u64) -> Option<HashAt> {
         let known = self.log.hash_at(index).map(HashAt::Known);
-        known.or_else(|| self.index.get(index).map(HashAt::Disk))
+        known.or_else(|| self.index.get(index).map(HashAt::from))
     }
 
     /// Takes over what a footer says at the end of a segment: `log` with the terms of those entries alone that lie in this

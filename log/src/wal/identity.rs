@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/LOCK          held by the process that has it open
+//! DIR/DATA_LOSS     a peer has refused this directory as lost or older: it is never opened again
 //! DIR/identity.1    ┐ cluster, node, incarnation, boot epoch, joined;
 //! DIR/identity.2    │ written one after the other, each by side file,
 //! DIR/identity.3    ┘ sync, rename, sync of the folder
@@ -22,11 +23,14 @@ use super::{
 use crate::{
     error::OpenError,
     topic::{ClusterId, NodeId},
-    world::{Disk, Halt},
+    world::{Disk, DiskFile, Halt},
 };
 use std::{io, path::Path};
 
 const LOCK: &str = "LOCK";
+const LOST: &str = "DATA_LOSS";
+/// Of the text in the file that says so.
+const LOST_TEXT: usize = 1024;
 const MAGIC: [u8; 4] = *b"CDID";
 const VERSION: u8 = 1;
 /// Bytes of a copy.
@@ -67,6 +71,7 @@ impl Identity {
         refuse_foreign(disk, dir)?;
         disk.create_dir_all(dir).map_err(disk_failed("create", dir))?;
         let lock = lock(disk, dir)?;
+        refuse_lost(disk, dir)?;
         let mut identity = match copies::read::<Identity, D>(disk, dir)? {
             Ok((identity, _)) => identity.check(disk, dir, cluster, node)?,
             Err(Missing::Absent | Missing::Unfinished) => {
@@ -155,7 +160,8 @@ impl Copied for Identity {
             && bytes[0..4] == MAGIC
             && crc32c::crc32c(&bytes[..IDENTITY_LEN - 4]) == u32_at(bytes, IDENTITY_LEN - 4)
             && bytes[4] == VERSION
-            && bytes[5] <= 1;
+            && bytes[5] <= 1
+            && bytes[6..8].iter().chain(&bytes[64..76]).all(|&reserved| reserved == 0);
         intact.then(|| Identity {
             joined: bytes[5] == 1,
             revision: u64_at(bytes, 8),
@@ -173,6 +179,38 @@ impl Copied for Identity {
     fn is_kin_of(&self, other: &Self) -> bool {
         (self.cluster, self.node, self.incarnation) == (other.cluster, other.node, other.incarnation)
     }
+}
+
+/// Writes down that this directory must not be used again, and why. An older copy of a directory writes a little at each
+/// start; without this it could, started often enough, have as much again as its peers were told of.
+pub(crate) fn mark_lost<D: Disk>(disk: &D, dir: &Path, why: &str) -> io::Result<()> {
+    let path = dir.join(LOST);
+    if disk.exists(&path)? {
+        return Ok(());
+    }
+    let file = disk.create_new(&path)?;
+    // The name alone says it; there may be no room for the reason.
+    let text = &why.as_bytes()[..why.len().min(LOST_TEXT)];
+    let written = file.write_all_at(0, &[text]).and_then(|()| file.sync_all());
+    disk.sync_dir(dir)?;
+    written
+}
+
+fn refuse_lost<D: Disk>(disk: &D, dir: &Path) -> Result<(), OpenError> {
+    let path = dir.join(LOST);
+    if !disk.exists(&path).map_err(io_error("cannot look for", &path))? {
+        return Ok(());
+    }
+    let mut why = vec![0; LOST_TEXT];
+    let read = disk.open_read(&path).and_then(|file| {
+        why.truncate(file.len()?.min(LOST_TEXT as u64) as usize);
+        file.read_exact_at(0, &mut why)
+    });
+    let why = read.map_or_else(|error| error.to_string(), |()| String::from_utf8_lossy(&why).into_owned());
+    Err(OpenError::Halt(Halt::DataLoss(format!(
+        "{} says that this directory was refused before: {why}",
+        path.display()
+    ))))
 }
 
 /// Takes the lock of a data directory, which exists.
@@ -199,6 +237,7 @@ fn refuse_foreign<D: Disk>(disk: &D, dir: &Path) -> Result<(), OpenError> {
             || copies::is_copy::<Manifest>(name)
             || name == LOCK
             || name == "wal"
+            || name == "checkpoints"
             || name == "lost+found"
     };
     if names.iter().all(ours) { Ok(()) } else { Err(not_ours(dir)) }

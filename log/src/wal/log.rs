@@ -193,6 +193,22 @@ impl<W: World> PartitionLog<W> {
         self.reader().entries(located, max_bytes)
     }
 
+    /// The log hash after the entry at `index`: `None` where that is neither in the log nor the last purged one.
+    pub(crate) fn log_hash_at(&self, index: u64) -> io::Result<Option<LogHash>> {
+        let at = {
+            let state = self.core.lock();
+            state.log().log_id(index).map(|_| state.hash_at(index))
+        };
+        at.map(|at| self.reader().hash(at, index)).transpose()
+    }
+
+    /// Resolves when everything appended to the log so far is durable here.
+    pub(crate) fn flushed(&self) -> impl Future<Output = io::Result<()>> + Send + 'static {
+        let (done, answer) = answer();
+        self.append(Vec::new(), done);
+        answer
+    }
+
     fn hash_at(&self, state: &State, index: u64) -> io::Result<LogHash> {
         self.reader().hash(state.hash_at(index), index)
     }

@@ -77,10 +77,21 @@ impl HotBudget {
 
 /// Where to find the log hash after an entry.
 #[derive(Debug)]
-pub(crate) enum HashAt<'a> {
+pub(crate) enum HashAt {
     Known(LogHash),
-    /// In the header of the entry's frame.
-    Disk(Found<'a>),
+    /// In the header of the frame here.
+    Frame(Place),
+    /// In the header of a frame of a sealed segment.
+    Sealed(Extent),
+}
+
+impl From<Found<'_>> for HashAt {
+    fn from(found: Found<'_>) -> Self {
+        match found {
+            Found::Place(place) => HashAt::Frame(place),
+            Found::Sealed(extent) => HashAt::Sealed(extent.clone()),
+        }
+    }
 }
 
 /// Entries to be read: in memory, or on disk.
@@ -221,9 +232,9 @@ impl State {
     }
 
     /// Where the log hash after the entry at `index` is found; `index` is in the log or the last purged one.
-    pub(crate) fn hash_at(&self, index: u64) -> HashAt<'_> {
+    pub(crate) fn hash_at(&self, index: u64) -> HashAt {
         let known = self.log.hash_at(index).or_else(|| self.hot_at(index).map(|hot| hot.hash));
-        known.map_or_else(|| HashAt::Disk(self.found(index)), HashAt::Known)
+        known.map_or_else(|| self.found(index).into(), HashAt::Known)
     }
 
     // What the caller asks for.

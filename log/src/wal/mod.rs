@@ -69,6 +69,10 @@ pub(crate) mod writer;
 
 pub(crate) mod segment;
 
+mod space;
+
+pub(crate) mod supply;
+
 pub(crate) mod scan;
 
 pub(crate) mod replay;
@@ -82,9 +86,12 @@ pub(crate) mod read;
 mod offline;
 
 pub use frame::LogHash;
+pub(crate) use frame::log_hash;
 pub use identity::Identity;
 pub use log::PartitionLog;
 pub use offline::{OfflinePartition, OfflineWal, read_offline};
+pub use space::Space;
+pub use supply::{DiskSpace, SupplyOptions};
 
 use self::{
     batch::{Op, Plan},
@@ -96,7 +103,8 @@ use self::{
     recover::Depth,
     replay::Files,
     segment::Segments,
-    writer::{Idle, Shared, Writer},
+    supply::Supply,
+    writer::{AtWork, Idle, Shared, Writer},
 };
 use crate::{
     error::OpenError,
@@ -134,6 +142,8 @@ pub struct WalOptions {
     pub hot_tail_total_bytes: u64,
     /// Places of entries in sealed segments kept in memory, of all partitions together.
     pub index_cache_bytes: u64,
+    /// Makes the next segment ahead and watches the space; `None`: every segment is made when it is needed.
+    pub supply: Option<SupplyOptions>,
 }
 
 /// What this node has learned of a peer.
@@ -204,6 +214,7 @@ pub struct Wal<W: World> {
 struct Inner<W: World> {
     options: WalOptions,
     shared: Arc<Shared<W::Disk>>,
+    at_work: Arc<AtWork<W>>,
     stopped: future::Shared<oneshot::Receiver<()>>,
 }
 
@@ -238,7 +249,8 @@ impl<W: World> Wal<W> {
         let tables = TableCache::new(options.index_cache_bytes);
         let files = Files { segments: &segments, tables: &tables, cluster: options.cluster, node: options.node };
         let mut recovered = recover::recover(files, Depth::Footers)?;
-        let ready = recovered.repair(files, options.segment_bytes)?;
+        let supply = Supply::new(options.supply, options.segment_bytes);
+        let ready = recovered.repair(files, &supply)?;
         let hot = HotBudget::new(options.hot_tail_bytes, options.hot_tail_total_bytes);
         let core = |(id, durable)| (id, Core::new(id, State::new(durable, hot.clone())));
         let stats = WalStats {
@@ -249,19 +261,22 @@ impl<W: World> Wal<W> {
         let shared = Arc::new(Shared {
             queue: Queue::new(),
             segments,
+            supply,
             partitions: Mutex::new(recovered.replay.partitions.into_iter().map(core).collect()),
             tables,
             hot,
             peers: Mutex::new(recovered.replay.peers),
             stats: Mutex::new(stats),
         });
+        let at_work = Arc::new(AtWork::default());
         let writer = Writer::<W> {
             shared: shared.clone(),
-            segment_bytes: options.segment_bytes,
             commit_bytes: options.commit_bytes,
+            at_work: at_work.clone(),
             file: ready.file,
             capacity: ready.capacity,
             tail: ready.tail,
+            end: ready.end,
             manifest: ready.manifest,
             plan: Plan::default(),
             batch: Vec::new(),
@@ -269,8 +284,13 @@ impl<W: World> Wal<W> {
             idle: Idle::default(),
         };
         let (stopping, stopped) = oneshot::channel();
-        W::Tasks::spawn_dedicated("wal", writer.run(stopping));
-        Ok(Wal { inner: Arc::new(Inner { options, shared, stopped: stopped.shared() }) })
+        let (ended, supplier) = oneshot::channel();
+        match options.supply {
+            Some(_) => W::Tasks::spawn_dedicated("wal-supply", supply::run::<W>(shared.clone(), ended)),
+            None => drop(ended),
+        }
+        W::Tasks::spawn_dedicated("wal", writer.run(supplier, stopping));
+        Ok(Wal { inner: Arc::new(Inner { options, shared, at_work, stopped: stopped.shared() }) })
     }
 
     /// The log of a partition; an empty one where there was none.
@@ -314,6 +334,26 @@ impl<W: World> Wal<W> {
     /// What the writer has done so far.
     pub fn stats(&self) -> WalStats {
         *self.inner.shared.stats.lock().expect("nothing panics while it holds the statistics")
+    }
+
+    /// Writes down that this node's data is lost or older than what it once confirmed, so that the directory is never
+    /// opened again. Durable when it returns.
+    ///
+    /// # Errors
+    /// What the disk said. The node halts either way.
+    pub fn mark_lost(&self, why: &str) -> io::Result<()> {
+        identity::mark_lost(self.inner.shared.segments.disk(), &self.inner.options.dir, why)
+    }
+
+    /// How much room the disk has, as of the last look.
+    pub fn disk_space(&self) -> DiskSpace {
+        self.inner.shared.supply.report()
+    }
+
+    /// How long the disk has been at work on the batch the writer gave it; `None`: it has none. Waiting for room is not
+    /// work of the disk.
+    pub fn at_work(&self) -> Option<Duration> {
+        self.inner.at_work.elapsed()
     }
 
     fn push(&self, op: Op, urgency: Urgency) -> Result<(), Op> {

@@ -105,6 +105,11 @@ impl<T> Queue<T> {
         mem::take(&mut state.items)
     }
 
+    /// Whether it takes no more items.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().phase != Phase::Open
+    }
+
     /// Whether [`Queue::poison`] was called.
     pub(crate) fn is_poisoned(&self) -> bool {
         self.lock().phase == Phase::Poisoned

@@ -57,10 +57,11 @@ impl<D: Disk> Reader<'_, D> {
     }
 
     /// The log hash, from memory or from the header of a frame.
-    pub(crate) fn hash(&self, at: HashAt<'_>, index: u64) -> io::Result<LogHash> {
+    pub(crate) fn hash(&self, at: HashAt, index: u64) -> io::Result<LogHash> {
         let place = match at {
             HashAt::Known(hash) => return Ok(hash),
-            HashAt::Disk(found) => self.locate(found, index)?,
+            HashAt::Frame(place) => place,
+            HashAt::Sealed(extent) => self.locate(Found::Sealed(&extent), index)?,
         };
         let mut bytes = [0; HEADER_LEN];
         self.segments.reader(place.segment)?.read_exact_at(place.offset, &mut bytes)?;

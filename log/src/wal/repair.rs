@@ -1,13 +1,14 @@
 //! Makes the files agree with what was recovered, durably, and gives the writer its place.
 use super::{
-    batch::{BATCH_HEADER_LEN, Encoded, Frame, Tail},
+    batch::Tail,
     footer::{About, Directory, FOOTER_FRAMES},
-    frame::HEADER_LEN,
     manifest::Held,
     payload::{Mark, Position},
     recover::{Newest, Recovered, disk_failed, io_error},
     replay::Files,
-    segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments, is_unfinished},
+    segment::{Links, SEGMENT_HEADER_LEN, SegmentHeader, Segments, is_unfinished},
+    supply::{self, Supply},
+    writer::{End, payload_of},
 };
 use crate::{
     error::OpenError,
@@ -24,24 +25,24 @@ pub(crate) struct Ready<F> {
     pub file: F,
     pub capacity: u64,
     pub tail: Tail,
+    pub end: End,
     pub manifest: Held,
 }
 
 impl Recovered {
     /// Nothing of what was recovered counts before this has returned: bytes that verify may so far exist in the page cache
-    /// alone.
+    /// alone. A segment that was cut stays as it is: the writer begins the next one when it has something to write.
     pub(crate) fn repair<D: Disk>(
         &mut self,
         files: Files<'_, D>,
-        segment_bytes: u64,
+        supply: &Supply,
     ) -> Result<Ready<D::File>, OpenError> {
         let segments = files.segments;
         let dir = segments.dir();
         remove_unfinished(segments)?;
-        let Some(newest) = self.newest else {
-            segments.disk().create_dir_all(dir).map_err(disk_failed("create", dir))?;
-            return self.fresh(files, segment_bytes, Mark::default(), None);
-        };
+        segments.disk().create_dir_all(dir).map_err(disk_failed("create", dir))?;
+        supply.open(segments).map_err(io_error("cannot look at", dir))?;
+        let Some(newest) = self.newest else { return self.first(files, supply) };
         // A crash may have come between a segment and its place in the manifest.
         self.note(segments, newest.number)?;
         let path = segments.path(newest.number);
@@ -53,57 +54,44 @@ impl Recovered {
         file.sync_all().map_err(disk_failed("sync", &path))?;
         segments.disk().sync_dir(dir).map_err(disk_failed("sync", dir))?;
         let at = Position { segment: newest.number, offset: newest.end };
-        let durable = Mark { at, sequence: self.replay.sequence - 1 };
-        if newest.closed {
-            let tail = self.tail(files, durable);
-            return Ok(Ready { file, capacity: newest.len, tail, manifest: self.manifest });
-        }
-        self.fresh(files, segment_bytes, durable, newest.footer)
+        let tail = self.tail(files, Mark { at, sequence: self.replay.sequence - 1 });
+        let footer = newest.footer.map(|offset| Position { offset, ..at });
+        let end = match footer {
+            _ if newest.closed => End::Open,
+            None => End::Cut,
+            Some(footer) => {
+                self.find_through(&tail, footer);
+                End::Sealed(footer)
+            }
+        };
+        let capacity = if newest.closed { newest.len } else { newest.end };
+        Ok(Ready { file, capacity, tail, end, manifest: self.manifest })
     }
 
-    /// Begins a segment behind the newest one, which ends where `durable` says. Where that was cut before it had a footer,
-    /// which would begin at `footer`, its footer goes into the fresh one, as the first batch and before the file has its
-    /// name: a cut segment is not written to, and the next open finds the footer whatever happens to this one.
-    fn fresh<D: Disk>(
-        &mut self,
-        files: Files<'_, D>,
-        segment_bytes: u64,
-        durable: Mark,
-        footer: Option<u64>,
-    ) -> Result<Ready<D::File>, OpenError> {
-        let mut tail = self.tail(files, durable);
-        let mut about = tail.about();
-        let at = Position { segment: durable.at.segment + 1, offset: SEGMENT_HEADER_LEN };
-        let mut header = SegmentHeader {
+    /// The first segment of all.
+    fn first<D: Disk>(&mut self, files: Files<'_, D>, supply: &Supply) -> Result<Ready<D::File>, OpenError> {
+        let at = Position { segment: 1, offset: SEGMENT_HEADER_LEN };
+        let header = SegmentHeader {
             cluster: files.cluster,
             node: files.node,
             number: at.segment,
-            first_sequence: tail.sequence,
-            previous: durable,
+            first_sequence: self.replay.sequence,
+            previous: Mark::default(),
             footer: Position::default(),
-            links: tail.links(),
+            links: Links::default(),
         };
-        (tail.at, tail.first_sequence) = (at, tail.sequence);
-        let mut first = None;
-        if let Some(offset) = footer {
-            header.footer = Position { offset, ..durable.at };
-            about = About { end: offset, last_sequence: about.last_sequence - FOOTER_FRAMES, ..about };
-            self.seal(&self.replay.footer(about), header.footer);
-        } else if durable.at.segment > 0 {
-            header.footer = at;
-            let payload = self.replay.footer(about);
-            self.seal(&payload, at);
-            first = Some(Encoded::new(&[Frame::footer(payload)], &mut tail));
-        }
-        let pieces = first.as_ref().map(Encoded::pieces).unwrap_or_default();
-        let capacity = segment_bytes.max(tail.at.offset + SEGMENT_HEADER_LEN).next_multiple_of(SEGMENT_HEADER_LEN);
         let path = files.segments.path(at.segment);
-        let file = files.segments.create(&header, capacity, &pieces).map_err(disk_failed("create", &path))?;
+        let fresh = supply.fresh(files.segments, &header, &[], 0);
+        let (file, capacity) = fresh.map_err(disk_failed("create", &path))?;
         self.note(files.segments, at.segment)?;
-        if first.is_some() {
-            tail.durable = Mark { at: tail.at, sequence: tail.sequence - 1 };
-        }
-        Ok(Ready { file, capacity, tail, manifest: self.manifest })
+        let tail = self.tail(files, Mark { at, ..Mark::default() });
+        Ok(Ready {
+            file,
+            capacity,
+            tail: Tail { durable: Mark::default(), ..tail },
+            end: End::Open,
+            manifest: self.manifest,
+        })
     }
 
     fn note<D: Disk>(&mut self, segments: &Segments<D>, newest: u64) -> Result<(), OpenError> {
@@ -111,10 +99,12 @@ impl Recovered {
         self.manifest.advance(segments.disk(), dir, newest).map_err(disk_failed("write the manifest in", dir))
     }
 
-    /// Entries of the newest segment are found through its footer from now on, whose batch is at `at`.
-    fn seal(&mut self, payload: &[u8], at: Position) {
-        let payload_at = Position { offset: at.offset + BATCH_HEADER_LEN + HEADER_LEN as u64, ..at };
-        for part in Directory::of_payload(payload, payload_at).partitions {
+    /// Entries of the newest segment are found through its footer, which is what was compared with the frames.
+    fn find_through(&mut self, tail: &Tail, footer: Position) {
+        let about = tail.about();
+        let about = About { end: footer.offset, last_sequence: about.last_sequence - FOOTER_FRAMES, ..about };
+        let payload = self.replay.footer(about);
+        for part in Directory::of_payload(&payload, payload_of(footer)).partitions {
             self.replay.partitions.entry(part.id).or_default().index.seal(part.block);
         }
     }
@@ -154,7 +144,7 @@ fn remove_unfinished<D: Disk>(segments: &Segments<D>) -> Result<(), OpenError> {
         return Ok(());
     }
     for name in disk.list(dir).map_err(io_error("cannot list", dir))? {
-        if is_unfinished(&name) {
+        if is_unfinished(&name) || supply::is_unfinished(&name) {
             disk.remove_file(&dir.join(&name)).map_err(disk_failed("remove", &dir.join(&name)))?;
         }
     }

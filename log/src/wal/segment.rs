@@ -2,6 +2,7 @@
 use super::{
     frame::{id_at, u32_at, u64_at},
     payload::{Mark, Position},
+    supply::is_out_of_space,
 };
 use crate::{
     topic::{ClusterId, NodeId},
@@ -156,18 +157,38 @@ impl<D: Disk> Segments<D> {
     ///
     /// The order is the promise: the file is complete and synced under a side name, takes its name, and the folder is
     /// synced, before anyone may write a frame to it. So a file with a segment's name always has a header, and a frame
-    /// never sits in a file whose name a power cut can take away.
+    /// never sits in a file whose name a power cut can take away. Where there is no room nothing is left behind.
     pub(crate) fn create(&self, header: &SegmentHeader, len: u64, first: &[&[u8]]) -> io::Result<D::File> {
-        let path = self.path(header.number);
-        let side = path.with_extension("seg.new");
-        let file = self.disk.create_new(&side)?;
-        file.allocate(len)?;
-        let header = header.encode();
-        file.write_all_at(0, &[&[&header[..]], first].concat())?;
-        file.sync_all()?;
-        self.disk.rename(&side, &path)?;
-        self.disk.sync_dir(&self.dir)?;
+        let side = self.path(header.number).with_extension("seg.new");
+        let file = self.complete(&side, len, &[&[&header.encode()[..]], first].concat())?;
+        self.name(&side, header.number)?;
         Ok(file)
+    }
+
+    /// Makes a durable file under a name that does not count yet; removes what is there of it where there is no room.
+    pub(crate) fn complete(&self, side: &Path, len: u64, begin: &[&[u8]]) -> io::Result<D::File> {
+        let file = self.disk.create_new(side)?;
+        let fill = || {
+            file.allocate(len)?;
+            if !begin.is_empty() {
+                file.write_all_at(0, begin)?;
+            }
+            file.sync_all()
+        };
+        match fill() {
+            Ok(()) => Ok(file),
+            Err(error) if is_out_of_space(&error) => {
+                self.disk.remove_file(side)?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a complete file the name of a segment, durably. No error of this is one of space: from here on it counts.
+    pub(crate) fn name(&self, side: &Path, number: u64) -> io::Result<()> {
+        let named = self.disk.rename(side, &self.path(number)).and_then(|()| self.disk.sync_dir(&self.dir));
+        named.map_err(|error| io::Error::other(format!("naming segment {number}: {error}")))
     }
 
     /// A handle to read a segment by.

@@ -6,17 +6,19 @@
 //! durable is stated to be, and an idle node writes nothing.
 //! **Invariant**: the first error of a write, a sync or a rename is the last thing the writer does: everyone who waits or
 //! comes later hears of it, and the node halts. Nothing is tried again; a later sync can succeed without the lost pages.
+//! The one exception: no room for the next segment, before anything is written to it, is waited for.
 use super::{
     PeerIdentity, WalStats,
     batch::{BATCH_HEADER_LEN, Change, Encoded, Frame, Op, Plan, Step, Tail},
     footer::{Directory, FooterBuilder, estimate},
-    frame::{HEADER_LEN, PEERS},
+    frame::{HEADER_LEN, PEERS, frame_len},
     index::{Slot, TableCache},
     manifest::Held,
     memory::{Core, HotBudget},
     payload::{Mark, Position},
     queue::{Queue, Taken, Urgency},
     segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments},
+    supply::{self, Supply, is_out_of_space},
 };
 use crate::{
     topic::{NodeId, PartitionId},
@@ -38,6 +40,7 @@ const MARK_AFTER: Duration = Duration::from_millis(10);
 pub(crate) struct Shared<D: Disk> {
     pub queue: Queue<Op>,
     pub segments: Segments<D>,
+    pub supply: Supply,
     /// Those that were recovered or asked for.
     pub partitions: Mutex<BTreeMap<PartitionId, Arc<Core>>>,
     pub tables: TableCache,
@@ -52,16 +55,54 @@ impl<D: Disk> Shared<D> {
     }
 }
 
+/// Since when the writer has waited for the disk, for those who watch it: a disk that hangs says nothing itself.
+pub(crate) struct AtWork<W: World>(Mutex<Option<InstantOf<W>>>);
+
+type InstantOf<W> = <<W as World>::Tasks as AsyncRuntime>::Instant;
+
+impl<W: World> Default for AtWork<W> {
+    fn default() -> Self {
+        AtWork(Mutex::default())
+    }
+}
+
+impl<W: World> AtWork<W> {
+    fn set(&self, since: Option<InstantOf<W>>) {
+        *self.0.lock().expect("a copy") = since;
+    }
+
+    /// How long the disk has been at work on the batch it has now; `None`: it has none.
+    pub(crate) fn elapsed(&self) -> Option<Duration> {
+        (*self.0.lock().expect("a copy")).map(|since| since.elapsed())
+    }
+}
+
+/// Why the writer ends before it is asked to.
+enum Stop {
+    /// It was asked to close while there was no room for what is left to write.
+    NoRoom(io::Error),
+    /// The disk failed.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Stop::Failed(error)
+    }
+}
+
 /// See the module.
 pub(crate) struct Writer<W: World> {
     pub shared: Arc<Shared<W::Disk>>,
-    pub segment_bytes: u64,
     pub commit_bytes: u64,
+    /// Since when the disk has been at work on a batch.
+    pub at_work: Arc<AtWork<W>>,
     /// The segment being written.
     pub file: <W::Disk as Disk>::File,
     /// Its length.
     pub capacity: u64,
     pub tail: Tail,
+    pub end: End,
     pub manifest: Held,
     pub plan: Plan,
     /// The batch being put together: its frames, who waits, its bytes.
@@ -70,9 +111,19 @@ pub(crate) struct Writer<W: World> {
     pub idle: Idle<W>,
 }
 
+/// Whether the segment the writer stands in takes another batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Open,
+    /// Recovery cut it: its footer is carried by the next one.
+    Cut,
+    /// Its footer is here, and there is no next segment yet.
+    Sealed(Position),
+}
+
 /// When the last batch was durable that nothing says so of yet.
 pub(crate) struct Idle<W: World> {
-    unmarked: Option<<W::Tasks as AsyncRuntime>::Instant>,
+    unmarked: Option<InstantOf<W>>,
     /// Whether an alarm is on its way. One is set at a time, so a busy writer is woken once in [`MARK_AFTER`].
     alarm: bool,
 }
@@ -85,19 +136,26 @@ impl<W: World> Default for Idle<W> {
 
 impl<W: World> Writer<W> {
     /// Runs until the queue is closed and empty, or until the disk fails.
-    pub(crate) async fn run(mut self, stopped: oneshot::Sender<()>) {
-        if let Err(error) = self.serve().await {
-            self.fail(&error);
-            W::Tasks::halt(Halt::DiskFailed(format!(
-                "{}: {error}",
-                self.shared.segments.path(self.tail.at.segment).display()
-            )));
+    pub(crate) async fn run(mut self, supplier: oneshot::Receiver<()>, stopped: oneshot::Sender<()>) {
+        match self.serve().await {
+            Ok(()) => {}
+            // Nobody was told that any of it is on disk, so there is nothing to halt for.
+            Err(Stop::NoRoom(error)) => self.fail(&error),
+            Err(Stop::Failed(error)) => {
+                self.fail(&error);
+                W::Tasks::halt(Halt::DiskFailed(format!(
+                    "{}: {error}",
+                    self.shared.segments.path(self.tail.at.segment).display()
+                )));
+            }
         }
-        // Nobody may be left who waits for it.
+        self.shared.supply.end();
+        // Both are done with the folder before whoever waits unlocks it. Nobody may be left who waits.
+        let _ = supplier.await;
         let _ = stopped.send(());
     }
 
-    async fn serve(&mut self) -> io::Result<()> {
+    async fn serve(&mut self) -> Result<(), Stop> {
         let mut ops = Vec::new();
         loop {
             let taken = self.shared.queue.take(&mut ops).await;
@@ -108,7 +166,7 @@ impl<W: World> Writer<W> {
                 self.commit().await?;
             }
             if taken == Taken::Last {
-                return self.mark().await;
+                return Ok(self.mark().await?);
             }
             self.mark_when_idle().await?;
         }
@@ -134,16 +192,18 @@ impl<W: World> Writer<W> {
     }
 
     /// Writes the batch, syncs it, applies it, completes its waiters.
-    async fn commit(&mut self) -> io::Result<()> {
+    async fn commit(&mut self) -> Result<(), Stop> {
         if !self.batch.is_empty() {
             let len = BATCH_HEADER_LEN + self.batch.iter().map(Frame::len).sum::<u64>();
+            self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
             let footer = self.footer_len();
             // A segment that is too small for its footer grows by it.
-            if self.tail.at.offset + len > self.capacity - footer.min(self.capacity / 4) {
+            if self.end != End::Open || self.tail.at.offset + len > self.capacity - footer.min(self.capacity / 4) {
                 self.rotate(len + footer).await?;
             }
             let segment = self.tail.at.segment;
             let offsets = self.write_batch().await?;
+            self.at_work.set(None);
             self.apply(segment, &offsets);
             if self.shared.hot.is_exceeded() {
                 self.cool();
@@ -220,23 +280,8 @@ impl<W: World> Writer<W> {
         BATCH_HEADER_LEN + estimate(peers + 1, self.tail.chains.len() + self.batch.len(), frames)
     }
 
-    /// Writes the footer of the segment, as its last batch. Sealed segments are read through it from then on.
-    async fn seal(&mut self) -> io::Result<()> {
-        let (payload, payload_at) = self.footer();
-        let directory = Directory::of_payload(&payload, payload_at);
-        let waiting = mem::replace(&mut self.batch, vec![Frame::footer(payload)]);
-        let written = self.write_batch().await;
-        self.batch = waiting;
-        written?;
-        let partitions = self.shared.partitions();
-        for part in directory.partitions {
-            partitions[&part.id].lock().seal(part.block);
-        }
-        Ok(())
-    }
-
-    /// The footer of the segment as it is, and where its payload will be.
-    fn footer(&self) -> (Vec<u8>, Position) {
+    /// The payload of the segment's footer, as the segment is.
+    fn footer(&self) -> Vec<u8> {
         let peers = self.shared.peers.lock().expect("nothing panics while it holds the peers");
         let mut footer = FooterBuilder::new(self.tail.about(), self.tail.link(PEERS), peers.values());
         for (&id, core) in self.shared.partitions().iter() {
@@ -245,33 +290,98 @@ impl<W: World> Writer<W> {
                 footer.add(id, self.tail.link(id.0), core.lock().durable());
             }
         }
-        let offset = self.tail.at.offset + BATCH_HEADER_LEN + HEADER_LEN as u64;
-        (footer.finish(), Position { offset, ..self.tail.at })
+        footer.finish()
     }
 
-    /// Goes on in a fresh segment with room for `len` bytes. Everything in the old one is durable.
-    async fn rotate(&mut self, len: u64) -> io::Result<()> {
-        let footer = self.tail.at;
-        self.seal().await?;
-        let number = self.tail.at.segment + 1;
+    /// Entries of the segment are found through its footer from now on.
+    fn find_through(&self, footer: &Directory) {
+        let partitions = self.shared.partitions();
+        for part in &footer.partitions {
+            partitions[&part.id].lock().seal(part.block);
+        }
+    }
+
+    /// Writes the footer of the segment, as its last batch.
+    async fn seal(&mut self) -> Result<(), Stop> {
+        let payload = self.footer();
+        let at = self.tail.at;
+        let end = at.offset + BATCH_HEADER_LEN + frame_len(payload.len() as u64);
+        if end > self.capacity {
+            self.when_there_is_room(|writer| writer.file.allocate(end)).await?;
+            self.capacity = end;
+        }
+        let directory = Directory::of_payload(&payload, payload_of(at));
+        let waiting = mem::replace(&mut self.batch, vec![Frame::footer(payload)]);
+        let written = self.write_batch().await;
+        self.batch = waiting;
+        written?;
+        self.find_through(&directory);
+        self.end = End::Sealed(at);
+        Ok(())
+    }
+
+    /// Goes on in a fresh segment with room for `len` bytes. Everything in the old one is durable. The footer of one that
+    /// was cut is the first batch of the fresh one, written before that has its name: no crash leaves it without.
+    async fn rotate(&mut self, len: u64) -> Result<(), Stop> {
+        if self.end == End::Open {
+            self.seal().await?;
+        }
+        let at = Position { segment: self.tail.at.segment + 1, offset: SEGMENT_HEADER_LEN };
+        let carried = (self.end == End::Cut).then(|| self.footer());
         let header = SegmentHeader {
             cluster: self.tail.cluster,
             node: self.tail.node,
-            number,
+            number: at.segment,
             first_sequence: self.tail.sequence,
-            previous: self.tail.durable,
-            footer,
+            previous: Mark { at: self.tail.at, sequence: self.tail.sequence - 1 },
+            footer: if let End::Sealed(footer) = self.end { footer } else { at },
             links: self.tail.links(),
         };
-        let capacity = self.segment_bytes.max(SEGMENT_HEADER_LEN + len).next_multiple_of(SEGMENT_HEADER_LEN);
-        self.file = self.shared.segments.create(&header, capacity, &[])?;
+        (self.tail.at, self.tail.first_sequence) = (at, self.tail.sequence);
+        let directory = carried.as_ref().map(|payload| Directory::of_payload(payload, payload_of(at)));
+        let first = carried.map(|payload| Encoded::new(&[Frame::footer(payload)], &mut self.tail));
+        let pieces = first.as_ref().map(Encoded::pieces).unwrap_or_default();
+        let need = len + self.tail.at.offset - SEGMENT_HEADER_LEN;
+        let fresh = |writer: &mut Self| {
+            let Shared { supply, segments, .. } = &*writer.shared;
+            supply.fresh(segments, &header, &pieces, need)
+        };
+        (self.file, self.capacity) = self.when_there_is_room(fresh).await?;
         // Before its first batch counts: a log without this segment is known to have lost it.
-        self.manifest.advance(self.shared.segments.disk(), self.shared.segments.data_dir(), number)?;
-        self.capacity = capacity;
-        self.tail.at = Position { segment: number, offset: SEGMENT_HEADER_LEN };
-        self.tail.first_sequence = self.tail.sequence;
-        self.shared.stats.lock().expect("nothing panics while it holds the statistics").segment = number;
+        let segments = &self.shared.segments;
+        self.manifest.advance(segments.disk(), segments.data_dir(), at.segment)?;
+        self.end = End::Open;
+        self.tail.durable = Mark { at: self.tail.at, sequence: self.tail.sequence - 1 };
+        if let Some(directory) = directory {
+            self.find_through(&directory);
+        }
+        let mut stats = self.shared.stats.lock().expect("nothing panics while it holds the statistics");
+        stats.segment = at.segment;
+        stats.durable_sequence = self.tail.durable.sequence;
         Ok(())
+    }
+
+    /// Waits while there is no room (R66): nothing of the batch has been written, so nothing is in doubt.
+    async fn when_there_is_room<T>(&mut self, attempt: impl Fn(&mut Self) -> io::Result<T>) -> Result<T, Stop> {
+        let shared = self.shared.clone();
+        let supply = &shared.supply;
+        loop {
+            match attempt(self) {
+                Ok(done) => {
+                    supply.set_blocked(false);
+                    return Ok(done);
+                }
+                Err(error) if is_out_of_space(&error) && self.shared.queue.is_closed() => {
+                    return Err(Stop::NoRoom(error));
+                }
+                Err(error) if is_out_of_space(&error) => {}
+                Err(error) => return Err(Stop::Failed(error)),
+            }
+            supply.set_blocked(true);
+            self.at_work.set(None);
+            <W::Tasks as AsyncRuntime>::sleep(supply::LOOK).await;
+            self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
+        }
     }
 
     /// Writes the mark when it is due, else sees to it that somebody asks again.
@@ -297,8 +407,10 @@ impl<W: World> Writer<W> {
 
     /// States, as the last thing in the log, that everything before is durable: the next open need not wonder.
     async fn mark(&mut self) -> io::Result<()> {
-        if self.tail.at.offset + BATCH_HEADER_LEN <= self.capacity {
+        if self.end == End::Open && self.tail.at.offset + BATCH_HEADER_LEN <= self.capacity {
+            self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
             self.write_batch().await?;
+            self.at_work.set(None);
         }
         Ok(())
     }
@@ -313,6 +425,11 @@ impl<W: World> Writer<W> {
             op.fail(again(error));
         }
     }
+}
+
+/// Where the payload of a footer is whose batch is at `at`.
+pub(crate) fn payload_of(at: Position) -> Position {
+    Position { offset: at.offset + BATCH_HEADER_LEN + HEADER_LEN as u64, ..at }
 }
 
 /// The same error for one more waiter.

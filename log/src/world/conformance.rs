@@ -35,7 +35,8 @@ fn names<D: Disk>(disk: &D, root: &Path) {
     for missing in [disk.open(&a).map(drop), disk.remove_file(&a), disk.rename(&a, &b), disk.list(&a).map(drop)] {
         assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
-    assert!(disk.free_bytes(&dir).unwrap() > 0);
+    let (free, total) = (disk.free_bytes(&dir).unwrap(), disk.total_bytes(&dir).unwrap());
+    assert!(0 < free && free <= total, "{free} of {total} bytes are free");
 }
 
 async fn bytes<D: Disk>(disk: &D, root: &Path) {

@@ -35,6 +35,8 @@ pub trait Disk: Clone + fmt::Debug + Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Self::Lock>;
     /// Bytes free for this process in the file system of `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Bytes of that file system that this process could use if it were empty, about: what is free is a share of it.
+    fn total_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// An open file. Positions are bytes from its start.

@@ -13,6 +13,8 @@ pub(crate) const UNREACHABLE: i32 = 3;
 pub(crate) const UNKNOWN_OUTCOME: i32 = 4;
 /// A node could not start: a port is taken, a directory is locked.
 pub(crate) const START: i32 = 5;
+/// A disk of the cluster has no room.
+pub(crate) const FULL: i32 = 6;
 /// A second Ctrl-C.
 pub(crate) const INTERRUPTED: i32 = 130;
 
@@ -24,7 +26,8 @@ Exit codes:
     3  no node of the cluster could be reached
     4  unknown outcome: the request may or may not have had its effect
     5  a node could not start: port in use, data directory locked, too few file descriptors
-   70  a node halted: DISK_FAILED, a durable write failed
+    6  refused: a disk of the cluster is full; nothing was appended, reads go on
+   70  a node halted: DISK_FAILED, a durable write failed, or took too long
    71  a node halted: CORRUPT, durable bytes do not verify
    72  a node halted: DATA_LOSS, its data is gone or older than what it confirmed; its id must not be used again
    73  a node halted: WRONG_IDENTITY, the data directory belongs to another node or cluster
@@ -105,9 +108,16 @@ impl From<Error> for Failure {
             Error::Unreachable(_) => UNREACHABLE,
             Error::UnknownOutcome(_) => UNKNOWN_OUTCOME,
             Error::Invalid(_) => USAGE,
+            Error::Full { .. } => FULL,
             _ => FAILED,
         };
-        Failure::new(code, error.to_string())
+        let advice = match error {
+            Error::Full { .. } => {
+                ". Free some space on that disk, or give it more: it goes on by itself. `corduroy status` shows every disk"
+            }
+            _ => "",
+        };
+        Failure::new(code, format!("{error}{advice}"))
     }
 }
 

@@ -18,8 +18,9 @@ Examples:
   corduroy status
   corduroy status --format json | jq '.partitions[] | select(.leader == null)'
 
-JSON: {\"nodes\":[{\"id\",\"http\",\"grpc\",\"pid\",\"ready\"}],\"partitions\":[{\"topic\",\"partition\",\"leader\",\"term\",
-\"replicas\",\"startOffset\",\"endOffset\"}]}; pid and leader may be null.")]
+JSON: {\"nodes\":[{\"id\",\"http\",\"grpc\",\"pid\",\"ready\",\"disk\":{\"space\",\"freeBytes\",\"totalBytes\"}}],\"partitions\":[{\"topic\",\"partition\",\"leader\",\"term\",
+\"replicas\",\"startOffset\",\"endOffset\"}]}; pid, disk and leader may
+be null. space is plenty, low (appends are refused) or full.")]
 pub(super) struct Args {
     #[command(flatten)]
     admin: AdminArgs,
@@ -38,6 +39,15 @@ struct Node<'a> {
     grpc: &'a str,
     pid: Option<u32>,
     ready: bool,
+    disk: Option<Disk<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Disk<'a> {
+    space: &'a str,
+    free_bytes: u64,
+    total_bytes: u64,
 }
 
 /// A partition in `status` and `topics describe`.
@@ -55,7 +65,12 @@ pub(super) struct Partition<'a> {
 
 impl<'a> From<&'a NodeView> for Node<'a> {
     fn from(node: &'a NodeView) -> Self {
-        Node { id: node.id, http: &node.http, grpc: &node.grpc, pid: node.pid, ready: node.ready }
+        let disk = node.disk.as_ref().map(|disk| Disk {
+            space: &disk.space,
+            free_bytes: disk.free_bytes,
+            total_bytes: disk.total_bytes,
+        });
+        Node { id: node.id, http: &node.http, grpc: &node.grpc, pid: node.pid, ready: node.ready, disk }
     }
 }
 
@@ -101,6 +116,10 @@ fn text(out: &mut Output, cluster: &ClusterStatus) -> Result<(), Failure> {
             (Some(_), true) => "ready".to_owned(),
             (Some(_), false) => format!("not ready: {}", node.waiting_for.join("; ")),
         };
+        let short = node.disk.as_ref().filter(|disk| disk.space != "plenty");
+        let state = short.map_or(state.clone(), |disk| {
+            format!("{state}; disk {}, {} bytes free: refuses appends", disk.space, disk.free_bytes)
+        });
         vec![node.id.to_string(), state, pid, format!("http://{}", node.http), node.grpc.clone(), node.admin.clone()]
     });
     out.line(&table(&["node", "state", "pid", "http", "grpc", "admin"], nodes))?;
@@ -128,6 +147,7 @@ pub(super) fn partitions_table<'a>(partitions: impl IntoIterator<Item = &'a Part
 #[cfg(test)]
 mod tests {
     use super::*;
+    use corduroy_client::DiskView;
 
     #[test]
     fn json_has_exactly_the_documented_shape() {
@@ -140,6 +160,7 @@ mod tests {
                 pid: None,
                 ready: false,
                 waiting_for: Vec::new(),
+                disk: Some(DiskView { space: "low".into(), free_bytes: 5, total_bytes: 100 }),
             }],
             partitions: vec![PartitionView {
                 topic: "_cluster".into(),
@@ -155,7 +176,8 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&json(&cluster)).expect("serializable"),
             concat!(
-                r#"{"nodes":[{"id":1,"http":"127.0.0.1:8001","grpc":"127.0.0.1:7001","pid":null,"ready":false}],"#,
+                r#"{"nodes":[{"id":1,"http":"127.0.0.1:8001","grpc":"127.0.0.1:7001","pid":null,"ready":false,"#,
+                r#""disk":{"space":"low","freeBytes":5,"totalBytes":100}}],"#,
                 r#""partitions":[{"topic":"_cluster","partition":0,"leader":2,"term":3,"replicas":[1,2],"#,
                 r#""startOffset":0,"endOffset":5}]}"#
             )

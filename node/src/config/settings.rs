@@ -25,15 +25,21 @@ pub const KEYS: &[&str] = &[
     "limits.record",
     "limits.batch",
     "limits.in_flight",
+    "limits.node_in_flight",
     "limits.segment",
     "limits.commit",
     "limits.hot_tail",
     "limits.partitions",
+    "limits.reserve",
+    "limits.min_free_percent",
     "timing.heartbeat",
     "timing.election_min",
     "timing.election_max",
     "timing.append_timeout",
     "timing.read_timeout",
+    "timing.disk_overdue",
+    "timing.disk_stuck",
+    "timing.disk_failed",
 ];
 
 /// The keys that come from the environment because they have no flag (flags have twins of their own).
@@ -122,12 +128,16 @@ pub(super) struct LimitSettings {
     pub record: Size,
     pub batch: Size,
     pub in_flight: Size,
+    pub node_in_flight: Size,
     pub segment: Size,
     pub commit: Size,
     pub hot_tail: Size,
     pub hot_tail_total: Size,
     pub index_cache: Size,
+    pub checkpoint: Size,
     pub partitions: u32,
+    pub reserve: Size,
+    pub min_free_percent: u32,
 }
 
 /// `[timing]`.
@@ -139,6 +149,10 @@ pub(super) struct TimingSettings {
     pub election_max: Span,
     pub append_timeout: Span,
     pub read_timeout: Span,
+    pub disk_overdue: Span,
+    pub disk_stuck: Span,
+    pub disk_failed: Span,
+    pub checkpoint_interval: Span,
 }
 
 impl Default for Settings {
@@ -164,12 +178,16 @@ impl Default for LimitSettings {
             record: Size(limits.record_bytes),
             batch: Size(limits.batch_bytes),
             in_flight: Size(limits.in_flight_bytes),
+            node_in_flight: Size(limits.node_in_flight_bytes),
             segment: Size(limits.segment_bytes),
             commit: Size(limits.commit_bytes),
             hot_tail: Size(limits.hot_tail_bytes),
             hot_tail_total: Size(limits.hot_tail_total_bytes),
             index_cache: Size(limits.index_cache_bytes),
+            checkpoint: Size(limits.checkpoint_bytes),
             partitions: limits.partitions,
+            reserve: Size(limits.reserve_bytes),
+            min_free_percent: limits.min_free_percent.into(),
         }
     }
 }
@@ -183,6 +201,10 @@ impl Default for TimingSettings {
             election_max: Span(timing.election_max),
             append_timeout: Span(timing.append_timeout),
             read_timeout: Span(timing.read_timeout),
+            disk_overdue: Span(timing.disk.overdue),
+            disk_stuck: Span(timing.disk.stuck),
+            disk_failed: Span(timing.disk.failed),
+            checkpoint_interval: Span(timing.checkpoint_interval),
         }
     }
 }

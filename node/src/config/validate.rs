@@ -5,7 +5,7 @@ use super::{
     units::{Size, Span},
 };
 use corduroy_log::{
-    config::{Config, Limits, NodeAddress, Timing},
+    config::{Config, DiskPatience, Limits, NodeAddress, Timing},
     topic::ClusterId,
 };
 use std::{
@@ -114,22 +114,30 @@ impl Check<'_> {
         self.within("limits.batch", limits.batch, Size(4 * KIB), Size(16 * MIB))?;
         self.within("limits.record", limits.record, Size(1), limits.batch)?;
         self.within("limits.in_flight", limits.in_flight, limits.batch, Size(GIB))?;
+        self.within("limits.node_in_flight", limits.node_in_flight, limits.in_flight, Size(64 * GIB))?;
         self.within("limits.segment", limits.segment, Size((2 * limits.batch.0).max(MIB)), Size(4 * GIB))?;
         self.within("limits.commit", limits.commit, Size(64 * KIB), Size(64 * MIB))?;
         self.within("limits.hot_tail", limits.hot_tail, Size(0), Size(GIB))?;
         self.within("limits.hot_tail_total", limits.hot_tail_total, Size(0), Size(64 * GIB))?;
         self.within("limits.index_cache", limits.index_cache, Size(0), Size(64 * GIB))?;
+        self.within("limits.checkpoint", limits.checkpoint, Size(MIB), Size(1024 * GIB))?;
         self.within("limits.partitions", limits.partitions, 1, 4096)?;
+        self.within("limits.reserve", limits.reserve, Size(0), Size(GIB))?;
+        self.within("limits.min_free_percent", limits.min_free_percent, 0, 50)?;
         Ok(Limits {
             record_bytes: limits.record.0,
             batch_bytes: limits.batch.0,
             in_flight_bytes: limits.in_flight.0,
+            node_in_flight_bytes: limits.node_in_flight.0,
             segment_bytes: limits.segment.0,
             commit_bytes: limits.commit.0,
             hot_tail_bytes: limits.hot_tail.0,
             hot_tail_total_bytes: limits.hot_tail_total.0,
             index_cache_bytes: limits.index_cache.0,
+            checkpoint_bytes: limits.checkpoint.0,
             partitions: limits.partitions,
+            reserve_bytes: limits.reserve.0,
+            min_free_percent: limits.min_free_percent as u8,
         })
     }
 
@@ -139,12 +147,22 @@ impl Check<'_> {
         self.within("timing.election_max", timing.election_max, Span(timing.election_min.0 + ms(1).0), ms(120_000))?;
         self.within("timing.append_timeout", timing.append_timeout, ms(100), ms(600_000))?;
         self.within("timing.read_timeout", timing.read_timeout, ms(100), ms(600_000))?;
+        self.within("timing.disk_overdue", timing.disk_overdue, ms(20), ms(60_000))?;
+        self.within("timing.disk_stuck", timing.disk_stuck, Span(timing.disk_overdue.0 + ms(1).0), ms(300_000))?;
+        self.within("timing.disk_failed", timing.disk_failed, Span(timing.disk_stuck.0 + ms(1).0), ms(3_600_000))?;
+        self.within("timing.checkpoint_interval", timing.checkpoint_interval, ms(10_000), ms(86_400_000))?;
         Ok(Timing {
             heartbeat: timing.heartbeat.0,
             election_min: timing.election_min.0,
             election_max: timing.election_max.0,
             append_timeout: timing.append_timeout.0,
             read_timeout: timing.read_timeout.0,
+            disk: DiskPatience {
+                overdue: timing.disk_overdue.0,
+                stuck: timing.disk_stuck.0,
+                failed: timing.disk_failed.0,
+            },
+            checkpoint_interval: timing.checkpoint_interval.0,
         })
     }
 

@@ -10,6 +10,7 @@ pub(super) async fn metrics(State(gateway): State<Gateway>) -> ([(HeaderName, &'
     let shared = &gateway.shared;
     let partitions = shared.opened().map(|log| log.partitions()).unwrap_or_default();
     let infos: Vec<_> = partitions.iter().map(|partition| partition.info()).collect();
-    let text = shared.metrics().render(gateway.started.elapsed(), shared.is_ready(), &infos);
+    let disk = shared.opened().map(|log| log.disk_space());
+    let text = shared.metrics().render(gateway.started.elapsed(), shared.is_ready(), disk, &infos);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

@@ -2,7 +2,11 @@
 //!
 //! The recorder belongs to the node, not to the process: two nodes in one process have two, and a program that embeds a
 //! node keeps its own.
-use corduroy_log::{partition::PartitionInfo, topic::NodeId};
+use corduroy_log::{
+    partition::PartitionInfo,
+    topic::NodeId,
+    wal::{DiskSpace, Space},
+};
 use metrics::{Counter, Gauge, Histogram, Unit};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{
@@ -84,7 +88,13 @@ impl Metrics {
     }
 
     /// Everything, with the state of the partitions as it is now.
-    pub(crate) fn render(&self, uptime: Duration, ready: bool, partitions: &[PartitionInfo]) -> String {
+    pub(crate) fn render(
+        &self,
+        uptime: Duration,
+        ready: bool,
+        disk: Option<DiskSpace>,
+        partitions: &[PartitionInfo],
+    ) -> String {
         let mut text = self.handle.render();
         let node = self.node;
         let mut gauge = |name: &str, help: &str, value: &dyn Fn(&PartitionInfo) -> u64| {
@@ -100,6 +110,17 @@ impl Metrics {
         gauge("corduroy_partition_term", "Raft term.", &|p| p.term);
         gauge("corduroy_partition_is_leader", "1 where this node leads.", &|p| u64::from(p.leader == Some(node)));
         gauge("corduroy_partition_has_leader", "1 where a leader is known.", &|p| u64::from(p.leader.is_some()));
+        if let Some(disk) = disk {
+            let refusing = u64::from(disk.space != Space::Plenty);
+            for (name, help, value) in [
+                ("corduroy_disk_free_bytes", "Free in the file system of the data directory.", disk.free),
+                ("corduroy_disk_total_bytes", "Size of that file system.", disk.total),
+                ("corduroy_disk_low_bytes", "Appends are refused below this.", disk.low),
+                ("corduroy_disk_refuses_appends", "1 while appends are refused for want of space.", refusing),
+            ] {
+                let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{{node=\"{node}\"}} {value}");
+            }
+        }
         let (ready, seconds) = (u8::from(ready), uptime.as_secs_f64());
         let _ =
             writeln!(text, "# HELP corduroy_ready 1 while this node should get traffic.\n# TYPE corduroy_ready gauge");

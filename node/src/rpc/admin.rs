@@ -4,6 +4,7 @@ use crate::{routing, shared::Shared, world::Log};
 use corduroy_log::{
     error::LogError,
     log::{NewTopic, Topic},
+    wal::DiskSpace,
 };
 use corduroy_proto::v1::{self, admin_server};
 use std::time::Duration;
@@ -119,6 +120,7 @@ fn node_status(shared: &Shared) -> v1::NodeStatusResponse {
             .unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_epoch: log.map_or(0, Log::boot_epoch),
+        disk: log.map(|log| wire_disk(log.disk_space())),
     }
 }
 
@@ -133,6 +135,11 @@ async fn leaders(log: &Log, topic: &Topic) {
     while !(0..count).all(led) {
         sleep(LOOK).await;
     }
+}
+
+fn wire_disk(disk: DiskSpace) -> v1::Disk {
+    let DiskSpace { space, free, total, low, .. } = disk;
+    v1::Disk { space: space.to_string(), free_bytes: free, total_bytes: total, low_bytes: low }
 }
 
 fn wire_topic(topic: &Topic) -> v1::Topic {

@@ -16,6 +16,7 @@ use corduroy_proto::v1::{self, append_stream_response::Outcome};
 use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use std::{
     collections::{HashMap, HashSet},
+    ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -30,6 +31,8 @@ use tonic::{Status, Streaming};
 const LANE: usize = 1024;
 /// Answers waiting for the connection.
 const ANSWERS: usize = 1024;
+/// Places of failed requests that are remembered; a stream with more is ended.
+const ASTRAY: usize = 1024;
 /// How long a stopping node goes on refusing, so that clients learn that nothing of what they sent last was taken.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -92,7 +95,11 @@ impl Reader {
                 () = self.answers.closed() => return,
             };
             match request {
-                Ok(Some(request)) => self.take(request).await,
+                Ok(Some(request)) => {
+                    if self.take(request).await.is_break() {
+                        return;
+                    }
+                }
                 Ok(None) => return,
                 Err(status) => {
                     let _ = self.answers.send(Err(status)).await;
@@ -102,12 +109,13 @@ impl Reader {
         }
     }
 
-    async fn take(&mut self, request: v1::AppendStreamRequest) {
+    async fn take(&mut self, request: v1::AppendStreamRequest) -> ControlFlow<()> {
         let id = request.correlation_id;
         let append = request.append.unwrap_or_default();
         let place = (append.topic.clone(), append.partition);
         if self.astray.contains(&place) {
-            return self.refuse(id, Failure::preceding()).await;
+            self.refuse(id, Failure::preceding()).await;
+            return ControlFlow::Continue(());
         }
         let (count, bytes) = (append.records.len() as u64, convert::payload_bytes(&append.records));
         match admit(&self.shared, append) {
@@ -117,6 +125,12 @@ impl Reader {
                     self.astray.insert(place);
                 }
                 self.refuse(id, failure).await;
+                // Each names another topic: what is remembered of them is bounded, and without it order is not kept.
+                if self.astray.len() == ASTRAY {
+                    let text = format!("{ASTRAY} appends of this stream failed before a partition was found");
+                    let _ = self.answers.send(Err(Status::resource_exhausted(text))).await;
+                    return ControlFlow::Break(());
+                }
             }
             Ok((number, partition, records)) => {
                 let lane = self.lane(place.0, number);
@@ -124,6 +138,7 @@ impl Reader {
                 self.enter(lane, partition, records, Ticket { id, count, bytes, since, partition: number }).await;
             }
         }
+        ControlFlow::Continue(())
     }
 
     /// The lane of a partition, begun when first used.
@@ -160,7 +175,7 @@ impl Reader {
         let patience = Instant::now() + self.shared.patience();
         let records = convert::new_records(records);
         loop {
-            match partition.submit(records.clone()) {
+            match partition.submit(&records) {
                 Ok(answer) => return Ok(Box::pin(answer)),
                 Err(LogError::Busy { retry_after, .. }) if Instant::now() < patience => {
                     tokio::time::sleep(retry_after).await;

@@ -5,6 +5,7 @@
 //! | `NotLeader` | FAILED_PRECONDITION | NOT_LEADER | ask `leader_grpc`, or another node a little later |
 //! | `NotHosted` | FAILED_PRECONDITION | NOT_HOSTED | ask one of `replicas_grpc` |
 //! | `Busy` | RESOURCE_EXHAUSTED | BUSY | repeat after the retry delay |
+//! | `Full` | RESOURCE_EXHAUSTED | FULL | repeat after the retry delay: another node may lead, or there is space again |
 //! | `OffsetMismatch` | FAILED_PRECONDITION | OFFSET_MISMATCH | read what came in between, decide again |
 //! | `UnknownOutcome` | UNKNOWN | UNKNOWN_OUTCOME | look before repeating |
 //! | (stream) | ABORTED | PRECEDING_FAILED | repeat on another stream, in order |
@@ -54,7 +55,9 @@ impl Failure {
                 failure.retry_after = leader.is_none().then_some(SOON);
             }
             LogError::NotHosted { replicas, .. } => failure.replicas = replicas.iter().copied().map(address).collect(),
-            LogError::Busy { retry_after, .. } => failure.retry_after = Some(*retry_after),
+            LogError::Busy { retry_after, .. } | LogError::Full { retry_after, .. } => {
+                failure.retry_after = Some(*retry_after)
+            }
             LogError::Unavailable(_) => failure.retry_after = Some(SOON),
             _ => {}
         }
@@ -115,6 +118,7 @@ fn classify(error: &LogError) -> (Code, &'static str) {
         LogError::NotLeader { .. } => (Code::FailedPrecondition, "NOT_LEADER"),
         LogError::NotHosted { .. } => (Code::FailedPrecondition, "NOT_HOSTED"),
         LogError::Busy { .. } => (Code::ResourceExhausted, "BUSY"),
+        LogError::Full { .. } => (Code::ResourceExhausted, "FULL"),
         LogError::OffsetMismatch { .. } => (Code::FailedPrecondition, "OFFSET_MISMATCH"),
         LogError::UnknownOutcome(_) => (Code::Unknown, "UNKNOWN_OUTCOME"),
         LogError::Unavailable(_) => (Code::Unavailable, "UNAVAILABLE"),

@@ -23,6 +23,17 @@ fn every_error() -> Vec<(LogError, Code, &'static str)> {
             Code::ResourceExhausted,
             "BUSY",
         ),
+        (
+            LogError::Full {
+                node: 1,
+                partition: partition(),
+                free: Some(5),
+                needed: 9,
+                retry_after: Duration::from_millis(8),
+            },
+            Code::ResourceExhausted,
+            "FULL",
+        ),
         (LogError::UnknownOutcome("?".into()), Code::Unknown, "UNKNOWN_OUTCOME"),
         (LogError::Unavailable("no majority".into()), Code::Unavailable, "UNAVAILABLE"),
         (LogError::Stopped("shutting down".into()), Code::Unavailable, "HALTED"),
@@ -64,7 +75,10 @@ fn waiting_is_advised_where_it_helps() {
         Failure::new(error, None).into_status().get_details_retry_info().and_then(|info| info.retry_delay)
     };
     for (error, ..) in every_error() {
-        let helps = matches!(error, LogError::NotLeader { .. } | LogError::Busy { .. } | LogError::Unavailable(_));
+        let helps = matches!(
+            error,
+            LogError::NotLeader { .. } | LogError::Busy { .. } | LogError::Full { .. } | LogError::Unavailable(_)
+        );
         assert_eq!(advice(&error).is_some(), helps, "{error:?}");
     }
     let busy = every_error().remove(2).0;

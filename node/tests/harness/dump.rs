@@ -2,6 +2,7 @@
 use super::{NodeProcess, TOPIC, recorder::id_in, run};
 use corduroy_tests::checker::{Entry, Replica, ValueHash};
 use serde::Deserialize;
+use std::path::Path;
 
 /// One line of `dump --format json`.
 #[derive(Debug, Deserialize)]
@@ -29,18 +30,34 @@ struct HeaderOfLine {
 #[track_caller]
 pub fn dump(node: &NodeProcess, partition: u32) -> Replica {
     assert!(!node.is_running(), "a dump reads the folder of a stopped node");
+    dump_of(&node.data, node.id, partition)
+}
+
+/// As [`dump`], of a folder whose node is no more.
+#[track_caller]
+pub fn dump_of(data: &Path, node: u64, partition: u32) -> Replica {
     let place = format!("{TOPIC}/{partition}");
-    let arguments = ["dump", "--format", "json", "--data", node.data.to_str().expect("a plain path"), &place];
+    let arguments = ["dump", "--format", "json", "--data", data.to_str().expect("a plain path"), &place];
     let output = run(arguments);
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(0), "dump of {place} of node {}: {stderr}", node.id);
+    assert_eq!(output.status.code(), Some(0), "dump of {place} of node {node}: {stderr}");
     let entry = |text: &str| {
         let line: Line = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"));
         assert_eq!(line.partition, partition, "in {text}");
         line.entry()
     };
     let records = stdout.lines().map(entry).collect();
-    Replica { node: node.id, partition, healthy: true, start_offset: 0, records }
+    Replica { node, partition, healthy: true, start_offset: 0, records }
+}
+
+/// Everything a stopped node has written of a partition, committed or not, byte for byte as `dump` prints it.
+#[track_caller]
+pub fn dump_bytes(node: &NodeProcess, place: &str) -> Vec<u8> {
+    let data = node.data.to_str().expect("a plain path");
+    let output = run(["dump", "--format", "json", "--uncommitted", "--data", data, place]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "dump of {place} of node {}: {stderr}", node.id);
+    output.stdout
 }
 
 impl Line {

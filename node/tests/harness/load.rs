@@ -40,27 +40,53 @@ struct Context {
 impl Load {
     /// Starts it.
     pub async fn start(cluster: &Cluster, partitions: u32) -> Self {
-        let (recorder, stop) = (Arc::new(Recorder::new(partitions)), Arc::new(AtomicBool::new(false)));
-        let mut clients = JoinSet::new();
+        let (recorder, stop) = (Arc::new(Recorder::new(partitions)), Arc::new(AtomicBool::new(true)));
+        let mut load = Load { recorder, partitions, stop, clients: JoinSet::new() };
+        load.go_on(cluster).await;
+        load
+    }
+
+    /// Starts it again after a stop, with new clients.
+    pub async fn go_on(&mut self, cluster: &Cluster) {
+        assert!(self.stop.swap(false, Ordering::Relaxed), "the load was stopped before");
         let grpc = cluster.grpc();
-        for partition in 0..partitions {
+        for partition in 0..self.partitions {
             // Two clients for each partition: each learns for itself that a leader has moved.
             let (writing, reading) = (cluster.client().await, cluster.client().await);
             let with = |client: &Client| Context {
                 client: client.clone(),
-                recorder: recorder.clone(),
-                stop: stop.clone(),
-                session: recorder.session(),
+                recorder: self.recorder.clone(),
+                stop: self.stop.clone(),
+                session: self.recorder.session(),
                 partition,
             };
-            clients.spawn(write(with(&writing)));
-            clients.spawn(write(with(&writing)));
-            clients.spawn(produce(with(&writing)));
-            clients.spawn(read_linearizable(with(&reading)));
-            clients.spawn(read_stale(with(&reading), grpc[partition as usize % grpc.len()].clone()));
-            clients.spawn(subscribe(with(&reading)));
+            let node = grpc[partition as usize % grpc.len()].clone();
+            let (writer, another, producer) = (with(&writing), with(&writing), with(&writing));
+            let (reader, stale, subscriber) = (with(&reading), with(&reading), with(&reading));
+            self.clients.spawn(write(writer));
+            self.clients.spawn(write(another));
+            self.clients.spawn(produce(producer));
+            self.clients.spawn(read_linearizable(reader));
+            self.clients.spawn(read_stale(stale, node));
+            self.clients.spawn(subscribe(subscriber));
         }
-        Load { recorder, partitions, stop, clients }
+    }
+
+    /// Appends `count` records with payloads of about `bytes` to each partition, one after the other.
+    ///
+    /// # Panics
+    /// When one is not acknowledged: this is for preparing a run, not for testing it.
+    pub async fn fill(&self, cluster: &Cluster, count: u32, bytes: usize) {
+        let (client, session) = (cluster.client().await, self.recorder.session());
+        for partition in 0..self.partitions {
+            for _ in 0..count {
+                let (record, sent) = self.recorder.record_of(session, bytes);
+                let start = self.recorder.now();
+                let answer = client.append(TOPIC, Some(partition), vec![record]).await;
+                self.recorder.appended(session, &[sent], start, &answer);
+                answer.unwrap_or_else(|error| panic!("filling a quiet cluster: {error}\n{}", cluster.logs()));
+            }
+        }
     }
 
     /// Waits until every partition has acknowledged `more` records that it had not acknowledged now.

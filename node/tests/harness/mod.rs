@@ -15,8 +15,11 @@
 #![allow(dead_code, unused_imports, reason = "every test binary compiles the harness and uses its own part of it")]
 
 mod http;
+mod loop_disk;
 mod ports;
 mod process;
+mod small_disk;
+mod trace;
 
 mod cluster;
 mod load;
@@ -26,13 +29,16 @@ mod dump;
 mod verdict;
 
 pub use cluster::{Cluster, TOPIC};
-pub use dump::dump;
+pub use dump::{dump, dump_bytes, dump_of};
 pub use http::get as http_get;
 pub use load::Load;
+pub use loop_disk::{FileSystem, LoopDisk, can_cut_power};
 pub use ports::Ports;
 pub use process::{Ended, NodeProcess, corduroy, run};
 pub use recorder::Recorder;
-pub use verdict::{FaultLog, Verdict};
+pub use small_disk::SmallDisk;
+pub use trace::Tracer;
+pub use verdict::{FaultLog, Verdict, settle};
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

@@ -56,8 +56,14 @@ impl Recorder {
     /// A record with an id nobody else has. Every few records have a key, a header, or a payload of some length, so
     /// that these are compared as well.
     pub fn record(&self, session: SessionId) -> (Record, Sent) {
+        let bytes = self.next_id.load(Ordering::Relaxed) * 37 % 601;
+        self.record_of(session, usize::try_from(bytes).expect("below 601"))
+    }
+
+    /// As [`Recorder::record`], with a payload of about `bytes`.
+    pub fn record_of(&self, session: SessionId, bytes: usize) -> (Record, Sent) {
         let number = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let filler = "x".repeat(usize::try_from(number * 37 % 601).expect("below 601"));
+        let filler = "x".repeat(bytes);
         let mut record = Record::new(format!("{number} {filler}"));
         if number.is_multiple_of(3) {
             record = record.with_key(format!("customer-{}", number % 17));

@@ -71,7 +71,7 @@ impl Verdict {
 }
 
 /// Waits until every replica of every partition has evolved as far as the others.
-async fn settle(cluster: &Cluster, partitions: u32) {
+pub async fn settle(cluster: &Cluster, partitions: u32) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let ends = cluster.ends().await;

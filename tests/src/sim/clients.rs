@@ -50,6 +50,7 @@ impl Client {
     async fn perform(&mut self, operation: Operation) -> bool {
         match operation.what {
             What::Append { partition, records, bytes } => self.append(TOPIC, 0, partition, records, bytes).await,
+            What::AppendIf { partition } => self.append_if(partition).await,
             What::Read { partition, node, linearizable, back } => self.read(partition, node, linearizable, back).await,
             What::Subscribe { partition, millis } => self.subscribe(partition, Duration::from_millis(millis)).await,
             What::CreateTopic { partitions } => self.create_topic(operation.number as u64, partitions).await,
@@ -69,7 +70,7 @@ impl Client {
         let nodes = self.run.cluster.nodes();
         let place = (topic.to_owned(), partition);
         let mut target = *self.routes.get(&place).unwrap_or(&nodes[self.session.0 as usize % nodes.len()]);
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS as usize {
             let sent: Vec<(RecordId, NewRecord)> = (0..records).map(|_| record(self.run.next_id(), bytes)).collect();
             let start = self.run.moment();
             let (name, values) = (topic.to_owned(), sent.iter().map(|(_, record)| record.clone()).collect());
@@ -89,13 +90,13 @@ impl Client {
                     (Outcome::Refused, Some((leader, Duration::from_millis(2))))
                 }
                 Called::Answered(Err(LogError::NotHosted { replicas, .. })) => {
-                    (Outcome::Refused, Some((replicas[0], Duration::from_millis(2))))
+                    (Outcome::Refused, Some((replicas[attempt % replicas.len()], Duration::from_millis(2))))
                 }
                 Called::Answered(Err(LogError::Busy { retry_after, .. })) => {
                     (Outcome::Refused, Some((target, retry_after)))
                 }
                 Called::Answered(Err(_)) | Called::NotRunning => {
-                    (Outcome::Refused, Some((nodes[target as usize % nodes.len()], PAUSE)))
+                    (Outcome::Refused, Some((nodes[(target as usize + attempt) % nodes.len()], PAUSE)))
                 }
             };
             self.note_append(&sent, start, outcome);
@@ -110,6 +111,48 @@ impl Client {
         }
         self.routes.insert(place, target);
         false
+    }
+
+    /// Appends if the partition ends where this client thinks. What the refusal says is where it goes on, once.
+    async fn append_if(&mut self, partition: u32) -> bool {
+        let place = (TOPIC.to_owned(), partition);
+        let Some(&target) = self.routes.get(&place) else {
+            // Nobody is known to lead: an append without condition finds out.
+            return self.append(TOPIC, 0, partition, 1, 20).await;
+        };
+        for _ in 0..2 {
+            let expected = self.known.get(&partition).copied().unwrap_or(0);
+            let (id, sent) = record(self.run.next_id(), 20);
+            let (start, value) = (self.run.moment(), sent.clone());
+            let called = self
+                .run
+                .call(target, async move |log: Log<_>| {
+                    log.partition(TOPIC, partition)?.append_if(expected, vec![value]).await
+                })
+                .await;
+            let (outcome, end) = match &called {
+                Called::Answered(Ok(ack)) if ack.first_offset != expected => {
+                    let at = ack.first_offset;
+                    self.run.fail(format_args!("partition {partition}: an append at {expected} or nowhere is at {at}"));
+                    return false;
+                }
+                Called::Answered(Ok(_)) => (Outcome::Acked { partition, offset: expected }, Some(expected + 1)),
+                Called::Answered(Err(LogError::OffsetMismatch { actual, .. })) => (Outcome::Refused, Some(*actual)),
+                Called::Answered(Err(LogError::UnknownOutcome(_))) | Called::Lost => (Outcome::Unknown, None),
+                Called::Answered(Err(_)) | Called::NotRunning => (Outcome::Refused, None),
+            };
+            self.note_append(&[(id, sent)], start, outcome);
+            let Some(end) = end else {
+                self.routes.remove(&place);
+                return self.append(TOPIC, 0, partition, 1, 20).await;
+            };
+            self.known.insert(partition, end);
+            if outcome != Outcome::Refused {
+                return true;
+            }
+        }
+        // Others were faster twice: that is an answer, too.
+        true
     }
 
     fn note_append(&self, sent: &[(RecordId, NewRecord)], start: Moment, outcome: Outcome) {

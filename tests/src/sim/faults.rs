@@ -4,7 +4,12 @@ use super::{
     run::{Run, TOPIC},
     settings::Kind,
 };
-use corduroy_log::{OpenError, testing::StartError, topic::NodeId, world::Halt};
+use corduroy_log::{
+    OpenError,
+    testing::{SimLink, StartError},
+    topic::NodeId,
+    world::Halt,
+};
 use std::{io, sync::Arc, time::Duration};
 
 /// After a fault operations may still fail for so long: leases, elections, reconnecting.
@@ -45,10 +50,8 @@ fn seize(run: &Run, fault: &Fault) -> Option<Vec<NodeId>> {
     let victims: Vec<NodeId> = match fault.kind {
         Kind::PowerCutAll => run.cluster.nodes().into_iter().filter(free).collect(),
         // Links and clocks are nobody's: any number of faults may have them.
-        Kind::OneWay | Kind::Cut | Kind::Flap if fault.detail == node => return None,
-        Kind::OneWay | Kind::Cut | Kind::Isolate | Kind::Ring | Kind::Bridge | Kind::Flap | Kind::ClockJump => {
-            return Some(vec![node]);
-        }
+        Kind::OneWay | Kind::Cut | Kind::Flap | Kind::HalfOpen if fault.detail == node => return None,
+        kind if !kind.seizes() => return Some(vec![node]),
         _ => [node].into_iter().filter(free).collect(),
     };
     seen.busy.extend(&victims);
@@ -140,6 +143,53 @@ async fn happen(run: &Arc<Run>, fault: &Fault, victims: &[NodeId]) {
             sim.fail_next_write(node, io::ErrorKind::Other);
             halts(run, node, fault.lasts).await;
         }
+        Kind::Drift => {
+            sim.set_clock_rate(node, fault.detail);
+            sim.sleep(fault.lasts).await;
+            sim.set_clock_rate(node, 1000);
+        }
+        Kind::SlowLinks => {
+            let slow = Duration::from_millis(fault.detail);
+            qualities(run, node, fault.lasts, SimLink { latency: Some(slow / 20..=slow), ..SimLink::default() }).await;
+        }
+        Kind::LossyLinks => {
+            qualities(run, node, fault.lasts, SimLink { loss_percent: fault.detail, ..SimLink::default() }).await;
+        }
+        Kind::LateRequests => {
+            qualities(run, node, fault.lasts, SimLink { late_percent: fault.detail, ..SimLink::default() }).await;
+        }
+        Kind::NarrowLinks => {
+            let narrow = SimLink { bytes_per_second: Some(fault.detail), ..SimLink::default() };
+            qualities(run, node, fault.lasts, narrow).await;
+        }
+        Kind::Resets => {
+            const TIMES: u32 = 5;
+            for _ in 0..TIMES {
+                for other in cluster.nodes().into_iter().filter(|other| *other != node) {
+                    sim.reset(node, other);
+                }
+                sim.sleep(fault.lasts / TIMES).await;
+            }
+        }
+        Kind::HalfOpen => {
+            sim.half_open(node, fault.detail);
+            sim.sleep(fault.lasts).await;
+            sim.close_half_open(node, fault.detail);
+        }
+        Kind::DiskFull => {
+            run.seen().may_halt.insert(node);
+            sim.set_disk_capacity(node, Some(sim.disk_used(node) + fault.detail));
+            sim.sleep(fault.lasts).await;
+            sim.set_disk_capacity(node, None);
+            if cluster.log(node).is_none() {
+                start(run, node).await;
+            }
+            run.seen().may_halt.remove(&node);
+        }
+        Kind::ReadOnly => {
+            sim.set_disk_read_only(node, true);
+            halts(run, node, fault.lasts).await;
+        }
         Kind::ClockJump => {
             const THIRTY_DAYS_MILLIS: i64 = 30 * 86_400_000;
             sim.set_clock_offset(node, (fault.detail as i64 - THIRTY_DAYS_MILLIS) * 1000);
@@ -186,8 +236,22 @@ async fn halts(run: &Arc<Run>, node: NodeId, lasts: Duration) {
         None => run.cluster.kill(node),
     }
     run.sim().sleep(lasts).await;
+    run.sim().mend_disk(node);
     start(run, node).await;
     run.seen().may_halt.remove(&node);
+}
+
+/// Gives all links of a node other qualities for some time. Of two such faults at once the later one holds, and both end.
+async fn qualities(run: &Arc<Run>, node: NodeId, lasts: Duration, link: SimLink) {
+    let set = |link: &SimLink| {
+        for other in run.cluster.nodes().into_iter().filter(|other| *other != node) {
+            run.sim().set_link(node, other, link.clone());
+            run.sim().set_link(other, node, link.clone());
+        }
+    };
+    set(&link);
+    run.sim().sleep(lasts).await;
+    set(&SimLink::default());
 }
 
 /// Cuts links for some time. A link that several faults cut is mended by the last of them.

@@ -9,7 +9,7 @@ use super::{
 use crate::checker::{Checker, Entry, Expectation, FinalLogs};
 use corduroy_log::{
     Consistency, Log, LogError,
-    testing::{SimTasks, SimWorld},
+    testing::{SimLink, SimTasks, SimWorld},
     topic::NodeId,
 };
 use openraft_rt::AsyncRuntime as _;
@@ -85,7 +85,7 @@ pub(super) async fn liveness(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> 
     let (sim, cluster) = (run.sim(), &run.cluster);
     let outside: Vec<NodeId> = cluster.nodes().into_iter().filter(|node| !plan.core.contains(node)).collect();
     sim.trace(format_args!("liveness: core {:?}, {outside:?} {:?}", plan.core, plan.outside));
-    sim.heal_all();
+    heal(run);
     for node in cluster.nodes() {
         if outside.contains(&node) {
             leave(run, node, plan.outside).await;
@@ -142,6 +142,15 @@ pub(super) async fn liveness(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> 
     run.failure().map_or(Ok(()), Err)
 }
 
+/// Puts an end to everything that is wrong with links.
+fn heal(run: &Run) {
+    run.sim().heal_all();
+    let nodes = run.cluster.nodes();
+    for (a, b) in nodes.iter().flat_map(|a| nodes.iter().map(move |b| (*a, *b))).filter(|(a, b)| a != b) {
+        run.sim().set_link(a, b, SimLink::default());
+    }
+}
+
 async fn leave(run: &Arc<Run>, node: NodeId, outside: Outside) {
     match outside {
         Outside::Healed if run.cluster.log(node).is_none() => faults::start(run, node).await,
@@ -187,7 +196,7 @@ fn apart(run: &Run, nodes: &[NodeId]) -> Option<String> {
 pub(super) async fn settle(run: &Arc<Run>, watch: &mut Watch) -> Verdict {
     let (sim, cluster) = (run.sim(), &run.cluster);
     sim.trace("settling");
-    sim.heal_all();
+    heal(run);
     for node in cluster.nodes() {
         cluster.resume(node);
         if cluster.log(node).is_none() {

@@ -90,6 +90,11 @@ pub enum What {
         /// Bytes of each.
         bytes: u32,
     },
+    /// Append a record if the partition ends where the client thinks it does.
+    AppendIf {
+        /// The partition.
+        partition: u32,
+    },
     /// Read from a partition at a node.
     Read {
         /// The partition.
@@ -153,12 +158,18 @@ fn faults(settings: &Settings) -> Vec<Fault> {
                 false => Victim::Node(draw.within(1..=settings.nodes)),
             };
             let detail = match kind {
-                Kind::OneWay | Kind::Cut | Kind::Flap => draw.within(1..=settings.nodes),
+                Kind::OneWay | Kind::Cut | Kind::Flap | Kind::HalfOpen => draw.within(1..=settings.nodes),
                 Kind::PowerCutAtOperation => draw.within(1..=60),
                 Kind::CutInRecovery => draw.within(1..=12),
                 Kind::SlowDisk => draw.pick(&[50, 500, 3_000]),
                 // Up to 30 days in either direction.
                 Kind::ClockJump => draw.below(60 * 86_400_000),
+                Kind::Drift => draw.pick(&[500, 900, 1100, 2000]),
+                Kind::SlowLinks => draw.pick(&[20, 100, 400]),
+                Kind::LossyLinks => draw.pick(&[1, 10, 30]),
+                Kind::LateRequests => draw.pick(&[10, 100]),
+                Kind::NarrowLinks => draw.pick(&[8_000, 100_000]),
+                Kind::DiskFull => draw.below(3) * 8192,
                 _ => 0,
             };
             Fault { number: 0, at, lasts, kind, victim, detail }
@@ -187,6 +198,8 @@ fn operations(settings: &Settings) -> Vec<Operation> {
                     linearizable: draw.percent(60),
                     back: draw.pick(&[0, 1, 10, 100]),
                 }
+            } else if draw.percent(settings.conditional) {
+                What::AppendIf { partition }
             } else {
                 let records = draw.pick(&[1, 1, 1, 1, 2, 5]);
                 let bytes = draw.within(16..=largest.max(16) / records);

@@ -42,11 +42,29 @@ pub enum Kind {
     FailWrite,
     /// The wall clock jumps.
     ClockJump,
+    /// A node's clocks run up to twice as fast, or half.
+    Drift,
+    /// All links of a node are slow and uneven.
+    SlowLinks,
+    /// All links of a node lose packets, so that connections stall.
+    LossyLinks,
+    /// Requests from a node arrive twice, the second time late.
+    LateRequests,
+    /// All links of a node pass few bytes.
+    NarrowLinks,
+    /// All connections of a node are reset, several times.
+    Resets,
+    /// A link accepts connections and passes nothing on.
+    HalfOpen,
+    /// The file system is full.
+    DiskFull,
+    /// The file system turns read-only.
+    ReadOnly,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 25] = [
         Kind::Kill,
         Kind::PowerCut,
         Kind::PowerCutAll,
@@ -63,12 +81,33 @@ impl Kind {
         Kind::FailSync,
         Kind::FailWrite,
         Kind::ClockJump,
+        Kind::Drift,
+        Kind::SlowLinks,
+        Kind::LossyLinks,
+        Kind::LateRequests,
+        Kind::NarrowLinks,
+        Kind::Resets,
+        Kind::HalfOpen,
+        Kind::DiskFull,
+        Kind::ReadOnly,
     ];
+
+    /// Whether a node can have only one such fault at a time. Links and wall clocks are nobody's: any number may have them.
+    pub(super) fn seizes(self) -> bool {
+        use Kind::*;
+        match self {
+            OneWay | Cut | Isolate | Ring | Bridge | Flap | ClockJump => false,
+            SlowLinks | LossyLinks | LateRequests | NarrowLinks | Resets | HalfOpen => false,
+            Kill | PowerCut | PowerCutAll | PowerCutAtOperation | CutInRecovery | Pause => true,
+            SlowDisk | FailSync | FailWrite | Drift | DiskFull | ReadOnly => true,
+        }
+    }
 
     /// How many nodes there must be for it to mean anything.
     pub(super) fn least_nodes(self) -> u64 {
         match self {
-            Kind::OneWay | Kind::Cut | Kind::Isolate | Kind::Flap | Kind::Bridge => 3,
+            Kind::OneWay | Kind::Cut | Kind::Isolate | Kind::Flap | Kind::Bridge | Kind::HalfOpen => 3,
+            Kind::SlowLinks | Kind::LossyLinks | Kind::LateRequests | Kind::NarrowLinks | Kind::Resets => 3,
             Kind::Ring => 5,
             _ => 1,
         }
@@ -134,6 +173,8 @@ pub struct Settings {
     pub kinds: Vec<Kind>,
     /// Of 100 operations, how many are reads.
     pub reads: u64,
+    /// Of 100 appends, how many are conditional.
+    pub conditional: u64,
     /// Subscriptions opened over the run.
     pub subscriptions: u64,
     /// Topics created, and some of them deleted, over the run.
@@ -155,7 +196,7 @@ impl Settings {
         let replication = if nodes == 5 && draw.percent(40) { 3 } else { nodes as u32 };
         let (limits, timing, world) = (limits(&mut draw), timing(&mut draw), world(&mut draw));
         let allowed: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kind.least_nodes() <= nodes).collect();
-        let mut kinds: Vec<Kind> = allowed.iter().copied().filter(|_| draw.percent(40)).collect();
+        let mut kinds: Vec<Kind> = allowed.iter().copied().filter(|_| draw.percent(30)).collect();
         if kinds.is_empty() {
             kinds.push(draw.pick(&allowed));
         }
@@ -171,6 +212,7 @@ impl Settings {
             pause: Duration::from_millis(draw.pick(&[40, 60, 100, 200])),
             kinds,
             reads: draw.pick(&[0, 20, 50]),
+            conditional: draw.pick(&[0, 10, 40]),
             subscriptions: draw.pick(&[0, 2, 6]),
             topics: draw.pick(&[0, 0, 1, 4]),
             bug: None,
@@ -235,13 +277,14 @@ impl fmt::Display for Settings {
         let Timing { heartbeat, election_min, election_max, append_timeout, read_timeout, .. } = &self.timing;
         writeln!(
             f,
-            "  {} nodes, {} partitions of {} replicas, {} clients with pauses of {:?}, {} % reads, {} subscriptions, {} more topics",
+            "  {} nodes, {} partitions of {} replicas, {} clients with pauses of {:?}, {} % reads, {} % of appends conditional, {} subscriptions, {} more topics",
             self.nodes,
             self.partitions,
             self.replication,
             self.clients,
             self.pause,
             self.reads,
+            self.conditional,
             self.subscriptions,
             self.topics
         )?;

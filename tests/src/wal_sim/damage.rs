@@ -9,6 +9,8 @@ use corduroy_log::{
 };
 
 const SECTOR: u64 = 512;
+/// Bytes of a segment before its first frame.
+const HEADER: u64 = 4096;
 
 /// Does the damage. `false` where there is nothing it could change.
 pub(super) fn inflict(sim: &Sim, node: NodeId, kind: RotKind, place: Place) -> bool {
@@ -18,7 +20,9 @@ pub(super) fn inflict(sim: &Sim, node: NodeId, kind: RotKind, place: Place) -> b
     let at = newest - (place.back as usize % segments.len());
     let (path, bytes) = segments[at];
     let end = marks::end(bytes).max(1);
-    let offset = (end * place.thousandth / 1000).min(end - 1);
+    // Most of what is written is frames; the header is a place like any other once in a while.
+    let from = if end > HEADER && place.noise / 8 % 8 > 0 { HEADER } else { 0 };
+    let offset = (from + (end - from) * place.thousandth / 1000).min(end - 1);
     let sector = offset / SECTOR;
     let rot = match kind {
         RotKind::Flip => Rot::FlipBit { offset, bit: (place.noise % 8) as u8 },

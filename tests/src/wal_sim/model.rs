@@ -201,6 +201,10 @@ impl Model {
         self.known.last().map_or(0, |(sequence, _)| *sequence)
     }
 
+    pub(super) fn forget_sequences_after(&mut self, sequence: u64) {
+        self.known.retain(|&(known, _)| known <= sequence);
+    }
+
     /// What must be there when the disk says no more than that this sequence number was durable.
     pub(super) fn floor_at(&self, sequence: u64) -> usize {
         let at = self.known.partition_point(|(known, _)| *known <= sequence);
@@ -224,7 +228,11 @@ impl Model {
         strict: bool,
     ) -> bool {
         let Some((given, oldest)) = self.committed.get_mut(&id) else { return found.is_none() };
-        let Some(found) = found else { return !strict || (*oldest == 0 && !closed) || given.is_empty() };
+        let Some(found) = found else {
+            let fine = !strict || (*oldest == 0 && !closed) || given.is_empty();
+            given.clear();
+            return fine;
+        };
         let from = if strict { oldest.saturating_sub(1) } else { 0 };
         let Some(at) = given[from..].iter().position(|&at| at == found) else { return false };
         let newest = given.last() == Some(&found);

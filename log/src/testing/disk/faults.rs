@@ -156,6 +156,11 @@ impl Faults {
         (self.read_only && changes).then_some(DiskError::ReadOnly)
     }
 
+    /// The error of a call that asks for the right to change something.
+    pub(super) fn check_writable(&mut self, call: DiskCall) -> io::Result<()> {
+        if self.read_only { Err(self.fire(call, DiskError::ReadOnly)) } else { Ok(()) }
+    }
+
     /// Notes that a fault happened, and gives its error.
     pub(super) fn fire(&mut self, call: DiskCall, error: DiskError) -> io::Error {
         self.fired.push((call, error));

@@ -98,6 +98,9 @@ impl SimDisk {
     fn open_as(&self, path: &Path, writable: bool) -> io::Result<SimFile> {
         let mut platter = self.look()?;
         platter.faults.check(DiskCall::Open)?;
+        if writable {
+            platter.faults.check_writable(DiskCall::Open)?;
+        }
         match platter.entry(path)? {
             Entry::File(content) => Ok(self.file(path, content, writable)),
             Entry::Directory(_) => Err(io::ErrorKind::IsADirectory.into()),
@@ -196,6 +199,12 @@ impl Disk for SimDisk {
         let platter = self.look()?;
         platter.directory(path).map(drop).or_else(|_| platter.entry(path).map(drop))?;
         Ok(platter.free())
+    }
+
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        let platter = self.look()?;
+        platter.directory(path).map(drop).or_else(|_| platter.entry(path).map(drop))?;
+        Ok(platter.total())
     }
 }
 

@@ -110,6 +110,10 @@ impl Platter {
         self.faults.capacity.map_or(ENDLESS, |capacity| capacity.saturating_sub(self.used()))
     }
 
+    pub(super) fn total(&self) -> u64 {
+        self.faults.capacity.unwrap_or(ENDLESS)
+    }
+
     /// The length a file of `len` bytes can grow to, at most `wanted`.
     pub(super) fn room(&self, len: u64, wanted: u64) -> u64 {
         if wanted <= len || self.faults.capacity.is_none() {

@@ -11,20 +11,29 @@
 //! latency later; that a machine lost power, or a link was cut, only by a timeout.
 use super::{
     lock,
-    rng::Stream,
     universe::{Death, Life, Universe},
 };
 use crate::{
     topic::NodeId,
     world::{Connection, Net, NetError, Purpose},
 };
+use corduroy_proto::v1::Packet;
+use link::Link;
 use openraft_rt::{AsyncRuntime as _, Instant as _};
 use openraft_rt_sim::{SimInstant, SimRuntime};
-use std::{collections::BTreeMap, fmt, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, io,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{Notify, mpsc};
 use wire::Wire;
 
+mod link;
 mod wire;
+
+pub use link::SimLink;
 
 /// Accepted connections nobody has taken yet; more are refused.
 const ACCEPTED_CONNECTIONS: usize = 64;
@@ -52,7 +61,11 @@ pub(super) struct Network {
     healed: Arc<Notify>,
     wires: BTreeMap<u64, Wire>,
     next_wire: u64,
-    latencies: BTreeMap<(NodeId, NodeId), Stream>,
+    links: BTreeMap<(NodeId, NodeId), Link>,
+    /// Pairs between which connections are accepted and carry nothing; the smaller node first.
+    half_open: BTreeSet<(NodeId, NodeId)>,
+    /// Numbers for requests that come late, from the top: no caller gets that far.
+    late_requests: u64,
 }
 
 impl Network {
@@ -71,11 +84,82 @@ impl Network {
 }
 
 impl Universe {
+    /// Looks at one direction of a link.
+    fn link<T>(&self, from: NodeId, to: NodeId, look: impl FnOnce(&mut Link) -> T) -> T {
+        let mut network = lock(&self.network);
+        let link = network
+            .links
+            .entry((from, to))
+            .or_insert_with(|| Link::new(self.config.latency.clone(), self.stream(&format!("link/{from}/{to}"))));
+        look(link)
+    }
+
     /// How long the next packet over a link takes.
     fn latency(&self, from: NodeId, to: NodeId) -> Duration {
-        let mut network = lock(&self.network);
-        let stream = network.latencies.entry((from, to)).or_insert_with(|| self.stream(&format!("link/{from}/{to}")));
-        stream.duration(&self.config.latency)
+        self.link(from, to, Link::draw_latency)
+    }
+
+    pub(super) fn set_link(&self, from: NodeId, to: NodeId, quality: SimLink) {
+        self.link(from, to, |link| link.quality = quality);
+    }
+
+    pub(super) fn reset(self: &Arc<Self>, a: NodeId, b: NodeId) {
+        for wire in self.between(a, b) {
+            self.lose(wire.id(), "connection reset by a stranger");
+        }
+    }
+
+    pub(super) fn half_open(self: &Arc<Self>, a: NodeId, b: NodeId) {
+        self.trace().event(format_args!("link {a} - {b} is half open"));
+        lock(&self.network).half_open.insert((a.min(b), a.max(b)));
+        for wire in self.between(a, b) {
+            self.stick(&wire);
+        }
+    }
+
+    pub(super) fn close_half_open(&self, which: impl Fn(NodeId, NodeId) -> bool) {
+        lock(&self.network).half_open.retain(|(a, b)| !which(*a, *b));
+    }
+
+    fn between(&self, a: NodeId, b: NodeId) -> Vec<Wire> {
+        let wires = lock(&self.network).wires_of(a);
+        wires.into_iter().filter(|wire| wire.side_of(b).is_some()).collect()
+    }
+
+    /// Lets a connection carry nothing any more; the keepalive finds out.
+    fn stick(self: &Arc<Self>, wire: &Wire) {
+        wire.stick();
+        let (universe, id) = (self.clone(), wire.id());
+        self.start(async move {
+            SimRuntime::sleep(universe.config.keepalive).await;
+            universe.lose(id, "keepalive timed out");
+        });
+    }
+
+    /// Delivers requests once more, later, over whatever connection there is then: as a sender that repeats itself, or a
+    /// network that held them back past the end of their connection. Nobody waits for the answers.
+    fn repeat(self: &Arc<Self>, from: NodeId, to: NodeId, mut packet: Packet) {
+        packet.confirmed = 0;
+        packet.messages.retain(link::may_come_late);
+        if packet.messages.is_empty() {
+            return;
+        }
+        let delay = self.link(from, to, Link::draw_lateness);
+        let universe = self.clone();
+        self.start(async move {
+            SimRuntime::sleep(delay).await;
+            universe.passable(from, to).await;
+            let there = universe.between(from, to).into_iter().rev().find_map(|wire| wire.receiver_of(from));
+            let Some(there) = there else { return };
+            for message in &mut packet.messages {
+                let mut network = lock(&universe.network);
+                network.late_requests += 1;
+                link::renumber(message, u64::MAX - network.late_requests);
+            }
+            universe.trace().detail(format_args!("packet {from} -> {to} once more"));
+            // A connection that is full or over loses it.
+            there.try_send(packet).ok();
+        });
     }
 
     fn is_cut(&self, from: NodeId, to: NodeId) -> bool {
@@ -210,18 +294,18 @@ impl SimNet {
     }
 
     /// Hands the other end to whoever listens.
-    fn accept(&self, address: &str) -> Option<Connection> {
+    fn accept(&self, address: &str) -> Option<(Connection, Wire)> {
         let (here, there) = {
             let network = lock(&self.universe.network);
             let listener = network.listeners.get(address).filter(|listener| listener.is_open())?;
             (self.life.clone(), listener.life.clone())
         };
-        let (near, far) = wire::connect(&self.universe, here, there);
+        let (near, far, wire) = wire::connect(&self.universe, here, there);
         let network = lock(&self.universe.network);
         let refused = network.listeners.get(address)?.accepted.try_send(far);
         drop(network);
         // A connection that was refused is dropped outside of the lock.
-        refused.is_ok().then_some(near)
+        refused.is_ok().then_some((near, wire))
     }
 }
 
@@ -245,7 +329,10 @@ impl Net for SimNet {
         SimRuntime::sleep(universe.latency(here, there)).await;
         let accepted = self.accept(address);
         SimRuntime::sleep(universe.latency(there, here)).await;
-        let connection = accepted.ok_or_else(|| unreachable("connection refused"))?;
+        let (connection, wire) = accepted.ok_or_else(|| unreachable("connection refused"))?;
+        if lock(&universe.network).half_open.contains(&(here.min(there), here.max(there))) {
+            universe.stick(&wire);
+        }
         universe.trace().event(format_args!("{} is connected to {there} for {purpose:?}", self.life));
         Ok(connection)
     }

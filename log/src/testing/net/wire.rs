@@ -1,5 +1,5 @@
 //! One connection: two directions, each carried by a task that sends and a task that delivers.
-use super::arrival;
+use super::{arrival, link::Link};
 use crate::{
     testing::{
         lock,
@@ -16,7 +16,10 @@ use openraft_rt_sim::{SimInstant, SimRuntime};
 use prost::Message as _;
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::mpsc;
@@ -37,6 +40,10 @@ struct Inner {
     /// What each side sends; index 0 is the caller's.
     directions: [Direction; 2],
     lost: Mutex<Option<String>>,
+    /// It carries nothing any more, and nobody knows yet.
+    stuck: AtomicBool,
+    /// Where what the caller sends comes out.
+    callee_receives: Mutex<Option<mpsc::WeakSender<Packet>>>,
     tasks: Mutex<Vec<(Side, Role, Arc<Task>)>>,
 }
 
@@ -68,6 +75,8 @@ struct Direction {
 struct DirectionState {
     /// When the last packet sent so far arrives: later ones do not overtake it.
     last_arrival: SimInstant,
+    /// When the line is free for the next packet.
+    free: SimInstant,
     /// The sender has hung up and the receiver knows.
     closed: bool,
 }
@@ -106,15 +115,26 @@ impl Wire {
     /// When something `node` sends now arrives: behind what it sent before.
     pub(super) fn arrival_after(&self, node: NodeId, latency: Duration) -> SimInstant {
         match self.side_of(node) {
-            Some(side) => self.stamp(side, latency),
+            Some(side) => self.stamp(side, latency, Duration::ZERO),
             None => SimInstant::now() + latency,
         }
     }
 
-    fn stamp(&self, sender: Side, latency: Duration) -> SimInstant {
+    fn stamp(&self, sender: Side, latency: Duration, transmission: Duration) -> SimInstant {
         let mut state = lock(&self.direction(sender).state);
-        state.last_arrival = arrival(latency, state.last_arrival);
+        state.free = arrival(transmission, state.free + transmission);
+        state.last_arrival = (state.free + latency).max(state.last_arrival);
         state.last_arrival
+    }
+
+    pub(super) fn stick(&self) {
+        self.0.stuck.store(true, Ordering::Relaxed);
+    }
+
+    /// Where what `caller` sends as the caller of this connection comes out.
+    pub(super) fn receiver_of(&self, caller: NodeId) -> Option<mpsc::Sender<Packet>> {
+        let usable = self.life(Side::Caller).node == caller && !self.0.stuck.load(Ordering::Relaxed);
+        usable.then(|| lock(&self.0.callee_receives).as_ref()?.upgrade())?
     }
 
     /// Drops what the node has queued and not sent.
@@ -148,7 +168,10 @@ impl Wire {
         loop {
             let packet = outgoing.recv().await;
             let last = packet.is_none();
-            let at = self.stamp(side, universe.latency(from, to));
+            let bytes = packet.as_ref().map_or(0, Packet::encoded_len);
+            let (latency, transmission) =
+                universe.link(from, to, |link| (link.draw_latency(), link.transmission(bytes)));
+            let at = self.stamp(side, latency, transmission);
             if flight.send((at, packet)).await.is_err() || last {
                 return;
             }
@@ -174,6 +197,9 @@ impl Wire {
             let (at, packet) = flying;
             SimRuntime::sleep_until(at).await;
             universe.passable(sender.node, receiver.node).await;
+            if self.0.stuck.load(Ordering::Relaxed) {
+                return std::future::pending().await;
+            }
             let Some(packet) = packet else {
                 return self.closed(&universe, side);
             };
@@ -181,6 +207,9 @@ impl Wire {
                 let hash = xxhash_rust::xxh3::xxh3_64(&packet.encode_to_vec());
                 let id = self.0.id;
                 universe.trace().detail(format_args!("packet {sender} -> {receiver} ({id}) {hash:016x}"));
+            }
+            if side == Side::Caller && universe.link(sender.node, receiver.node, Link::draw_repeat) {
+                universe.repeat(sender.node, receiver.node, packet.clone());
             }
             if incoming.send(packet).await.is_err() {
                 break;
@@ -220,19 +249,25 @@ impl Wire {
 }
 
 /// Makes a connection and returns the caller's end and the callee's.
-pub(super) fn connect(universe: &Arc<Universe>, caller: Arc<Life>, callee: Arc<Life>) -> (Connection, Connection) {
+pub(super) fn connect(
+    universe: &Arc<Universe>,
+    caller: Arc<Life>,
+    callee: Arc<Life>,
+) -> (Connection, Connection, Wire) {
     let id = {
         let mut network = lock(&universe.network);
         network.next_wire += 1;
         network.next_wire
     };
     let now = SimInstant::now();
-    let direction = || Direction { state: Mutex::new(DirectionState { last_arrival: now, closed: false }) };
+    let direction = || Direction { state: Mutex::new(DirectionState { last_arrival: now, free: now, closed: false }) };
     let wire = Wire(Arc::new(Inner {
         id,
         lives: [caller, callee],
         directions: [direction(), direction()],
         lost: Mutex::default(),
+        stuck: AtomicBool::new(false),
+        callee_receives: Mutex::default(),
         tasks: Mutex::default(),
     }));
     lock(&universe.network).wires.insert(id, wire.clone());
@@ -241,6 +276,9 @@ pub(super) fn connect(universe: &Arc<Universe>, caller: Arc<Life>, callee: Arc<L
         let (outgoing, queued) = mpsc::channel(QUEUED_PACKETS);
         let (flight, landing) = mpsc::channel(PACKETS_IN_FLIGHT);
         let (delivered, incoming) = mpsc::channel(QUEUED_PACKETS);
+        if side == Side::Caller {
+            *lock(&wire.0.callee_receives) = Some(delivered.downgrade());
+        }
         let departs = universe.start(wire.clone().depart(universe.clone(), side, queued, flight));
         let arrives = universe.start(wire.clone().arrive(universe.clone(), side, landing, delivered));
         lock(&wire.0.tasks).extend([(side, Role::Departs, departs), (side, Role::Arrives, arrives)]);
@@ -250,5 +288,5 @@ pub(super) fn connect(universe: &Arc<Universe>, caller: Arc<Life>, callee: Arc<L
     let (callee_sends, caller_receives) = carry(Side::Callee);
     let near = wire.end(caller_sends, caller_receives);
     let far = wire.end(callee_sends, callee_receives);
-    (near, far)
+    (near, far, wire)
 }

@@ -4,7 +4,7 @@ use crate::{
     testing::{Sim, SimDisk, SimWorld},
     topic::{ClusterId, LogId, PartitionId, Vote},
     wal::{
-        EntryKind, LogHash, PartitionLog, PeerIdentity, Wal, WalEntry, WalOptions,
+        EntryKind, LogHash, PartitionLog, PeerIdentity, SupplyOptions, Wal, WalEntry, WalOptions,
         durable::Durable,
         index::TableCache,
         manifest::Held,
@@ -43,6 +43,7 @@ pub(super) fn options() -> WalOptions {
         hot_tail_bytes: 4 << 10,
         hot_tail_total_bytes: 10 << 10,
         index_cache_bytes: 1 << 10,
+        supply: None,
     }
 }
 
@@ -57,13 +58,22 @@ where
     sim.run(async { sim.spawn_on(1, script).await.expect("nobody kills the node") })
 }
 
-/// Opens, and checks on the way that a start by footers finds what a scan of every frame finds.
+/// With a supplier beside the writer.
+pub(super) fn supplied() -> WalOptions {
+    WalOptions { supply: Some(SupplyOptions { reserve_bytes: 16 << 10, min_free_percent: 5 }), ..options() }
+}
+
 pub(super) fn open(sim: &Sim) -> Result<TestWal, OpenError> {
+    open_with(sim, options())
+}
+
+/// Opens, and checks on the way that a start by footers finds what a scan of every frame finds.
+pub(super) fn open_with(sim: &Sim, options: WalOptions) -> Result<TestWal, OpenError> {
     let disk = sim.env(1).disk;
     if let Ok(frames) = found(&disk, Depth::Frames) {
         assert_eq!(found(&disk, Depth::Footers)?, frames, "seed {}", sim.seed());
     }
-    Wal::open(&disk, options())
+    Wal::open(&disk, options)
 }
 
 /// Everything a recovery finds, places of entries in sealed segments among it.

@@ -1,6 +1,6 @@
 //! Power cuts and kills at every disk operation of a script.
 use super::*;
-use crate::testing::Sim;
+use crate::{testing::Sim, wal::WalOptions};
 use std::sync::{Arc, Mutex};
 
 /// What was asked for, in order, and how much of it was acknowledged.
@@ -12,9 +12,9 @@ struct Told {
 }
 
 /// A script over two partitions that rotates, truncates and votes; each step waits, so that each is a state.
-async fn script(sim: Sim, told: Arc<Mutex<Told>>) {
+async fn script(sim: Sim, options: WalOptions, told: Arc<Mutex<Told>>) {
     // The power may fail inside the opening.
-    let Ok(wal) = open(&sim) else { return };
+    let Ok(wal) = open_with(&sim, options) else { return };
     let (a, b) = (wal.partition(P), wal.partition(Q));
     let mut log = Vec::new();
     let mut vote = None;
@@ -49,7 +49,7 @@ async fn script(sim: Sim, told: Arc<Mutex<Told>>) {
 }
 
 /// Runs the script with a power cut at an operation, `None` for an undisturbed run; gives how many operations it took.
-fn run(seed: u64, operation: Option<u64>) -> u64 {
+fn run(seed: u64, options: &WalOptions, operation: Option<u64>) -> u64 {
     let sim = Sim::new(seed);
     sim.run(async {
         let told = Arc::new(Mutex::new(Told::default()));
@@ -57,7 +57,7 @@ fn run(seed: u64, operation: Option<u64>) -> u64 {
             sim.power_cut_at(1, operation);
         }
         // A cut ends the task.
-        let ended = sim.spawn_on(1, script(sim.clone(), told.clone())).await;
+        let ended = sim.spawn_on(1, script(sim.clone(), options.clone(), told.clone())).await;
         assert_eq!(ended.is_ok() && sim.is_alive(1), operation.is_none());
         let operations = sim.disk_operations(1);
         for round in 0..3 {
@@ -65,8 +65,9 @@ fn run(seed: u64, operation: Option<u64>) -> u64 {
                 sim.kill(1);
             }
             sim.restart(1);
-            let node = sim.clone();
-            let found = sim.spawn_on(1, async move { view(&open(&node).unwrap().partition(P)) }).await.unwrap();
+            let (node, options) = (sim.clone(), options.clone());
+            let opened = async move { view(&open_with(&node, options).unwrap().partition(P)) };
+            let found = sim.spawn_on(1, opened).await.unwrap();
             let told = told.lock().unwrap();
             let found = (found.entries, found.vote);
             // One of the states since the last acknowledged one; the first round decides which.
@@ -85,11 +86,22 @@ fn run(seed: u64, operation: Option<u64>) -> u64 {
 
 #[test]
 fn a_power_cut_at_any_operation_loses_nothing_that_was_acknowledged() {
-    let operations = run(0, None);
+    let operations = run(0, &options(), None);
     assert!(operations > 100, "{operations}");
     for operation in 1..=operations {
         for seed in 0..3 {
-            run(seed, Some(operation));
+            run(seed, &options(), Some(operation));
+        }
+    }
+}
+
+#[test]
+fn nor_does_one_with_segments_made_ahead() {
+    let operations = run(0, &supplied(), None);
+    assert!(operations > run(0, &options(), None), "{operations}");
+    for operation in 1..=operations {
+        for seed in 0..3 {
+            run(seed, &supplied(), Some(operation));
         }
     }
 }

@@ -79,7 +79,7 @@ fn a_rotation_that_fails_is_a_failure_of_the_disk() {
         }
         assert_eq!(wal.stats().segment, 1);
         // The header of the fresh segment.
-        sim.fail_next_write(1, io::ErrorKind::StorageFull);
+        sim.fail_next_write(1, io::ErrorKind::Other);
         write().await.unwrap_err();
         assert_eq!(wal.stats().segment, 1);
         assert!(matches!(sim.halted(1), Some(Halt::DiskFailed(_))));

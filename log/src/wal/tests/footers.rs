@@ -68,6 +68,9 @@ impl Disk for Counting {
     fn lock(&self, path: &Path) -> io::Result<Self::Lock> {
         self.0.lock(path)
     }
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.0.total_bytes(path)
+    }
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         self.0.free_bytes(path)
     }
@@ -196,6 +199,11 @@ fn a_footer_that_does_not_verify_is_replaced_by_the_frames_it_is_about() {
         for at in [0, 60, 120, 152 + 20, 152 + 112, 152 + 112 + 30, 152 + 112 + 70] {
             let mut damaged = image.clone();
             damaged.get_mut(&name).unwrap()[footer.start + at] ^= 4;
+            // In the newest segment it was durable before the file had its name.
+            if carried && image.keys().next_back() == Some(&name) {
+                assert!(matches!(halted(recovered(&damaged)), Halt::Corrupt(_)), "byte {at} of {name}");
+                continue;
+            }
             assert_eq!(recovered(&damaged).unwrap(), good, "byte {at} of the footer in {name}, {footer:?}");
         }
     }

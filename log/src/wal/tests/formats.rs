@@ -27,6 +27,26 @@ fn golden(name: &str, actual: &str) {
     assert!(expected == actual, "{path} differs; this is what was written:\n{actual}");
 }
 
+#[test]
+fn reserved_bytes_of_a_segment_header_are_not_passed_over() {
+    let header = SegmentHeader {
+        cluster: CLUSTER,
+        node: 1,
+        number: 1,
+        first_sequence: 1,
+        previous: Mark::default(),
+        footer: Position::default(),
+        links: Links::default(),
+    };
+    for at in [5, 7, 104, 4091] {
+        let mut newer = header.encode();
+        newer[at] = 1;
+        let crc = crc32c::crc32c(&newer[..4092]);
+        newer[4092..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&newer), Err(SegmentHeaderError::Reserved), "byte {at}");
+    }
+}
+
 fn hex(text: &mut String, bytes: &[u8]) {
     for line in bytes.chunks(32) {
         let line: String = line.iter().map(|byte| format!("{byte:02x}")).collect();

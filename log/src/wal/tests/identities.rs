@@ -3,7 +3,11 @@ use super::*;
 use crate::{
     testing::{Sim, SimDisk},
     topic::ClusterId,
-    wal::{Identity, copies::Copied as _, identity::IDENTITY_LEN},
+    wal::{
+        Identity,
+        copies::Copied as _,
+        identity::{IDENTITY_LEN, mark_lost},
+    },
     world::Disk as _,
 };
 use std::path::{Path, PathBuf};
@@ -168,6 +172,40 @@ fn of_two_intact_copies_one_change_apart_the_older_holds() {
 }
 
 #[test]
+fn two_copies_of_different_directories_are_not_believed() {
+    on_disk(|disk| {
+        let ours = open_identity(&disk).unwrap();
+        // Of a node that was made at another time, one change further.
+        let mut theirs = ours.encode();
+        (theirs[8], theirs[40]) = (theirs[8] + 1, !theirs[40]);
+        seal(&mut theirs);
+        assert!(Identity::decode(&theirs).is_some());
+        write_file(&disk, &copy(2), &theirs);
+        write_file(&disk, &copy(3), b"rot");
+        assert!(matches!(halted(Identity::read(&disk, dir())), Halt::Corrupt(_)));
+    });
+}
+
+#[test]
+fn reserved_bytes_of_a_copy_are_not_passed_over() {
+    on_disk(|disk| {
+        let good = open_identity(&disk).unwrap().encode();
+        for at in [6, 7, 64, 75] {
+            let mut newer = good.clone();
+            newer[at] = 1;
+            seal(&mut newer);
+            assert_eq!(Identity::decode(&newer), None, "byte {at}");
+        }
+    });
+}
+
+/// Makes the checksum fit.
+fn seal(copy: &mut [u8]) {
+    let crc = crc32c::crc32c(&copy[..IDENTITY_LEN - 4]);
+    copy[IDENTITY_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+}
+
+#[test]
 fn copies_further_apart_are_not_believed() {
     on_disk(|disk| {
         open_identity(&disk).unwrap();
@@ -209,37 +247,38 @@ fn a_power_cut_at_any_point_of_an_open_loses_nothing_that_was_told() {
 }
 
 #[test]
-fn reserved_bytes_of_a_copy_are_zero_or_it_is_not_believed() {
+fn a_directory_that_was_refused_once_is_never_opened_again() {
     on_disk(|disk| {
-        let good = open_identity(&disk).unwrap().encode();
-        for at in [6, 7, 64, 75] {
-            let mut newer = good.clone();
-            newer[at] = 1;
-            let crc = crc32c::crc32c(&newer[..76]);
-            newer[76..].copy_from_slice(&crc.to_le_bytes());
-            for n in 1..=3 {
-                write_file(&disk, &copy(n), &newer);
-            }
-            assert!(
-                matches!(halted(Identity::read(&disk, dir())), Halt::Corrupt(what) if what.contains("0 are intact"))
-            );
+        let opened = Identity::open(&disk, dir(), CLUSTER, 1, [1; 16]).unwrap();
+        mark_lost(&disk, dir(), "node 2 knows better").unwrap();
+        mark_lost(&disk, dir(), "so does node 3").unwrap();
+        drop(opened);
+        let before = read_file(&disk, &copy(1));
+        for _ in 0..3 {
+            let halt = halted(open_identity(&disk));
+            assert!(matches!(&halt, Halt::DataLoss(why) if why.contains("node 2 knows better")), "{halt:?}");
         }
+        assert_eq!(read_file(&disk, &copy(1)), before, "no boot epoch is spent");
     });
 }
 
 #[test]
-fn copies_of_two_directories_are_not_an_interrupted_change() {
-    on_disk(|disk| {
-        open_identity(&disk).unwrap();
-        let ours = read_file(&disk, &copy(1));
-        let other = Path::new("/other");
-        for _ in 0..2 {
-            Identity::open(&disk, other, CLUSTER, 2, [8; 16]).unwrap();
-        }
-        let theirs = read_file(&disk, &other.join("identity.1"));
-        write_file(&disk, &copy(1), &theirs);
-        write_file(&disk, &copy(2), &ours);
-        write_file(&disk, &copy(3), b"rot");
-        assert!(matches!(halted(Identity::read(&disk, dir())), Halt::Corrupt(what) if what.contains("2 are intact")));
+fn a_mark_of_lost_data_counts_without_its_text_and_outlives_a_power_cut() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        let node = sim.clone();
+        let marked = async move {
+            let opened = open_identity(&node.env(1).disk);
+            node.set_disk_capacity(1, Some(node.disk_used(1)));
+            let error = mark_lost(&node.env(1).disk, dir(), "why").unwrap_err();
+            (opened.is_ok(), error.kind())
+        };
+        let marked = sim.spawn_on(1, marked).await.unwrap();
+        assert_eq!(marked, (true, std::io::ErrorKind::StorageFull));
+        sim.power_cut(1);
+        sim.restart(1);
+        let node = sim.clone();
+        let opened = sim.spawn_on(1, async move { open_identity(&node.env(1).disk) }).await.unwrap();
+        assert!(matches!(halted(opened), Halt::DataLoss(_)));
     });
 }

@@ -15,6 +15,7 @@ mod model;
 mod offline;
 mod real;
 mod recovery;
+mod space;
 mod tails;
 
 use super::{EntryKind, PeerIdentity, WalEntry};

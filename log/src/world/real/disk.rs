@@ -99,6 +99,13 @@ impl Disk for RealDisk {
         let space = rustix::fs::statvfs(path)?;
         Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
+
+    fn total_bytes(&self, path: &Path) -> io::Result<u64> {
+        let space = rustix::fs::statvfs(path)?;
+        // What only root may use is nobody's here.
+        let others = space.f_bfree.saturating_sub(space.f_bavail);
+        Ok(space.f_blocks.saturating_sub(others).saturating_mul(space.f_frsize))
+    }
 }
 
 /// The parent, unless it is the current directory or the root, which exist.

@@ -1,0 +1,177 @@
+//! Checkpoints: what a partition's log folds to up to some entry, in a file, so that a restart evolves only what follows.
+//!
+//! ```text
+//!   schedule ── due? ─▶ Evolved::snapshot ─▶ wait until the WAL has it all ─▶ writer ─▶ store ─▶ DIR/checkpoints/*.ckpt
+//!    segment sealed,      a copy, under                 durable               one at a     side file, sync,
+//!    bytes, time, stop    the lock                                            time, on     rename, sync, read back
+//!                                                                             a thread
+//!   restart ──▶ newest copy that verifies *and* fits the WAL ─▶ Evolved::install ─▶ evolve what follows ─▶ Raft
+//! ```
+//!
+//! **Invariant** (R36): the records are not in it: a checkpoint is a few KiB, or a MiB for a very long log.
+//! **Invariant**: no checkpoint is ahead of what this node's WAL has on disk. What is evolved may be committed by others
+//! and not yet durable here; a power cut would leave a state without the log it came from. So the writer waits first.
+//! **Invariant** (R3): a file with a checkpoint's name is complete and was read back; the one before it stays until then.
+//! **Invariant** (R38): a checkpoint is never evidence about the log. One that does not verify, or whose log hash is not
+//! the log's, is passed over for the one before it, and in the end for the log itself. It is not a reason to delete
+//! anything. One that belongs to somebody else, or to a later version, halts the node.
+//!
+//! Left out: retention, and with it sending checkpoints to other nodes; scrubbing. Until a log is purged, any of its
+//! checkpoints can be lost without loss.
+mod file;
+mod schedule;
+mod store;
+mod writer;
+
+pub(crate) use file::Owner;
+pub(crate) use schedule::{Policy, Scheduler};
+
+use self::{
+    file::FileError,
+    store::{ReadError, Store},
+    writer::Job,
+};
+use super::Evolved;
+use crate::{
+    error::OpenError,
+    raft::log_id_from_wire,
+    topic::{LogId, PartitionId},
+    wal::PartitionLog,
+    world::{Halt, Tasks, World},
+};
+use corduroy_proto::v1 as pb;
+use std::{fmt, io, path::Path, sync::Arc};
+use tokio::sync::{mpsc, oneshot};
+
+/// Checkpoints that wait to be written; whoever comes then waits, too.
+const QUEUED: usize = 16;
+
+/// The checkpoints of a node. Clones are the same ones.
+pub(crate) struct Checkpoints<W: World> {
+    store: Arc<Store<W::Disk>>,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl<W: World> Clone for Checkpoints<W> {
+    fn clone(&self) -> Self {
+        Checkpoints { store: self.store.clone(), jobs: self.jobs.clone() }
+    }
+}
+
+impl<W: World> fmt::Debug for Checkpoints<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoints").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Why a partition cannot be restored.
+#[derive(Debug)]
+pub(crate) enum RestoreError {
+    Halt(Halt),
+    Io(io::Error),
+}
+
+impl<W: World> Checkpoints<W> {
+    /// Opens the folder of a data directory, which the caller has locked, and starts the writer.
+    pub(crate) fn open(disk: W::Disk, data_dir: &Path, owner: Owner) -> Result<Self, OpenError> {
+        let store = Arc::new(Store::open(disk, data_dir, owner)?);
+        let (jobs, queue) = mpsc::channel(QUEUED);
+        W::Tasks::spawn_dedicated("checkpoints", writer::run::<W>(store.clone(), queue));
+        Ok(Checkpoints { store, jobs })
+    }
+
+    /// Brings `evolved`, which is new, to the newest checkpoint that verifies and fits the log; says which entry that is.
+    pub(crate) fn restore(&self, log: &PartitionLog<W>, evolved: &Evolved) -> Result<Option<LogId>, RestoreError> {
+        let partition = log.id();
+        for index in self.store.candidates(partition) {
+            let path = self.store.path(partition, index);
+            let halt = |error: &FileError| format!("{}: {error}", path.display());
+            let discarded = match self.store.read(partition, index) {
+                Ok(snapshot) => match fits(log, &snapshot).map_err(RestoreError::Io)? {
+                    Ok(last) => match evolved.install(&snapshot) {
+                        Ok(()) => {
+                            self.store.trust(partition, index);
+                            return Ok(Some(last));
+                        }
+                        Err(error) => error.to_string(),
+                    },
+                    Err(why) => why,
+                },
+                Err(ReadError::File(error @ FileError::Foreign(_))) => {
+                    return Err(RestoreError::Halt(Halt::WrongIdentity(halt(&error))));
+                }
+                Err(ReadError::File(error @ FileError::Newer(_))) => {
+                    return Err(RestoreError::Halt(Halt::UnknownEntry(halt(&error))));
+                }
+                Err(error) => error.to_string(),
+            };
+            tracing::error!(file = %path.display(), why = discarded, "checkpoint passed over; the log is kept and evolved");
+        }
+        match log.purged() {
+            None => Ok(None),
+            Some(purged) => Err(RestoreError::Halt(Halt::Corrupt(format!(
+                "partition {partition}: its log begins behind entry {purged}, and no checkpoint that verifies reaches there"
+            )))),
+        }
+    }
+
+    /// The checkpoint the partition goes by; `None` where it has none.
+    pub(crate) fn newest(&self, partition: PartitionId) -> io::Result<Option<pb::PartitionSnapshot>> {
+        let Some(index) = self.store.newest(partition) else { return Ok(None) };
+        match self.store.read(partition, index) {
+            Ok(snapshot) => Ok(Some(snapshot)),
+            Err(ReadError::Io(error)) => Err(error),
+            Err(error) => {
+                let path = self.store.path(partition, index);
+                Err(io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))
+            }
+        }
+    }
+
+    /// Writes a checkpoint; durable and read back when it returns. Nothing is done for one that is not newer than what
+    /// there is. An error that is not the end of the node has left what was there.
+    pub(crate) async fn save(&self, partition: PartitionId, snapshot: pb::PartitionSnapshot) -> io::Result<()> {
+        let (done, answer) = oneshot::channel();
+        let job = Job::Save { partition, snapshot: Box::new(snapshot), done };
+        let closed = || io::Error::other("checkpoints are closed");
+        self.jobs.send(job).await.map_err(|_| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Removes the checkpoints of partitions that are no more. They will not come back: ids are not used again.
+    pub(crate) async fn forget(&self, is_gone: impl Fn(PartitionId) -> bool) {
+        for partition in self.store.partitions().into_iter().filter(|partition| is_gone(*partition)) {
+            tracing::info!(%partition, "removing the checkpoints of a deleted partition");
+            // After `close` the next start removes them.
+            let _ = self.jobs.send(Job::Forget { partition }).await;
+        }
+    }
+
+    /// Ends the writer; what was asked for before is done when this returns, and nothing will be written afterwards.
+    pub(crate) async fn close(&self) {
+        let (done, answer) = oneshot::channel();
+        if self.jobs.send(Job::Close { done }).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+}
+
+/// Whether the log goes on where the checkpoint ends; `Ok(Err(_))` says why not.
+fn fits<W: World>(log: &PartitionLog<W>, snapshot: &pb::PartitionSnapshot) -> io::Result<Result<LogId, String>> {
+    let last = snapshot.last.as_ref().map(log_id_from_wire).unwrap_or_default();
+    let found = log.log_id(last.index);
+    if found != Some(last) {
+        let (purged, end) = (log.purged(), log.last());
+        return Ok(Err(format!(
+            "it ends with entry {last}, the log has {found:?} there, ({purged:?}, {end:?}] in all"
+        )));
+    }
+    let hash = log.log_hash_at(last.index)?;
+    Ok(match hash {
+        Some(hash) if hash[..] == snapshot.log_hash[..] => Ok(last),
+        _ => Err(format!("the log hash after entry {last} is {hash:x?}, the checkpoint says {:x?}", snapshot.log_hash)),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Packets from other nodes: greetings that are nearly right, and messages of any content after them.
+use super::{array, number, wal::on_node};
+use crate::{
+    cluster::Hosted,
+    config::DiskPatience,
+    health::{Budget, Vitals},
+    peer::{Directory, Serving, serve},
+    raft,
+    testing::SimWorld,
+    topic::ClusterId,
+    wal::{Identity, Wal, WalOptions},
+    world::{Connection, NetError},
+};
+use arbitrary::Unstructured;
+use corduroy_proto::v1::{Hello, Packet, PeerMessage, Welcome, peer_message::Body, peer_request};
+use futures::{StreamExt as _, stream};
+use prost::Message as _;
+use std::{path::Path, sync::Arc};
+use tokio::sync::mpsc;
+
+const DIR: &str = "/data";
+const CLUSTER: ClusterId = ClusterId([1; 16]);
+const PROTOCOL: u32 = 1;
+
+/// Plays a peer that connects, greets and says something.
+pub fn peer(data: &[u8]) {
+    let mut input = Unstructured::new(data);
+    let hello = hello(&mut input);
+    let packets: Vec<Packet> = std::iter::from_fn(|| packet(&mut input)).collect();
+    for packet in &packets {
+        let again = Packet::decode(&packet.encode_to_vec()[..]).expect("what was encoded decodes");
+        assert_eq!(&again, packet);
+        packet.messages.iter().filter_map(|message| message.body.as_ref()).for_each(take);
+    }
+    let welcomed = hello.protocol == PROTOCOL
+        && hello.cluster_id[..] == CLUSTER.0
+        && hello.to == 1
+        && [2, 3].contains(&hello.from)
+        && hello.incarnation.len() == 16;
+    on_node(move |sim| async move {
+        let disk = sim.env(1).disk;
+        let (identity, _lock) = Identity::open(&disk, Path::new(DIR), CLUSTER, 1, [7; 16]).expect("the disk is empty");
+        let options = WalOptions {
+            dir: DIR.into(),
+            cluster: CLUSTER,
+            node: 1,
+            segment_bytes: 16 << 10,
+            commit_bytes: 4 << 10,
+            hot_tail_bytes: 4 << 10,
+            hot_tail_total_bytes: 4 << 10,
+            index_cache_bytes: 256,
+            supply: None,
+        };
+        let wal = Wal::<SimWorld>::open(&disk, options).expect("the disk is empty");
+        let directory = Directory::new(&identity, 70, vec![1, 2, 3], wal.clone());
+
+        let welcome = welcome_of(&hello);
+        let said: u64 = packets.iter().map(|packet| packet.messages.len() as u64).sum();
+        let greeting = PeerMessage { body: Some(Body::Hello(hello)) };
+        let first = Packet { messages: vec![greeting], confirmed: 0 };
+        let incoming = stream::iter([first].into_iter().chain(packets).map(Ok::<_, NetError>)).boxed();
+        let (outgoing, mut answers) = mpsc::channel(1 << 10);
+        let vitals = Arc::new(Vitals::new(wal.clone(), DiskPatience::default(), [2, 3].into_iter()));
+        let received = Budget::new(1 << 20);
+        let serving = Serving { directory: directory.clone(), hosted: Arc::new(Hosted::default()), vitals, received };
+        serve(Connection { outgoing, incoming }, Arc::new(serving)).await;
+
+        let answer = answers.recv().await.expect("every greeting is answered");
+        assert_eq!(answer.messages.len(), 1, "a greeting is answered by one message");
+        match &answer.messages[0].body {
+            Some(Body::Welcome(_)) => assert!(welcomed, "a stranger was welcomed"),
+            Some(Body::Refused(refused)) => assert!(!welcomed, "a peer was refused: {}", refused.detail),
+            other => panic!("a greeting was answered by {other:?}"),
+        }
+        let mut answered = 0;
+        while let Some(packet) = answers.recv().await {
+            answered += packet.messages.len() as u64;
+        }
+        assert!(answered <= said, "{answered} answers to {said} messages");
+        assert!(welcomed || answered == 0, "a stranger was answered");
+        // The other end of a connection judges the same.
+        let judged = directory.check_welcome(welcome.from, &welcome).await.is_ok();
+        assert!(!judged || welcomed || welcome.from != 1, "this node greets itself");
+        assert_eq!(wal.peers().iter().filter(|peer| peer.node == 1).count(), 0, "this node is none of its peers");
+        wal.close().await;
+    });
+}
+
+/// Right in everything, or wrong in some of it.
+fn hello(input: &mut Unstructured<'_>) -> Hello {
+    let mut hello = Hello {
+        protocol: PROTOCOL,
+        cluster_id: CLUSTER.0.to_vec().into(),
+        from: 2,
+        incarnation: vec![5; 16].into(),
+        boot_epoch: u64::from_le_bytes(array(input)),
+        to: 1,
+        confirmed: u64::from_le_bytes(array(input)),
+        run: u64::from_le_bytes(array(input)),
+    };
+    match number(input, 12) {
+        0 => hello.protocol = number(input, 4) as u32,
+        1 => hello.cluster_id = blob(input, 40).into(),
+        2 => hello.from = number(input, 6) as u64,
+        3 => hello.incarnation = blob(input, 40).into(),
+        4 => hello.to = number(input, 6) as u64,
+        _ => {}
+    }
+    hello
+}
+
+fn blob(input: &mut Unstructured<'_>, most: usize) -> Vec<u8> {
+    let len = number(input, most).min(input.len());
+    input.bytes(len).unwrap_or_default().to_vec()
+}
+
+fn welcome_of(hello: &Hello) -> Welcome {
+    let Hello { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run, .. } = hello.clone();
+    Welcome { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run }
+}
+
+/// The next packet of the input, if what is there decodes.
+fn packet(input: &mut Unstructured<'_>) -> Option<Packet> {
+    if input.is_empty() {
+        return None;
+    }
+    let len = (1 + number(input, 512)).min(input.len());
+    Packet::decode(input.bytes(len).ok()?).ok()
+}
+
+/// What is done with a message before Raft sees it.
+fn take(body: &Body) {
+    let append = match body {
+        Body::Append(append) => append,
+        Body::Request(request) => match &request.body {
+            Some(peer_request::Body::Append(append)) => append,
+            _ => return,
+        },
+        _ => return,
+    };
+    let intact = append.entries.iter().all(|entry| crc32c::crc32c(&entry.payload) == entry.crc);
+    if raft::to_append_request::<SimWorld>(append.clone()).is_ok() {
+        assert!(intact, "an entry was taken whose checksum does not fit");
+    }
+}

@@ -1,0 +1,378 @@
+//! Disks that are slow, stuck, full or read-only, under a whole cluster in virtual time: who leads then, what is refused,
+//! and that nothing acknowledged is lost.
+use corduroy_log::{
+    Config, Consistency, LogError, NewRecord, NewTopic,
+    config::{Limits, NodeAddress, Timing},
+    log::Log,
+    testing::{Sim, SimTasks, SimWorld},
+    topic::{ClusterId, NodeId},
+    wal::Space,
+    world::Halt,
+};
+use openraft_rt::AsyncRuntime;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+const NODES: [NodeId; 3] = [1, 2, 3];
+const TOPIC: &str = "order";
+const PARTITIONS: u32 = 4;
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn config(node: NodeId) -> Config {
+    let address = |id: NodeId| NodeAddress {
+        id,
+        peer: format!("node-{id}"),
+        grpc: String::new(),
+        http: String::new(),
+        admin: String::new(),
+    };
+    let limits = Limits {
+        record_bytes: 4 << 10,
+        batch_bytes: 16 << 10,
+        segment_bytes: 64 << 10,
+        hot_tail_bytes: 16 << 10,
+        ..Limits::default()
+    };
+    Config {
+        dir: "/data".into(),
+        cluster: ClusterId([9; 16]),
+        node,
+        nodes: NODES.map(address).to_vec(),
+        limits,
+        timing: Timing { append_timeout: 4 * SECOND, ..Timing::default() },
+    }
+}
+
+/// What the clients were told.
+#[derive(Default)]
+struct Told {
+    /// By partition and offset.
+    acked: BTreeMap<(u32, u64), String>,
+    refused_as_full: u64,
+    refused: BTreeSet<String>,
+}
+
+struct Cluster {
+    sim: Sim,
+    logs: Mutex<BTreeMap<NodeId, Log<SimWorld>>>,
+    told: Mutex<Told>,
+    stop: AtomicBool,
+}
+
+impl Cluster {
+    async fn start(sim: &Sim) -> Arc<Self> {
+        let cluster = Arc::new(Cluster {
+            sim: sim.clone(),
+            logs: Mutex::default(),
+            told: Mutex::default(),
+            stop: AtomicBool::new(false),
+        });
+        for node in NODES {
+            cluster.start_node(node).await;
+        }
+        cluster.wait("all are ready", || NODES.iter().all(|node| cluster.is_ready(*node))).await;
+        let log = cluster.log(1);
+        let new = NewTopic { name: TOPIC.into(), partitions: PARTITIONS, replication: None };
+        sim.spawn_on(1, async move { log.create_topic(new).await }).await.unwrap().unwrap();
+        cluster.wait("every partition is led", || cluster.leads().len() == PARTITIONS as usize).await;
+        for partition in 0..PARTITIONS {
+            drop(SimTasks::spawn(cluster.clone().client(partition)));
+        }
+        cluster.progress().await;
+        cluster
+    }
+
+    async fn start_node(&self, node: NodeId) {
+        let env = if self.sim.is_alive(node) { self.sim.env(node) } else { self.sim.restart(node) };
+        let opened = self.sim.spawn_on(node, Log::open(config(node), env)).await;
+        self.logs.lock().unwrap().insert(node, opened.unwrap().unwrap());
+    }
+
+    fn log(&self, node: NodeId) -> Log<SimWorld> {
+        self.logs.lock().unwrap()[&node].clone()
+    }
+
+    fn is_ready(&self, node: NodeId) -> bool {
+        self.sim.is_alive(node) && self.log(node).readiness().iter().all(|check| check.ok)
+    }
+
+    fn space(&self, node: NodeId) -> Space {
+        self.log(node).disk_space().space
+    }
+
+    /// Who leads each partition, by its own word and with the highest term: (node, term).
+    fn leads(&self) -> BTreeMap<u32, (NodeId, u64)> {
+        let mut leads = BTreeMap::<u32, (NodeId, u64)>::new();
+        for node in NODES.into_iter().filter(|node| self.sim.is_alive(*node)) {
+            for partition in 0..PARTITIONS {
+                let Ok(found) = self.log(node).partition(TOPIC, partition) else { continue };
+                let info = found.info();
+                if info.leader == Some(node) && leads.get(&partition).is_none_or(|(_, term)| *term < info.term) {
+                    leads.insert(partition, (node, info.term));
+                }
+            }
+        }
+        leads
+    }
+
+    fn leader(&self) -> NodeId {
+        self.leads()[&0].0
+    }
+
+    fn led_by(&self, node: NodeId) -> usize {
+        self.leads().values().filter(|(leader, _)| *leader == node).count()
+    }
+
+    fn terms(&self) -> u64 {
+        self.leads().values().map(|(_, term)| term).sum()
+    }
+
+    async fn wait(&self, what: &str, ready: impl Fn() -> bool) {
+        let deadline = self.sim.elapsed() + 30 * SECOND;
+        while !ready() {
+            assert!(self.sim.elapsed() < deadline, "seed {}: {what} did not happen in time", self.sim.seed());
+            self.sim.sleep(10 * MS).await;
+        }
+    }
+
+    fn acked(&self) -> Vec<u64> {
+        let told = self.told.lock().unwrap();
+        (0..PARTITIONS).map(|p| told.acked.keys().filter(|(partition, _)| *partition == p).count() as u64).collect()
+    }
+
+    /// Every partition acknowledges more.
+    async fn progress(&self) {
+        let before = self.acked();
+        self.wait("progress", || self.acked().iter().zip(&before).all(|(now, before)| *now >= before + 5)).await;
+    }
+
+    async fn client(self: Arc<Self>, partition: u32) {
+        let mut target = NODES[partition as usize % 3];
+        let mut number = 0_u64;
+        while !self.stop.load(Ordering::Relaxed) {
+            number += 1;
+            let value = format!("{partition}-{number}-{}", "x".repeat(number as usize % 900));
+            let outcome = self.append(target, partition, value.clone()).await;
+            let mut told = self.told.lock().unwrap();
+            match outcome {
+                Ok(offset) => {
+                    assert_eq!(told.acked.insert((partition, offset), value), None, "an offset was given twice");
+                }
+                Err(LogError::UnknownOutcome(_)) => target = NODES[target as usize % 3],
+                Err(error) => {
+                    told.refused_as_full += u64::from(matches!(error, LogError::Full { .. }));
+                    told.refused.insert(value);
+                    target = match error {
+                        LogError::NotLeader { leader: Some(leader), .. } => leader,
+                        LogError::Full { .. } | LogError::Busy { .. } => target,
+                        _ => NODES[target as usize % 3],
+                    };
+                }
+            }
+            drop(told);
+            self.sim.sleep(20 * MS).await;
+        }
+    }
+
+    async fn append(&self, node: NodeId, partition: u32, value: String) -> Result<u64, LogError> {
+        if !self.sim.is_alive(node) {
+            return Err(LogError::Unavailable("down".into()));
+        }
+        let log = self.log(node);
+        let appending = async move { log.partition(TOPIC, partition)?.append(vec![NewRecord::new(value)]).await };
+        let cut_short = |_| Err(LogError::UnknownOutcome("the node died".into()));
+        let ack = self.sim.spawn_on(node, appending).await.unwrap_or_else(cut_short);
+        ack.map(|ack| ack.first_offset)
+    }
+
+    async fn read(&self, node: NodeId, partition: u32, consistency: Consistency) -> Result<Vec<String>, LogError> {
+        let log = self.log(node);
+        let reading = async move {
+            let partition = log.partition(TOPIC, partition)?;
+            let mut values = Vec::new();
+            loop {
+                let page = partition.read(values.len() as u64, 64 << 10, u32::MAX, consistency).await?;
+                if page.records.is_empty() {
+                    return Ok(values);
+                }
+                values.extend(page.records.into_iter().map(|record| String::from_utf8(record.value.to_vec()).unwrap()));
+            }
+        };
+        self.sim.spawn_on(node, reading).await.unwrap()
+    }
+
+    /// Stops the clients and compares every replica with what they were told.
+    async fn check(&self) {
+        self.progress().await;
+        self.stop.store(true, Ordering::Relaxed);
+        self.sim.sleep(5 * SECOND).await;
+        for partition in 0..PARTITIONS {
+            let first = self.read(1, partition, Consistency::Linearizable).await.unwrap();
+            for node in [2, 3] {
+                let other = self.read(node, partition, Consistency::Linearizable).await.unwrap();
+                assert_eq!(other, first, "replica {node} of partition {partition}");
+            }
+            let told = self.told.lock().unwrap();
+            for ((_, offset), value) in told.acked.iter().filter(|((p, _), _)| *p == partition) {
+                assert_eq!(first.get(*offset as usize), Some(value), "{TOPIC}/{partition}@{offset}");
+            }
+            assert!(first.iter().all(|value| !told.refused.contains(value)), "what was refused is there");
+        }
+    }
+}
+
+fn run<F: Future<Output = ()>>(seed: u64, scenario: impl FnOnce(Sim) -> F) {
+    let sim = Sim::new(seed);
+    sim.run(scenario(sim.clone()));
+}
+
+#[test]
+fn a_leader_whose_disk_became_slow_leads_no_more_and_leads_move_once() {
+    for seed in 0..3 {
+        run(seed, |sim| async move {
+            let cluster = Cluster::start(&sim).await;
+            let slow = cluster.leader();
+            let (led, terms) = (cluster.led_by(slow) as u64, cluster.terms());
+            sim.set_sync_delay(slow, 3 * SECOND..=3 * SECOND);
+            cluster.wait("others lead", || cluster.led_by(slow) == 0 && cluster.leads().len() == 4).await;
+            cluster.progress().await;
+            sim.sleep(20 * SECOND).await;
+            assert_eq!(cluster.led_by(slow), 0, "seed {seed}: it does not come back while it is slow");
+            let moved = cluster.terms() - terms;
+            assert!(moved <= 3 * led, "seed {seed}: {led} leads moved, {moved} terms passed");
+            assert!(sim.is_alive(slow), "slow is not stuck");
+            sim.set_sync_delay(slow, MS / 10..=MS / 2);
+            cluster.check().await;
+        });
+    }
+}
+
+#[test]
+fn where_all_disks_are_slow_nobody_is_deposed() {
+    for (seed, delay) in [(1, 30 * MS..=50 * MS), (2, 400 * MS..=600 * MS), (3, 2 * SECOND..=3 * SECOND)] {
+        run(seed, |sim| async move {
+            let cluster = Cluster::start(&sim).await;
+            let before = cluster.leads();
+            NODES.iter().for_each(|node| sim.set_sync_delay(*node, delay.clone()));
+            sim.sleep(5 * SECOND).await;
+            let settled = cluster.leads();
+            for _ in 0..60 {
+                sim.sleep(SECOND / 2).await;
+                assert_eq!(cluster.leads(), settled, "syncs of {delay:?}: the leads move");
+            }
+            let moved = settled.iter().filter(|(partition, lead)| before.get(partition) != Some(lead)).count();
+            assert_eq!(moved, 0, "syncs of {delay:?}: {before:?}, then {settled:?}");
+            if *delay.end() < SECOND {
+                cluster.progress().await;
+            }
+            NODES.iter().for_each(|node| sim.set_sync_delay(*node, MS / 10..=MS / 2));
+            cluster.check().await;
+        });
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_halts_its_node_after_ten_seconds_and_the_others_have_gone_on_long_before() {
+    run(4, |sim| async move {
+        let cluster = Cluster::start(&sim).await;
+        let stuck = cluster.leader();
+        sim.set_sync_delay(stuck, 1000 * SECOND..=1000 * SECOND);
+        cluster.wait("others lead", || cluster.led_by(stuck) == 0 && cluster.leads().len() == 4).await;
+        cluster.progress().await;
+        assert!(sim.is_alive(stuck), "not yet");
+        sim.sleep(11 * SECOND).await;
+        let halt = sim.halted(stuck);
+        assert!(matches!(&halt, Some(Halt::DiskFailed(why)) if why.contains("at work")), "{halt:?}");
+        cluster.progress().await;
+        sim.set_sync_delay(stuck, MS / 10..=MS / 2);
+        cluster.start_node(stuck).await;
+        cluster.wait("it is back", || cluster.is_ready(stuck)).await;
+        cluster.check().await;
+    });
+}
+
+#[test]
+fn a_leader_whose_disk_is_full_hands_over_and_restarts_and_resumes_alone() {
+    for seed in 0..3 {
+        run(seed, |sim| async move {
+            let cluster = Cluster::start(&sim).await;
+            let full = cluster.leader();
+            sim.set_disk_capacity(full, Some(sim.disk_used(full)));
+            cluster.wait("others lead", || cluster.led_by(full) == 0 && cluster.leads().len() == 4).await;
+            assert_ne!(cluster.space(full), Space::Plenty);
+            cluster.progress().await;
+            // Longer than what is left takes to be written: the reserve is not for what others can do without.
+            sim.sleep(30 * SECOND).await;
+            for _ in 0..3 {
+                sim.kill(full);
+                sim.set_disk_capacity(full, Some(sim.disk_used(full)));
+                cluster.start_node(full).await;
+                cluster.wait("it is ready without a byte", || cluster.is_ready(full)).await;
+                cluster.progress().await;
+                assert_eq!(cluster.led_by(full), 0, "seed {seed}");
+            }
+            assert!(sim.halted(full).is_none());
+            sim.set_disk_capacity(full, None);
+            cluster.wait("it takes writes again", || cluster.space(full) == Space::Plenty).await;
+            cluster.check().await;
+        });
+    }
+}
+
+#[test]
+fn where_all_disks_are_full_leads_stay_appends_are_refused_and_reads_go_on() {
+    for seed in 0..3 {
+        run(seed, |sim| async move {
+            let cluster = Cluster::start(&sim).await;
+            NODES.iter().for_each(|node| sim.set_disk_capacity(*node, Some(sim.disk_used(*node))));
+            cluster.wait("all refuse", || NODES.iter().all(|node| cluster.space(*node) != Space::Plenty)).await;
+            sim.sleep(8 * SECOND).await;
+            let (leads, acked) = (cluster.leads(), cluster.acked());
+            let refused = cluster.told.lock().unwrap().refused_as_full;
+            assert_eq!(leads.len(), 4);
+            sim.sleep(30 * SECOND).await;
+            assert_eq!(cluster.leads(), leads, "seed {seed}: nothing moves between full nodes");
+            assert_eq!(cluster.acked(), acked, "seed {seed}");
+            assert!(cluster.told.lock().unwrap().refused_as_full > refused + 100, "seed {seed}: refused by name");
+            for partition in 0..PARTITIONS {
+                for node in NODES {
+                    let read = cluster.read(node, partition, Consistency::Linearizable).await.unwrap();
+                    assert!(read.len() as u64 >= acked[partition as usize]);
+                }
+            }
+            // A node that dies meanwhile is missed, and comes back.
+            let dead = leads[&0].0;
+            sim.kill(dead);
+            cluster.wait("others lead", || cluster.leads().len() == 4).await;
+            cluster.start_node(dead).await;
+            cluster.wait("it is back", || cluster.is_ready(dead)).await;
+            NODES.iter().for_each(|node| sim.set_disk_capacity(*node, None));
+            cluster.wait("all take writes", || NODES.iter().all(|node| cluster.space(*node) == Space::Plenty)).await;
+            cluster.check().await;
+        });
+    }
+}
+
+#[test]
+fn a_leader_whose_file_system_turns_read_only_halts_and_the_others_go_on() {
+    run(5, |sim| async move {
+        let cluster = Cluster::start(&sim).await;
+        let leader = cluster.leader();
+        sim.set_disk_read_only(leader, true);
+        cluster.wait("it halts", || !sim.is_alive(leader)).await;
+        assert!(matches!(sim.halted(leader), Some(Halt::DiskFailed(_))));
+        cluster.wait("others lead", || cluster.leads().len() == 4).await;
+        cluster.progress().await;
+        sim.set_disk_read_only(leader, false);
+        cluster.start_node(leader).await;
+        cluster.wait("it is back", || cluster.is_ready(leader)).await;
+        cluster.check().await;
+    });
+}
