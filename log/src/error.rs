@@ -32,16 +32,14 @@ pub enum LogError {
     },
     /// A disk has no room for more. Nothing was appended; reads go on. Try again after the given time: another replica may
     /// lead by then, and where none can, the node takes appends again by itself once there is space.
-    #[error("no space for {partition} on the disk of node {node}{}; it takes appends again when {needed} bytes are free", free.map_or(String::new(), |free| format!(": {free} bytes are free")))]
+    #[error("no space for {partition} on the disk of node {node}{}", room.map_or(String::new(), |Room { free, needed }| format!(": {free} bytes are free, it takes appends again when {needed} are")))]
     Full {
         /// The node without space.
         node: NodeId,
         /// `topic/partition`.
         partition: String,
-        /// Bytes free in the file system of its data directory; `None`: not known here.
-        free: Option<u64>,
-        /// Bytes that must be free before it takes appends again.
-        needed: u64,
+        /// How much room there is; `None`: the disk is another node's.
+        room: Option<Room>,
         /// When to try again.
         retry_after: Duration,
     },
@@ -121,6 +119,15 @@ pub enum LogError {
     /// The node is shutting down, or the partition has stopped for the reason given.
     #[error("stopped: {0}")]
     Stopped(String),
+}
+
+/// Room in the file system of a data directory. Bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Free now.
+    pub free: u64,
+    /// Must be free before appends are taken again.
+    pub needed: u64,
 }
 
 /// Why a node's log could not be opened.

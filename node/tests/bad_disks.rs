@@ -123,7 +123,8 @@ async fn where_every_disk_is_full_appends_are_refused_by_name_and_reads_go_on() 
     };
     let mut run = Run::start(cluster).await;
     run.fault_begins("every disk is full", Progress::BeforeAndAfter);
-    disks.iter().for_each(|disk| drop(disk.fill()));
+    let filled: Vec<u64> = disks.iter().map(SmallDisk::fill).collect();
+    assert!(filled.iter().all(|bytes| *bytes > 0), "{filled:?}");
     for node in 1..=3 {
         run.wait_refusing(node, true).await;
     }

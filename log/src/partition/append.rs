@@ -9,7 +9,7 @@
 use super::{Ack, Core, Partition};
 use crate::{
     batch::{self, Batch, EncodedRecords},
-    error::LogError,
+    error::{LogError, Room},
     health::{Budget, Share, lacks_room},
     raft::{Applied, TypeConfig},
     record::NewRecord,
@@ -151,8 +151,7 @@ impl<W: World> Core<W> {
             Some(node) if self.raft.as_leader().is_ok() => Err(LogError::Full {
                 node,
                 partition: self.name(),
-                free: (node == self.host.node).then_some(report.free),
-                needed: report.resume,
+                room: (node == self.host.node).then_some(Room { free: report.free, needed: report.resume }),
                 retry_after: FULL_RETRY,
             }),
             _ => Ok(()),

@@ -12,9 +12,9 @@
 //! **Invariant**: an [`Ack`] is given after the entry is on disk at a majority and evolved here. Appends of one partition
 //! are acknowledged in the order they were submitted, and get ascending offsets in that order.
 mod append;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod evolved;
-mod fold;
+pub(crate) mod fold;
 mod lead;
 mod read;
 mod subscribe;

@@ -109,6 +109,8 @@ fn unusable<W: World>(error: EntryError) -> io::Error {
 }
 
 impl<W: World> RaftLogReader<TypeConfig<W>> for LogStore<W> {
+    /// All of them, however large: openraft asks for single entries, and at start for the entries not known to be committed,
+    /// 64 at a time. Their bytes in flight were bounded when they were appended.
     async fn try_get_log_entries<RB>(&mut self, range: RB) -> Result<Vec<EntryOf<TypeConfig<W>>>, io::Error>
     where
         RB: RangeBounds<u64> + Clone + Debug + Send,

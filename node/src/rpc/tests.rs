@@ -1,6 +1,6 @@
 //! What clients see of errors, and what they make of it.
 use super::failure::Failure;
-use corduroy_log::error::LogError;
+use corduroy_log::error::{LogError, Room};
 use std::time::Duration;
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -27,8 +27,7 @@ fn every_error() -> Vec<(LogError, Code, &'static str)> {
             LogError::Full {
                 node: 1,
                 partition: partition(),
-                free: Some(5),
-                needed: 9,
+                room: Some(Room { free: 5, needed: 9 }),
                 retry_after: Duration::from_millis(8),
             },
             Code::ResourceExhausted,

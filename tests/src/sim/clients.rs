@@ -34,6 +34,11 @@ impl Client {
         Client { run: run.clone(), session: SessionId(number), routes: BTreeMap::new(), known: BTreeMap::new() }
     }
 
+    /// Lets it ask this node first.
+    pub(super) fn turn_to(&mut self, topic: &str, partition: u32, node: NodeId) {
+        self.routes.insert((topic.to_owned(), partition), node);
+    }
+
     /// Does its part of the plan, one operation after the other.
     pub(super) async fn work(mut self, operations: Vec<Operation>) {
         for operation in operations {

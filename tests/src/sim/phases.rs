@@ -107,6 +107,10 @@ pub(super) async fn liveness(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> 
     let mut client = Client::new(run, u32::MAX);
     for (name, topic, partition) in &partitions {
         let deadline = healed + RECOVERY;
+        // Whom to ask is not what is tested here: a node that stands still would take a client's whole patience.
+        if let Some(leader) = cluster.leader(name, *partition) {
+            client.turn_to(name, *partition, leader);
+        }
         let writing = async {
             while !client.append(name, *topic, *partition, 1, 30).await {
                 if run.now() > deadline {

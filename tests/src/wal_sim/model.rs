@@ -3,7 +3,7 @@ use corduroy_log::{
     topic::{LogId, NodeId, PartitionId, Vote},
     wal::{LogHash, PeerIdentity, WalEntry},
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The part of a call that is one frame on disk: it is there whole or not at all.
 #[derive(Clone, Debug)]
@@ -145,8 +145,18 @@ pub(super) struct Model {
     floor: usize,
     /// Sequence numbers that were said to be durable, with the floor of that moment.
     known: Vec<(u64, usize)>,
-    /// Of each partition: what was noted as committed, in order, and the oldest a recovery may find.
-    committed: BTreeMap<PartitionId, (Vec<LogId>, usize)>,
+    committed: BTreeMap<PartitionId, Committed>,
+}
+
+/// What was noted as committed in a partition.
+#[derive(Clone, Debug, Default)]
+struct Committed {
+    /// What a recovery may find: what the last one found, and what was noted since, in order.
+    since: Vec<LogId>,
+    /// The first of these was found, so it is on disk.
+    known: bool,
+    /// All of it.
+    ever: BTreeSet<LogId>,
 }
 
 /// How a recovery went.
@@ -216,29 +226,28 @@ impl Model {
     }
 
     pub(super) fn committed(&mut self, id: PartitionId, at: LogId) {
-        self.committed.entry(id).or_default().0.push(at);
+        let committed = self.committed.entry(id).or_default();
+        committed.since.push(at);
+        committed.ever.insert(at);
     }
 
-    /// Whether a recovery may find this; then nothing older may be found later. `closed`: the WAL was closed in order.
+    /// Whether a recovery may find this. `closed`: the WAL was closed in order. `damaged`: older ones are as good.
     pub(super) fn finds_committed(
         &mut self,
         id: PartitionId,
         found: Option<LogId>,
         closed: bool,
-        strict: bool,
+        damaged: bool,
     ) -> bool {
-        let Some((given, oldest)) = self.committed.get_mut(&id) else { return found.is_none() };
-        let Some(found) = found else {
-            let fine = !strict || (*oldest == 0 && !closed) || given.is_empty();
-            given.clear();
-            return fine;
-        };
-        let from = if strict { oldest.saturating_sub(1) } else { 0 };
-        let Some(at) = given[from..].iter().position(|&at| at == found) else { return false };
-        let newest = given.last() == Some(&found);
-        given.truncate(from + given[from..].iter().rposition(|&at| at == found).expect("it was just found") + 1);
-        *oldest = from + at + 1;
-        !closed || newest
+        let committed = self.committed.entry(id).or_default();
+        let since = std::mem::replace(&mut committed.since, found.into_iter().collect());
+        let known = std::mem::replace(&mut committed.known, found.is_some());
+        match found {
+            None => damaged || !known && (!closed || since.is_empty()),
+            Some(found) if damaged => committed.ever.contains(&found),
+            Some(found) if closed => since.last() == Some(&found),
+            Some(found) => since.contains(&found),
+        }
     }
 
     /// The longest prefix of what was asked for that makes what was found, of at least `lowest` atoms; what is behind it never

@@ -135,17 +135,17 @@ impl<W: World> Scheduler<W> {
     /// Takes a last checkpoint of everything that has changed, as far as time allows. The partitions have stopped.
     pub(crate) async fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
-        let began = <W::Tasks as AsyncRuntime>::Instant::now();
         let changed: Vec<PartitionId> = {
             let segment = self.inner.wal.stats().segment;
             self.watched().iter().filter(|(_, watched)| watched.since(segment).changed).map(|(id, _)| *id).collect()
         };
-        for (done, partition) in changed.iter().enumerate() {
-            if began.elapsed() >= FAREWELL {
-                tracing::info!(left_out = changed.len() - done, "no time for more checkpoints");
-                break;
+        let all = async {
+            for partition in changed {
+                self.checkpoint(partition).await;
             }
-            self.checkpoint(*partition).await;
+        };
+        if <W::Tasks as AsyncRuntime>::timeout(FAREWELL, all).await.is_err() {
+            tracing::info!("no time for more checkpoints");
         }
         self.inner.checkpoints.close().await;
         self.watched().clear();

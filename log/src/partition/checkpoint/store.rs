@@ -160,16 +160,17 @@ impl<D: Disk> Store<D> {
         self.write_side(&side, &[&head, &body])?;
         self.disk.rename(&side, &path).map_err(WriteError::Disk)?;
         self.disk.sync_dir(&self.dir).map_err(WriteError::Disk)?;
-        match self.read(partition, index) {
-            Ok(found) if found == *snapshot => {}
-            Ok(_) => {
-                let what = FileError::Damaged("reads as another checkpoint than was written".into());
-                return Err(WriteError::ReadBack(what.into()));
-            }
-            Err(error) => return Err(WriteError::ReadBack(error)),
+        let read_back = match self.read(partition, index) {
+            Ok(found) if found == *snapshot => Ok(()),
+            Ok(_) => Err(FileError::Damaged("reads as another checkpoint than was written".into()).into()),
+            Err(error) => Err(error),
+        };
+        match read_back {
+            Ok(()) => self.supersede(partition, index),
+            // Left where it is, like any copy that does not verify, until the next one is written.
+            Err(_) => self.copies().entry(partition).or_default().others.push(index),
         }
-        self.supersede(partition, index);
-        Ok(())
+        read_back.map_err(WriteError::ReadBack)
     }
 
     /// Nobody counts on a side file, so a full disk is no failure of it: there is no checkpoint, that is all.

@@ -17,7 +17,7 @@ use crate::{
 use arbitrary::Unstructured;
 use bytes::Bytes;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     io,
     path::{Path, PathBuf},
@@ -79,24 +79,11 @@ pub fn wal(data: &[u8]) {
         // Someone who can compute checksums can write any history: it must not crash us, and that is all.
         return;
     }
-    let damaged = original.first_damaged_step(&files);
-    let identity_is_whole = original
-        .files
-        .iter()
-        .filter(|(path, _)| path.starts_with("identity"))
-        .all(|(path, bytes)| files.get(path) == Some(bytes));
-    match (found, damaged) {
-        (None, None) if identity_is_whole => panic!("refused, although no byte of it was damaged"),
-        (None, _) => {}
-        (Some(state), damaged) => {
-            let oldest = damaged.map_or(original.states.len() - 1, |step| step.saturating_sub(1));
-            let allowed = &original.states[oldest..];
-            assert!(
-                allowed.contains(&state),
-                "damage began in step {damaged:?} of {}; this state is none of those from there on: {state:#?}",
-                original.states.len() - 1
-            );
-        }
+    let damaged = original.damaged_steps(&files);
+    let whole = |(path, bytes): (&String, &Vec<u8>)| !path.starts_with("identity") || files.get(path) == Some(bytes);
+    match found {
+        None => assert!(!damaged.is_empty() || !original.files.iter().all(whole), "refused, and nothing was damaged"),
+        Some(state) => original.judge(&state, &damaged),
     }
 }
 
@@ -145,15 +132,28 @@ fn forge(input: &mut Unstructured<'_>, bytes: &mut [u8]) -> bool {
 }
 
 impl Original {
-    /// The first step of which a byte is not what it was.
-    fn first_damaged_step(&self, files: &Files) -> Option<usize> {
+    /// The steps of which a byte is not what it was.
+    fn damaged_steps(&self, files: &Files) -> BTreeSet<usize> {
         let damaged = self.files.iter().flat_map(|(path, bytes)| {
             let now = files.get(path).map_or(&[][..], Vec::as_slice);
             let changed = move |at: &usize| now.get(*at) != Some(&bytes[*at]);
             let written_by = &self.written_by[path];
             (0..bytes.len()).filter(changed).filter_map(|at| written_by[at])
         });
-        damaged.min()
+        damaged.collect()
+    }
+
+    /// Whether what was found may be what is left.
+    fn judge(&self, found: &State, damaged: &BTreeSet<usize>) {
+        let last = self.states.len() - 1;
+        let step = self.states.iter().rposition(|state| state == found);
+        let step =
+            step.unwrap_or_else(|| panic!("damage of steps {damaged:?} made a state that never was: {found:#?}"));
+        let oldest = damaged.first().map_or(last, |first| first.saturating_sub(1));
+        assert!(step >= oldest, "damage began in step {damaged:?}, and the log ends after step {step} of {last}");
+        // A step begins by saying that the one before it is durable: cutting that off would lose what others count on.
+        let proof = (step + 2..=last).find(|later| !damaged.contains(later));
+        assert!(proof.is_none(), "cut after step {step}, although step {proof:?} says that the next one was durable");
     }
 
     /// Takes note of a step: the state after it, and what it wrote.

@@ -1,4 +1,6 @@
 //! What the simulated world promises to the tests that run in it.
+mod clock;
+mod cluster;
 mod determinism;
 mod disk;
 mod disk_faults;

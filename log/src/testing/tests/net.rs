@@ -1,9 +1,9 @@
 use super::*;
 use crate::{
-    testing::{SimNet, SimTasks},
+    testing::{SimLink, SimNet, SimTasks},
     world::conformance,
 };
-use corduroy_proto::v1::peer_message::Body;
+use corduroy_proto::v1::{Packet, PeerMessage, PeerRequest, ReadIndexRequest, peer_message::Body, peer_request};
 use openraft_rt::AsyncRuntime as _;
 use std::io;
 use tokio::sync::mpsc;
@@ -194,5 +194,119 @@ fn nobody_ever_listening_is_unreachable() {
     let sim = Sim::new(1);
     sim.run(async {
         assert!(matches!(call(&sim.env(1).net).await, Err(NetError::Unreachable(_))));
+    });
+}
+
+/// How long each of `count` packets was on its way from node 1 to node 2.
+async fn delays(sim: &Sim, count: u64) -> Vec<Duration> {
+    let (_listener, caller, mut callee) = pair(sim).await;
+    let mut delays = Vec::new();
+    for i in 0..count {
+        let sent = sim.elapsed();
+        caller.outgoing.send(packet(&i.to_string())).await.unwrap();
+        assert_eq!(receive(&mut callee).await.unwrap(), i.to_string(), "nothing is lost on a connection");
+        delays.push(sim.elapsed() - sent);
+    }
+    delays
+}
+
+#[test]
+fn a_lossy_link_stalls_and_loses_nothing() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        sim.set_link(1, 2, SimLink { loss_percent: 20, ..SimLink::default() });
+        let delays = delays(&sim, 200).await;
+        let stalled = delays.iter().filter(|delay| **delay >= ms(200)).count();
+        assert!((20..80).contains(&stalled), "{stalled} of 200 packets were sent again");
+    });
+}
+
+#[test]
+fn a_link_may_have_latencies_and_a_width_of_its_own() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        sim.set_link(1, 2, SimLink { latency: Some(ms(30)..=ms(40)), ..SimLink::default() });
+        assert!(delays(&sim, 20).await.iter().all(|delay| (ms(30)..ms(41)).contains(delay)));
+    });
+    let sim = Sim::new(2);
+    sim.run(async {
+        sim.set_link(1, 2, SimLink { bytes_per_second: Some(1000), ..SimLink::default() });
+        let (_listener, caller, mut callee) = pair(&sim).await;
+        let start = sim.elapsed();
+        for _ in 0..3 {
+            caller.outgoing.send(packet(&"x".repeat(490))).await.unwrap();
+        }
+        for _ in 0..3 {
+            receive(&mut callee).await.unwrap();
+        }
+        let took = sim.elapsed() - start;
+        assert!((ms(1400)..ms(1700)).contains(&took), "1500 bytes at 1000 a second took {took:?}");
+    });
+}
+
+#[test]
+fn a_reset_ends_the_connections_of_two_nodes_and_no_others() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        let (mut listener, mut caller, mut callee) = pair(&sim).await;
+        let third = sim.env(3).net.connect("two", Purpose::Consensus).await.unwrap();
+        let mut from_third = listener.recv().await.unwrap();
+        sim.reset(1, 2);
+        assert!(matches!(receive(&mut caller).await, Err(NetError::Lost(_))));
+        assert!(matches!(receive(&mut callee).await, Err(NetError::Lost(_))));
+        third.outgoing.send(packet("still here")).await.unwrap();
+        assert_eq!(receive(&mut from_third).await.unwrap(), "still here");
+    });
+}
+
+#[test]
+fn a_half_open_link_accepts_passes_nothing_and_is_found_out() {
+    let sim = Sim::new(1);
+    sim.run(async {
+        let (mut listener, before, mut at_two) = pair(&sim).await;
+        sim.half_open(2, 1);
+        before.outgoing.send(packet("lost")).await.unwrap();
+        let after = call(&sim.env(1).net).await.expect("it is accepted");
+        let mut accepted = listener.recv().await.unwrap();
+        after.outgoing.send(packet("lost, too")).await.unwrap();
+        assert!(receives_nothing_for(&mut at_two, ms(2000)).await);
+        assert!(receives_nothing_for(&mut accepted, ms(2000)).await);
+        assert!(matches!(receive(&mut at_two).await, Err(NetError::Lost(_))), "the keepalive finds out");
+        assert!(matches!(receive(&mut accepted).await, Err(NetError::Lost(_))));
+
+        sim.close_half_open(1, 2);
+        let again = call(&sim.env(1).net).await.unwrap();
+        let mut at_two = listener.recv().await.unwrap();
+        again.outgoing.send(packet("through")).await.unwrap();
+        assert_eq!(receive(&mut at_two).await.unwrap(), "through");
+    });
+}
+
+/// A request for a read index, with the caller's number for it.
+fn request(id: u64) -> Packet {
+    let body = Some(peer_request::Body::ReadIndex(ReadIndexRequest {}));
+    let request = PeerRequest { id, partition: 0, body };
+    Packet { messages: vec![PeerMessage { body: Some(Body::Request(request)) }], confirmed: 7 }
+}
+
+#[test]
+fn a_late_request_comes_twice_even_over_another_connection() {
+    let sim = Sim::new(3);
+    sim.run(async {
+        sim.set_link(1, 2, SimLink { late_percent: 100, ..SimLink::default() });
+        let (mut listener, caller, mut callee) = pair(&sim).await;
+        caller.outgoing.send(packet("not a request")).await.unwrap();
+        assert_eq!(receive(&mut callee).await.unwrap(), "not a request");
+        caller.outgoing.send(request(1)).await.unwrap();
+        assert_eq!(callee.incoming.next().await.unwrap().unwrap(), request(1));
+        sim.reset(1, 2);
+        sim.set_link(1, 2, SimLink::default());
+        let _again = call(&sim.env(1).net).await.unwrap();
+        let mut callee = listener.recv().await.unwrap();
+        let late = SimTasks::timeout(ms(4000), callee.incoming.next()).await.expect("it comes").unwrap().unwrap();
+        let Some(Body::Request(repeated)) = &late.messages[0].body else { panic!("{late:?}") };
+        assert!(repeated.id > u64::MAX / 2, "no caller waits for {}", repeated.id);
+        assert_eq!(late.confirmed, 0, "and it says nothing about the sender's disk");
+        assert!(receives_nothing_for(&mut callee, ms(5000)).await, "once more, and that is all");
     });
 }

@@ -223,6 +223,18 @@ fn an_entry_out_of_order_is_damage() {
 }
 
 #[test]
+fn a_segment_under_another_ones_name_is_refused() {
+    let image = closed();
+    let (newest, _) = image.last_key_value().unwrap();
+    for number in [image.len() as u64 + 1, image.len() as u64 + 7, u64::MAX] {
+        let mut renamed = image.clone();
+        let bytes = renamed.remove(newest).unwrap();
+        renamed.insert(format!("{number:020}.seg"), bytes);
+        assert!(matches!(refused(&renamed), Halt::Corrupt(_)), "named {number}");
+    }
+}
+
+#[test]
 fn a_frame_of_another_segment_is_damage() {
     let mut image = closed();
     forge_entry(image.values_mut().next().unwrap(), |header| header[32] ^= 2);

@@ -19,7 +19,7 @@ fn a_real_disk_keeps_a_log_over_several_openings() {
         for round in 0..3 {
             let (_identity, lock) = Identity::open(&RealDisk, &dir, CLUSTER, 1, [1; 16]).unwrap();
             assert!(matches!(read_offline(&RealDisk, &dir), Err(OpenError::Locked(_))));
-            let wal = Wal::<RealWorld>::open(&RealDisk, WalOptions { dir: dir.clone(), ..options() }).unwrap();
+            let wal = Wal::<RealWorld>::open(&RealDisk, WalOptions { dir: dir.clone(), ..supplied() }).unwrap();
             let log = wal.partition(P);
             let old = log.entries(0..100, u64::MAX).unwrap();
             assert_eq!(old, large[..20 * round]);
