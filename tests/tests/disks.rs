@@ -142,7 +142,7 @@ impl Cluster {
             assert!(
                 self.sim.elapsed() < deadline,
                 "seed {}: {what} did not happen in time: {:?}, {:?}, {:#?}",
-                self.sim.seed(),
+                self.sim.drawn_from(),
                 self.leads(),
                 self.acked(),
                 self.told.lock().unwrap().trouble

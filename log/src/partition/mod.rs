@@ -6,6 +6,8 @@
 //!    encodes               gives it a time, pipelines                   └──▶ readers, subscribers, the other replicas
 //! ```
 //!
+//! A restart begins with the newest `checkpoint` of what has evolved and evolves what follows it, then joins its group.
+//!
 //! Offsets are not assigned by the leader: they are the fold over the batches of the log (`Evolved`), the same on every
 //! replica. Readers see below the *evolved offset* and nothing else, so nothing uncommitted is ever visible.
 //!

@@ -145,6 +145,10 @@ async fn happen(run: &Arc<Run>, fault: &Fault, victims: &[NodeId]) {
             sim.set_sync_delay(node, slow / 2..=slow);
             sim.sleep(if hangs { fault.lasts + slow } else { fault.lasts }).await;
             sim.set_sync_delay(node, run.settings.world.sync_delay.clone());
+            if hangs {
+                // Its last sync may still hang.
+                cluster.kill(node);
+            }
             if cluster.log(node).is_none() {
                 start(run, node).await;
             }
@@ -194,7 +198,11 @@ async fn happen(run: &Arc<Run>, fault: &Fault, victims: &[NodeId]) {
         Kind::DiskFull => {
             run.seen().may_halt.insert(node);
             sim.set_disk_capacity(node, Some(sim.disk_used(node) + fault.detail));
+            let before = (sim.disk_failures(node).len(), run.seen().full);
             sim.sleep(fault.lasts).await;
+            if before == (sim.disk_failures(node).len(), run.seen().full) {
+                run.seen().unmet += 1;
+            }
             sim.set_disk_capacity(node, None);
             if cluster.log(node).is_none() {
                 start(run, node).await;
@@ -248,7 +256,10 @@ async fn halts(run: &Arc<Run>, node: NodeId, lasts: Duration) {
         Some(Halt::DiskFailed(_)) => {}
         Some(other) => run.fail(format_args!("node {node} was to halt for its disk, and halted: {other}")),
         // Another fault may have killed it first, or there was nothing to write.
-        None => run.cluster.kill(node),
+        None => {
+            run.seen().unmet += 1;
+            run.cluster.kill(node);
+        }
     }
     run.sim().sleep(lasts).await;
     run.sim().mend_disk(node);

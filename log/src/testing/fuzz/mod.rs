@@ -29,8 +29,11 @@ pub use peer::peer;
 pub use records::records;
 pub use wal::wal;
 
+/// Takes any bytes; panics when a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// All targets, by the name they have in `fuzz/`.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("checkpoint", checkpoint),
     ("frame", frame),
     ("identity", identity),
