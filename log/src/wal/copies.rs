@@ -1,6 +1,6 @@
 //! Small files that must not be lost, in three numbered copies each (R17).
 //!
-//! A change writes all copies, one after the other, each by side file, sync, rename, sync of the folder. Two equal copies
+//! A change first makes all copies equal to the one that holds, then writes all copies, one after the other, each by side file, sync, rename, sync of the folder. Two equal copies
 //! win. Two intact copies of one directory, one number apart: a change was interrupted after the first copy, and the older
 //! one holds, since a change counts only once all three copies have it. Anything else is damage.
 use super::{recover::io_error, supply::is_out_of_space};
@@ -70,8 +70,17 @@ pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<(T
     }))
 }
 
-/// Writes all copies, each completely before the next is touched.
+/// Changes what is kept. First every copy is brought to what holds now: a change that was interrupted behind another one
+/// that was would leave three copies that all differ.
 pub(crate) fn store<T: Copied, D: Disk>(disk: &D, dir: &Path, copy: &T) -> io::Result<()> {
+    if let Ok(Ok((held, false))) = read::<T, D>(disk, dir) {
+        write_all(disk, dir, &held)?;
+    }
+    write_all(disk, dir, copy)
+}
+
+/// Writes all copies, each completely before the next is touched.
+fn write_all<T: Copied, D: Disk>(disk: &D, dir: &Path, copy: &T) -> io::Result<()> {
     for name in T::NAMES {
         let (path, side) = (dir.join(name), dir.join(format!("{name}.new")));
         if disk.exists(&side)? {

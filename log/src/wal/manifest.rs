@@ -108,7 +108,7 @@ impl Held {
                 dir.display(),
                 manifest.newest
             ))
-        } else if found > manifest.newest + 1 {
+        } else if found - manifest.newest > 1 {
             Halt::Corrupt(format!(
                 "the manifest in {} knows segments up to {}, the newest there is is {found}",
                 dir.display(),

@@ -18,7 +18,7 @@
 //!   DIR/wal/00000000000000000001.seg  ┐
 //!   DIR/wal/00000000000000000002.seg  ┘ ◀─ read: verified again, every time
 //!                  │
-//!   scan: batches that verify ─▶ recover: torn or rot? ─▶ memory          at open, and for tools
+//!   footers, and scan: batches that verify ─▶ replay ─▶ recover: torn or rot? ─▶ memory      at open, and for tools
 //! ```
 //!
 //! What it promises, with the ids under which `docs/faults.md` keeps the rules:

@@ -43,8 +43,6 @@ impl Recovered {
         segments.disk().create_dir_all(dir).map_err(disk_failed("create", dir))?;
         supply.open(segments).map_err(io_error("cannot look at", dir))?;
         let Some(newest) = self.newest else { return self.first(files, supply) };
-        // A crash may have come between a segment and its place in the manifest.
-        self.note(segments, newest.number)?;
         let path = segments.path(newest.number);
         let file = segments.disk().open(&path).map_err(io_error("cannot open", &path))?;
         if !newest.closed && newest.len > newest.end {
@@ -53,6 +51,9 @@ impl Recovered {
         self.write_again(&file, newest).map_err(disk_failed("write", &path))?;
         file.sync_all().map_err(disk_failed("sync", &path))?;
         segments.disk().sync_dir(dir).map_err(disk_failed("sync", dir))?;
+        // A crash may have come between a segment and its place in the manifest. Only now: before, a power cut could still
+        // take the name of the segment away.
+        self.note(segments, newest.number)?;
         let at = Position { segment: newest.number, offset: newest.end };
         let tail = self.tail(files, Mark { at, sequence: self.replay.sequence - 1 });
         let footer = newest.footer.map(|offset| Position { offset, ..at });

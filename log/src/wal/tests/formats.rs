@@ -139,6 +139,42 @@ fn golden_second_segment_points_back_to_the_first() {
 }
 
 #[test]
+fn golden_footer() {
+    let image = on_node(1, |sim| async move {
+        let wal = open(&sim).unwrap();
+        let (a, b) = (wal.partition(P), wal.partition(Q));
+        a.save_vote(Vote { term: 3, node: 2, committed: true }).await.unwrap();
+        append(&a, entries(3, 0..4)).await.unwrap();
+        a.save_committed(Some(LogId { term: 3, index: 2 }));
+        wal.save_peer(PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 })
+            .await
+            .unwrap();
+        a.truncate_after(Some(2)).await.unwrap();
+        append(&a, entries(4, 3..5)).await.unwrap();
+        a.purge(LogId { term: 3, index: 0 }).await.unwrap();
+        // Does not fit any more, so it is in the second segment.
+        append(&b, vec![payload_entry(1, 0, vec![0; 14_000])]).await.unwrap();
+        wal.close().await;
+        image(&sim.env(1).disk)
+    });
+    let (name, footer) = super::damage::footers(&image).remove(0);
+    let mut text = String::from("batch header, frame header, directory and tables\n");
+    hex(&mut text, &image[&name][footer]);
+    golden("footer-v1.txt", &text);
+}
+
+#[test]
+fn golden_manifest() {
+    let manifest = on_node(1, |sim| async move {
+        drop(open(&sim).unwrap());
+        read_file(&sim.env(1).disk, &std::path::Path::new(DIR).join(Manifest::NAMES[0]))
+    });
+    let mut text = String::new();
+    hex(&mut text, &manifest);
+    golden("manifest-v1.txt", &text);
+}
+
+#[test]
 fn golden_identity() {
     let identity = on_node(1, |sim| async move {
         let dir = std::path::Path::new(DIR);

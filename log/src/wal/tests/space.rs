@@ -97,7 +97,7 @@ fn clients_are_refused_while_votes_still_find_room() {
         }
         // A client would be refused from here on.
         assert!(!ran_out_of_space(&sim) && index > 5, "{index}");
-        for term in 2..150 {
+        for term in 2..100 {
             log.save_vote(Vote { term, node: 1, committed: false }).await.unwrap();
         }
     });
