@@ -23,6 +23,8 @@ pub struct Config {
     pub sector: u64,
     /// The longest sync, in microseconds.
     pub sync_micros: u64,
+    /// Whether segments are made ahead, and with an emergency reserve of how many blocks of 4096 bytes.
+    pub supply: Option<u64>,
     /// The node's number for each partition is spread over topics, so that ids are not dense.
     pub spread: bool,
 }
@@ -211,6 +213,7 @@ impl Config {
             partitions: 1 + draw.small(16) as u8,
             sector: *draw.pick(&[512, 512, 4096]),
             sync_micros: *draw.pick(&[50, 500, 20_000]),
+            supply: draw.coin().then(|| draw.below(5)),
             spread: draw.coin(),
         }
     }

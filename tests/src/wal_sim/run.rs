@@ -12,7 +12,7 @@ use corduroy_log::{
     error::OpenError,
     testing::{DiskCall, DiskError, DiskImage, PlantedBug, Sim, SimConfig, SimWorld},
     topic::{ClusterId, LogId, PartitionId, Vote},
-    wal::{EntryKind, PartitionLog, PeerIdentity, Wal, WalEntry, WalOptions},
+    wal::{EntryKind, PartitionLog, PeerIdentity, SupplyOptions, Wal, WalEntry, WalOptions},
     world::Halt,
 };
 use futures::FutureExt as _;
@@ -30,8 +30,11 @@ use std::{
 use tokio::sync::oneshot;
 
 const NODE: u64 = 1;
-/// So often the driver looks whether a call was answered before it takes it for lost.
-const PATIENCE: u32 = 4000;
+/// So often the driver looks whether a call was answered before it takes it for lost: over ten seconds of virtual time, since a
+/// writer without space tries again twice a second.
+const PATIENCE: u32 = 600;
+/// The longest it waits between two looks.
+const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 /// A promise that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,7 +184,10 @@ impl<T: FnMut(&str)> Run<T> {
                 segment_bytes: config.segment_bytes,
                 commit_bytes: config.commit_bytes,
                 hot_tail_bytes: config.hot_tail_bytes,
-                supply: None,
+                // Two of the partitions, and a few tables: so that both bounds are met in every run.
+                hot_tail_total_bytes: 2 * config.hot_tail_bytes,
+                index_cache_bytes: 512,
+                supply: config.supply.map(|blocks| SupplyOptions { reserve_bytes: blocks * 4096, min_free_percent: 5 }),
             },
             ids: (0..config.partitions).map(id).collect(),
             step_micros: (config.sync_micros / 4).max(10),
@@ -548,18 +554,24 @@ impl<T: FnMut(&str)> Run<T> {
 
     /// Until everything is answered, or the node is dead.
     async fn wait(&mut self) -> Result<(), Stop> {
-        for _ in 0..PATIENCE {
+        for look in 0..PATIENCE {
             self.observe()?;
             if self.waiting.is_empty() || !self.sim.is_alive(NODE) {
                 return self.halts_after_a_failure();
             }
-            self.sim.sleep(Duration::from_micros(self.step_micros)).await;
+            self.let_pass(look).await;
         }
         if self.full {
             self.tally.full += 1;
             return Ok(());
         }
         broken("every call is answered", self.waiting.front().map_or("", |call| call.what))
+    }
+
+    /// A part of a sync at first, then more and more.
+    async fn let_pass(&self, look: u32) {
+        let wait = Duration::from_micros(self.step_micros) * (1 + look * look / 16);
+        self.sim.sleep(wait.min(LONGEST_WAIT)).await;
     }
 
     /// A disk that failed is not written to again.
@@ -582,15 +594,15 @@ impl<T: FnMut(&str)> Run<T> {
     async fn reopen(&mut self) -> Result<(), Stop> {
         let wal = self.wal.take().expect("a node that is alive has a log");
         let mut closed = Box::pin(wal.close());
-        let mut patience = PATIENCE;
+        let mut look = 0;
         while closed.as_mut().now_or_never().is_none() && self.sim.is_alive(NODE) {
-            self.sim.sleep(Duration::from_micros(self.step_micros)).await;
-            patience -= 1;
-            if patience == 0 && self.full {
+            self.let_pass(look).await;
+            look += 1;
+            if look == PATIENCE && self.full {
                 self.space();
-                patience = PATIENCE;
+                look = 0;
             }
-            if patience == 0 {
+            if look == PATIENCE {
                 return broken("a close ends", "it does not");
             }
         }

@@ -14,6 +14,7 @@ const SIZES: Config = Config {
     partitions: 3,
     sector: 512,
     sync_micros: 200,
+    supply: None,
     spread: false,
 };
 

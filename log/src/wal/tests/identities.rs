@@ -5,6 +5,7 @@ use crate::{
     topic::ClusterId,
     wal::{
         Identity,
+        copies::Copied as _,
         identity::{IDENTITY_LEN, mark_lost},
     },
     world::Disk as _,
@@ -138,7 +139,7 @@ fn every_flipped_bit_of_a_copy_is_noticed() {
     on_disk(|disk| {
         let good = open_identity(&disk).unwrap().encode();
         for bit in 0..IDENTITY_LEN * 8 {
-            let mut bad = good;
+            let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Identity::decode(&bad), None, "bit {bit}");
         }
@@ -190,7 +191,7 @@ fn reserved_bytes_of_a_copy_are_not_passed_over() {
     on_disk(|disk| {
         let good = open_identity(&disk).unwrap().encode();
         for at in [6, 7, 64, 75] {
-            let mut newer = good;
+            let mut newer = good.clone();
             newer[at] = 1;
             seal(&mut newer);
             assert_eq!(Identity::decode(&newer), None, "byte {at}");
@@ -199,7 +200,7 @@ fn reserved_bytes_of_a_copy_are_not_passed_over() {
 }
 
 /// Makes the checksum fit.
-fn seal(copy: &mut [u8; IDENTITY_LEN]) {
+fn seal(copy: &mut [u8]) {
     let crc = crc32c::crc32c(&copy[..IDENTITY_LEN - 4]);
     copy[IDENTITY_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
 }
