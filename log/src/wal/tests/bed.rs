@@ -71,7 +71,7 @@ pub(super) fn open(sim: &Sim) -> Result<TestWal, OpenError> {
 pub(super) fn open_with(sim: &Sim, options: WalOptions) -> Result<TestWal, OpenError> {
     let disk = sim.env(1).disk;
     if let Ok(frames) = found(&disk, Depth::Frames) {
-        assert_eq!(found(&disk, Depth::Footers)?, frames, "seed {}", sim.seed());
+        assert_eq!(found(&disk, Depth::Footers)?, frames, "seed {}", sim.drawn_from());
     }
     Wal::open(&disk, options)
 }
