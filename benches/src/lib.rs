@@ -3,6 +3,7 @@
 //! ```text
 //! benches/batch.rs   records ─▶ bytes ─▶ records: what a leader, a follower and a reader each do once per batch
 //! benches/wal.rs     appends ─▶ write-ahead log ─▶ synced: one at a time, and many in flight over one sync
+//! benches/disk.rs    bytes ─▶ file system ─▶ durable: the ways a write-ahead log could ask for it (decision 8)
 //! ```
 //!
 //! They say where time goes. What users see is measured with whole clusters, by `corduroy bench`; `benches/README.md` has

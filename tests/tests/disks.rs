@@ -57,6 +57,8 @@ struct Told {
     acked: BTreeMap<(u32, u64), String>,
     refused_as_full: u64,
     refused: BTreeSet<String>,
+    /// The last error of each partition, and when, for messages.
+    trouble: BTreeMap<u32, (Duration, String)>,
 }
 
 struct Cluster {
@@ -137,7 +139,14 @@ impl Cluster {
     async fn wait(&self, what: &str, ready: impl Fn() -> bool) {
         let deadline = self.sim.elapsed() + 30 * SECOND;
         while !ready() {
-            assert!(self.sim.elapsed() < deadline, "seed {}: {what} did not happen in time", self.sim.seed());
+            assert!(
+                self.sim.elapsed() < deadline,
+                "seed {}: {what} did not happen in time: {:?}, {:?}, {:#?}",
+                self.sim.drawn_from(),
+                self.leads(),
+                self.acked(),
+                self.told.lock().unwrap().trouble
+            );
             self.sim.sleep(10 * MS).await;
         }
     }
@@ -169,6 +178,9 @@ impl Cluster {
     fn hear(&self, target: NodeId, partition: u32, value: String, outcome: Result<u64, LogError>) -> NodeId {
         let next = NODES[target as usize % 3];
         let mut told = self.told.lock().unwrap();
+        if let Err(error) = &outcome {
+            told.trouble.insert(partition, (self.sim.elapsed(), format!("{target}: {error}")));
+        }
         match outcome {
             Ok(offset) => {
                 assert_eq!(told.acked.insert((partition, offset), value), None, "an offset was given twice");
@@ -262,23 +274,38 @@ fn a_leader_whose_disk_became_slow_leads_no_more_and_leads_move_once() {
 
 #[test]
 fn where_all_disks_are_slow_nobody_is_deposed() {
-    for (seed, delay) in [(1, 30 * MS..=50 * MS), (2, 400 * MS..=600 * MS), (3, 2 * SECOND..=3 * SECOND)] {
+    // A hundred times slower than at the start.
+    for seed in 0..3 {
         run(seed, |sim| async move {
             let cluster = Cluster::start(&sim).await;
             let before = cluster.leads();
-            NODES.iter().for_each(|node| sim.set_sync_delay(*node, delay.clone()));
-            sim.sleep(5 * SECOND).await;
-            let settled = cluster.leads();
+            assert_eq!(before.len(), PARTITIONS as usize);
+            NODES.iter().for_each(|node| sim.set_sync_delay(*node, 5 * MS..=50 * MS));
             for _ in 0..60 {
                 sim.sleep(SECOND / 2).await;
-                assert_eq!(cluster.leads(), settled, "syncs of {delay:?}: the leads move");
+                assert_eq!(cluster.leads(), before, "seed {seed}: the leads move");
             }
-            let moved = settled.iter().filter(|(partition, lead)| before.get(partition) != Some(lead)).count();
-            assert_eq!(moved, 0, "syncs of {delay:?}: {before:?}, then {settled:?}");
-            if *delay.end() < SECOND {
-                cluster.progress().await;
-            }
+            cluster.progress().await;
             NODES.iter().for_each(|node| sim.set_sync_delay(*node, MS / 10..=MS / 2));
+            cluster.check().await;
+        });
+    }
+}
+
+/// Votes have to be written, too: with such disks no election can end in time. Nothing else may be lost by that.
+#[test]
+fn where_all_disks_are_slower_than_an_election_nobody_halts_and_all_goes_on_when_they_are_fast_again() {
+    for (seed, delay) in [(1, 400 * MS..=600 * MS), (2, 2 * SECOND..=3 * SECOND)] {
+        run(seed, |sim| async move {
+            let cluster = Cluster::start(&sim).await;
+            let terms = cluster.terms();
+            NODES.iter().for_each(|node| sim.set_sync_delay(*node, delay.clone()));
+            sim.sleep(30 * SECOND).await;
+            assert!(NODES.iter().all(|node| sim.is_alive(*node)), "seed {seed}");
+            NODES.iter().for_each(|node| sim.set_sync_delay(*node, MS / 10..=MS / 2));
+            cluster.wait("every partition is led", || cluster.leads().len() == PARTITIONS as usize).await;
+            let passed = cluster.terms() - terms;
+            assert!(passed < 400, "seed {seed}: {passed} terms passed in 30 seconds");
             cluster.check().await;
         });
     }

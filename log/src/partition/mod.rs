@@ -6,15 +6,17 @@
 //!    encodes               gives it a time, pipelines                   └──▶ readers, subscribers, the other replicas
 //! ```
 //!
+//! A restart begins with the newest `checkpoint` of what has evolved and evolves what follows it, then joins its group.
+//!
 //! Offsets are not assigned by the leader: they are the fold over the batches of the log (`Evolved`), the same on every
 //! replica. Readers see below the *evolved offset* and nothing else, so nothing uncommitted is ever visible.
 //!
 //! **Invariant**: an [`Ack`] is given after the entry is on disk at a majority and evolved here. Appends of one partition
 //! are acknowledged in the order they were submitted, and get ascending offsets in that order.
 mod append;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod evolved;
-mod fold;
+pub(crate) mod fold;
 mod lead;
 mod read;
 mod subscribe;

@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// ```
 /// use corduroy_log::{Consistency, NewRecord, NewTopic, testing::{Cluster, Sim}};
 ///
-/// let sim = Sim::new(7);
+/// let sim = Sim::seed(7);
 /// sim.run(async {
 ///     let cluster = Cluster::new(&sim, 3);
 ///     cluster.start().await;
@@ -131,7 +131,7 @@ impl Cluster {
             if self.log(node).is_none()
                 && let Err(error) = self.restart(node).await
             {
-                panic!("seed {}: node {node} does not start: {error}", self.sim().seed());
+                panic!("seed {}: node {node} does not start: {error}", self.sim().drawn_from());
             }
         }
         self.ready().await;
@@ -221,7 +221,7 @@ impl Cluster {
         };
         let deadline = self.sim().elapsed() + PATIENCE;
         while let Some(unready) = unready() {
-            assert!(self.sim().elapsed() < deadline, "seed {}: not ready: {unready}", self.sim().seed());
+            assert!(self.sim().elapsed() < deadline, "seed {}: not ready: {unready}", self.sim().drawn_from());
             self.sim().sleep(LOOK).await;
         }
     }
@@ -232,7 +232,7 @@ impl Cluster {
             if let Some(found) = look() {
                 return found;
             }
-            assert!(self.sim().elapsed() < deadline, "seed {}: {what} did not come", self.sim().seed());
+            assert!(self.sim().elapsed() < deadline, "seed {}: {what} did not come", self.sim().drawn_from());
             self.sim().sleep(LOOK).await;
         }
     }
@@ -279,7 +279,7 @@ impl Cluster {
                 }
                 Ok(outcome) => return outcome,
                 Err(TaskError::Cancelled) => return Err(died(leader)),
-                Err(TaskError::Panicked(message)) => panic!("seed {}: {message}", self.sim().seed()),
+                Err(TaskError::Panicked(message)) => panic!("seed {}: {message}", self.sim().drawn_from()),
             }
         }
     }

@@ -33,7 +33,7 @@
 //! use corduroy_log::{testing::Sim, world::{Disk as _, DiskFile as _}};
 //! use std::{path::Path, time::Duration};
 //!
-//! let sim = Sim::new(7);
+//! let sim = Sim::seed(7);
 //! sim.run(async {
 //!     let env = sim.env(1);
 //!     let written = sim.spawn_on(1, async move {

@@ -61,14 +61,19 @@ struct Inner {
 
 impl fmt::Debug for Sim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sim").field("seed", &self.seed()).finish_non_exhaustive()
+        f.debug_struct("Sim").field("seed", &self.drawn_from()).finish_non_exhaustive()
     }
 }
 
 impl Sim {
-    /// A world with the default times.
-    pub fn new(seed: u64) -> Self {
+    /// The world of a seed, with the default times.
+    pub fn seed(seed: u64) -> Self {
         Self::with_config(seed, SimConfig::default())
+    }
+
+    /// [`Sim::seed`], by the name constructors have.
+    pub fn new(seed: u64) -> Self {
+        Self::seed(seed)
     }
 
     /// A world with times of the caller's choice.
@@ -82,7 +87,7 @@ impl Sim {
     }
 
     /// What the world was made from.
-    pub fn seed(&self) -> u64 {
+    pub fn drawn_from(&self) -> u64 {
         self.universe().seed
     }
 

@@ -97,6 +97,10 @@ impl Client {
                 Called::Answered(Err(LogError::NotHosted { replicas, .. })) => {
                     (Outcome::Refused, Some((replicas[attempt % replicas.len()], Duration::from_millis(2))))
                 }
+                Called::Answered(Err(LogError::Full { .. })) => {
+                    self.run.seen().full += 1;
+                    (Outcome::Refused, Some((nodes[(target as usize + attempt) % nodes.len()], PAUSE)))
+                }
                 Called::Answered(Err(LogError::Busy { retry_after, .. })) => {
                     (Outcome::Refused, Some((target, retry_after)))
                 }

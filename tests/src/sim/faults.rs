@@ -32,6 +32,12 @@ pub(super) async fn inflict(run: Arc<Run>, fault: Fault) {
         seen.windows.len() - 1
     };
     happen(&run, &fault, &victims).await;
+    for victim in &victims {
+        // One that lost its power together with all others, in the middle of this.
+        if fault.kind.seizes() && run.cluster.log(*victim).is_none() {
+            start(&run, *victim).await;
+        }
+    }
     run.seen().windows[window].1 = run.now() + AFTERMATH;
     let mut seen = run.seen();
     for victim in victims {
@@ -131,9 +137,22 @@ async fn happen(run: &Arc<Run>, fault: &Fault, victims: &[NodeId]) {
         }
         Kind::SlowDisk => {
             let slow = Duration::from_millis(fault.detail);
+            // One whose disk does not answer for long halts on its own.
+            let hangs = slow > run.settings.timing.disk.failed;
+            if hangs {
+                run.seen().may_halt.insert(node);
+            }
             sim.set_sync_delay(node, slow / 2..=slow);
-            sim.sleep(fault.lasts).await;
+            sim.sleep(if hangs { fault.lasts + slow } else { fault.lasts }).await;
             sim.set_sync_delay(node, run.settings.world.sync_delay.clone());
+            if hangs {
+                // Its last sync may still hang.
+                cluster.kill(node);
+            }
+            if cluster.log(node).is_none() {
+                start(run, node).await;
+            }
+            run.seen().may_halt.remove(&node);
         }
         Kind::FailSync => {
             sim.fail_next_sync(node, io::ErrorKind::Other);
@@ -179,7 +198,11 @@ async fn happen(run: &Arc<Run>, fault: &Fault, victims: &[NodeId]) {
         Kind::DiskFull => {
             run.seen().may_halt.insert(node);
             sim.set_disk_capacity(node, Some(sim.disk_used(node) + fault.detail));
+            let before = (sim.disk_failures(node).len(), run.seen().full);
             sim.sleep(fault.lasts).await;
+            if before == (sim.disk_failures(node).len(), run.seen().full) {
+                run.seen().unmet += 1;
+            }
             sim.set_disk_capacity(node, None);
             if cluster.log(node).is_none() {
                 start(run, node).await;
@@ -233,7 +256,10 @@ async fn halts(run: &Arc<Run>, node: NodeId, lasts: Duration) {
         Some(Halt::DiskFailed(_)) => {}
         Some(other) => run.fail(format_args!("node {node} was to halt for its disk, and halted: {other}")),
         // Another fault may have killed it first, or there was nothing to write.
-        None => run.cluster.kill(node),
+        None => {
+            run.seen().unmet += 1;
+            run.cluster.kill(node);
+        }
     }
     run.sim().sleep(lasts).await;
     run.sim().mend_disk(node);

@@ -161,7 +161,7 @@ fn faults(settings: &Settings) -> Vec<Fault> {
                 Kind::OneWay | Kind::Cut | Kind::Flap | Kind::HalfOpen => draw.within(1..=settings.nodes),
                 Kind::PowerCutAtOperation => draw.within(1..=60),
                 Kind::CutInRecovery => draw.within(1..=12),
-                Kind::SlowDisk => draw.pick(&[50, 500, 3_000]),
+                Kind::SlowDisk => draw.pick(&[50, 500, 3_000, 15_000]),
                 // Up to 30 days in either direction.
                 Kind::ClockJump => draw.below(60 * 86_400_000),
                 Kind::Drift => draw.pick(&[500, 900, 1100, 2000]),

@@ -44,6 +44,10 @@ pub(super) struct Seen {
     pub(super) windows: Vec<(Duration, Duration)>,
     pub(super) fired: BTreeMap<String, u64>,
     pub(super) skipped: u64,
+    /// Faults that were ordered and that nothing ran into.
+    pub(super) unmet: u64,
+    /// Appends that were refused for want of space.
+    pub(super) full: u64,
     /// Nodes some fault has in its hands.
     pub(super) busy: BTreeSet<NodeId>,
     /// Nodes whose disk was told to fail, and which may halt therefore.

@@ -236,6 +236,8 @@ fn limits(draw: &mut Draw) -> Limits {
         segment_bytes,
         commit_bytes: draw.pick(&[4 << 10, 64 << 10, 4 << 20]),
         hot_tail_bytes: draw.pick(&[1 << 10, 4 << 10, 64 << 10, 16 << 20]),
+        checkpoint_bytes: draw.pick(&[4 << 10, 64 << 10, 256 << 20]),
+        reserve_bytes: draw.pick(&[0, 64 << 10]),
         ..Limits::default()
     }
 }
@@ -248,6 +250,7 @@ fn timing(draw: &mut Draw) -> Timing {
         election_max: Duration::from_millis(max),
         append_timeout: Duration::from_millis(draw.pick(&[500, 2000, 5000])),
         read_timeout: Duration::from_millis(draw.pick(&[500, 2000])),
+        checkpoint_interval: Duration::from_secs(draw.pick(&[1, 10, 600])),
         ..Timing::default()
     }
 }
@@ -274,7 +277,9 @@ impl IntoRange for (u64, u64) {
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Limits { segment_bytes, batch_bytes, in_flight_bytes, commit_bytes, hot_tail_bytes, .. } = &self.limits;
+        let Limits { checkpoint_bytes, reserve_bytes, .. } = &self.limits;
         let Timing { heartbeat, election_min, election_max, append_timeout, read_timeout, .. } = &self.timing;
+        let checkpoint_interval = self.timing.checkpoint_interval;
         writeln!(
             f,
             "  {} nodes, {} partitions of {} replicas, {} clients with pauses of {:?}, {} % reads, {} % of appends conditional, {} subscriptions, {} more topics",
@@ -290,11 +295,11 @@ impl fmt::Display for Settings {
         )?;
         writeln!(
             f,
-            "  bytes: segment {segment_bytes}, batch {batch_bytes}, in flight {in_flight_bytes}, commit {commit_bytes}, hot tail {hot_tail_bytes}"
+            "  bytes: segment {segment_bytes}, batch {batch_bytes}, in flight {in_flight_bytes}, commit {commit_bytes}, hot tail {hot_tail_bytes}, checkpoint {checkpoint_bytes}, reserve {reserve_bytes}"
         )?;
         writeln!(
             f,
-            "  heartbeat {heartbeat:?}, election {election_min:?} to {election_max:?}, append timeout {append_timeout:?}, read timeout {read_timeout:?}"
+            "  heartbeat {heartbeat:?}, election {election_min:?} to {election_max:?}, append timeout {append_timeout:?}, read timeout {read_timeout:?}, checkpoint every {checkpoint_interval:?}"
         )?;
         writeln!(
             f,

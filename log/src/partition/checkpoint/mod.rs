@@ -18,7 +18,7 @@
 //!
 //! Left out: retention, and with it sending checkpoints to other nodes; scrubbing. Until a log is purged, any of its
 //! checkpoints can be lost without loss.
-mod file;
+pub(crate) mod file;
 mod schedule;
 mod store;
 mod writer;

@@ -162,9 +162,10 @@ impl<W: World> Scheduler<W> {
             pause = match self.next_due(last) {
                 Some(partition) => {
                     let began = <W::Tasks as AsyncRuntime>::Instant::now();
-                    self.checkpoint(partition).await;
+                    let taken = self.checkpoint(partition).await;
                     last = Some(partition);
-                    PAUSE.max(began.elapsed() * IDLE_SHARE)
+                    // What keeps one from being taken, a full disk, keeps the others, too.
+                    if taken { PAUSE.max(began.elapsed() * IDLE_SHARE) } else { TICK }
                 }
                 None => TICK,
             };
@@ -181,11 +182,12 @@ impl<W: World> Scheduler<W> {
         circle.find(|(_, watched)| self.inner.policy.is_due(&watched.since(segment))).map(|(id, _)| *id)
     }
 
-    async fn checkpoint(&self, partition: PartitionId) {
+    /// Says whether one was taken.
+    async fn checkpoint(&self, partition: PartitionId) -> bool {
         let Some((evolved, log)) =
             self.watched().get(&partition).map(|watched| (watched.evolved.clone(), watched.log.clone()))
         else {
-            return;
+            return false;
         };
         let segment = self.inner.wal.stats().segment;
         let taken = self.take(partition, &evolved, &log).await;
@@ -198,6 +200,7 @@ impl<W: World> Scheduler<W> {
                 (watched.index, watched.bytes, watched.segment) = (index, bytes, segment);
             }
         }
+        taken.is_ok()
     }
 
     /// The index and the bytes the checkpoint reaches.

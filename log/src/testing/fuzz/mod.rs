@@ -9,26 +9,38 @@
 //! | [`records`] | the same for batches of records, of any content a client may send |
 //! | [`wal`] | a damaged log gives a state it once had, not older than the damage, or is refused; opening and looking agree |
 //! | [`identity`] | damaged copies give the identity or the one before it, or are refused; nobody else's, ever |
+//! | [`checkpoint`] | a checkpoint file reads as it was written, or is refused; another directory's always is |
 //! | [`peer`] | anything in place of packets is refused or ignored; limits hold |
 //!
 //! **Invariant**: a target is a function of its input alone.
 use arbitrary::Unstructured;
 
+mod checkpoint;
 mod frame;
 mod identity;
 mod peer;
 mod records;
 mod wal;
 
+pub use checkpoint::checkpoint;
 pub use frame::frame;
 pub use identity::identity;
 pub use peer::peer;
 pub use records::records;
 pub use wal::wal;
 
+/// Takes any bytes; panics when a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// All targets, by the name they have in `fuzz/`.
-pub const TARGETS: [(&str, fn(&[u8])); 5] =
-    [("frame", frame), ("identity", identity), ("peer", peer), ("records", records), ("wal", wal)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("checkpoint", checkpoint),
+    ("frame", frame),
+    ("identity", identity),
+    ("peer", peer),
+    ("records", records),
+    ("wal", wal),
+];
 
 /// A number from 0 up to and without `below`, which is above 0; 0 where the input is used up.
 fn number(input: &mut Unstructured<'_>, below: usize) -> usize {

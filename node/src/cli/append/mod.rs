@@ -236,11 +236,17 @@ impl Report {
     }
 
     fn into_result(self) -> Result<(), Failure> {
-        let refused = |error: &Error| format!("not appended: {}: {error}", lines_of(&self.refused));
+        // With the advice that the command gives for such an error anywhere.
+        let refused =
+            |error: &Error| format!("not appended: {}: {}", lines_of(&self.refused), Failure::from(error.clone()));
         match (&self.first_unknown, &self.first_refusal) {
             (None, None) => Ok(()),
             (None, Some(error)) => {
-                let code = if matches!(error, Error::Unreachable(_)) { exit::UNREACHABLE } else { exit::FAILED };
+                let code = match error {
+                    Error::Unreachable(_) => exit::UNREACHABLE,
+                    Error::Full { .. } => exit::FULL,
+                    _ => exit::FAILED,
+                };
                 Err(Failure::new(code, refused(error)))
             }
             (Some(unknown), refusal) => {
@@ -288,6 +294,17 @@ mod tests {
              not appended: lines 6-7: no majority"
         );
         assert_eq!(failure.code(), exit::UNKNOWN_OUTCOME);
+    }
+
+    #[test]
+    fn a_full_disk_has_an_exit_code_and_advice_of_its_own() {
+        let mut report = Report::default();
+        let message = "no space for order/0 on the disk of node 2".to_owned();
+        report.failed(0, &Error::Full { message, retry_after: std::time::Duration::ZERO });
+        let failure = report.into_result().expect_err("a line failed");
+        assert_eq!(failure.code(), exit::FULL);
+        let text = failure.to_string();
+        assert!(text.starts_with("not appended: line 1: no space for order/0 on the disk of node 2. Free"), "{text}");
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn a_full_disk_costs_a_checkpoint_and_nothing_else() {
             append(&log, 0..5).await;
             // While nobody appends, the next write is a checkpoint's.
             inside.fail_next_write(1, io::ErrorKind::StorageFull);
-            inside.sleep(Duration::from_secs(22)).await;
+            inside.sleep(Duration::from_secs(24)).await;
             assert_eq!(names(&disk).len(), 1, "the first one was refused, the second one was not");
             append(&log, 5..9).await;
             inside.sleep(Duration::from_secs(30)).await;
