@@ -1,7 +1,7 @@
 //! Going through one segment file, batch by batch. A batch counts as a whole or not at all.
 use super::{
     batch::BATCH_HEADER_LEN,
-    frame::{ALIGN, HEADER_LEN, Header, HeaderError, Kind, MAGIC},
+    frame::{ALIGN, HEADER_LEN, Header, HeaderError, Kind, MAGIC, sum_header},
     payload::{BatchHeader, Mark},
     segment::SEGMENT_HEADER_LEN,
 };
@@ -136,7 +136,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         let mut headers_crc = 0;
         for _ in 0..header.frames {
             let frame = self.frame(offset, self.sequence + frames.len() as u64)?;
-            headers_crc = crc32c::crc32c_append(headers_crc, &frame.header_bytes);
+            headers_crc = sum_header(headers_crc, &frame.header_bytes);
             offset += frame.header.frame_len();
             frames.push(frame);
         }
