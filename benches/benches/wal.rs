@@ -46,6 +46,8 @@ impl Bed {
             segment_bytes: limits.segment_bytes,
             commit_bytes: limits.commit_bytes,
             hot_tail_bytes: limits.hot_tail_bytes,
+            hot_tail_total_bytes: limits.hot_tail_total_bytes,
+            index_cache_bytes: limits.index_cache_bytes,
             supply: None,
         };
         let wal = Wal::<RealWorld>::open(&RealDisk, options).expect("the folder is empty");

@@ -53,6 +53,11 @@ pub struct Limits {
     pub commit_bytes: u64,
     /// Recent entries kept in memory, per partition.
     pub hot_tail_bytes: u64,
+    /// The same, of all partitions together; above it the largest tails give first.
+    pub hot_tail_total_bytes: u64,
+    /// Where entries of sealed WAL segments lie, as far as it is kept in memory, of all partitions together. Eight bytes an
+    /// entry; what is not there is loaded when it is read.
+    pub index_cache_bytes: u64,
     /// A partition gets a checkpoint after so many bytes of batches at the latest.
     pub checkpoint_bytes: u64,
     /// Partitions a topic may have, and a node may host.
@@ -74,6 +79,8 @@ impl Default for Limits {
             segment_bytes: 128 << 20,
             commit_bytes: 4 << 20,
             hot_tail_bytes: 16 << 20,
+            hot_tail_total_bytes: 256 << 20,
+            index_cache_bytes: 32 << 20,
             checkpoint_bytes: 256 << 20,
             partitions: 1024,
             reserve_bytes: 16 << 20,

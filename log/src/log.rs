@@ -336,6 +336,8 @@ fn wal_options(config: &Config) -> WalOptions {
         segment_bytes: config.limits.segment_bytes,
         commit_bytes: config.limits.commit_bytes,
         hot_tail_bytes: config.limits.hot_tail_bytes,
+        hot_tail_total_bytes: config.limits.hot_tail_total_bytes,
+        index_cache_bytes: config.limits.index_cache_bytes,
         supply: Some(SupplyOptions {
             // Not larger than what it stands in for.
             reserve_bytes: config.limits.reserve_bytes.min(config.limits.segment_bytes),

@@ -220,10 +220,8 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
         request: TransferLeaderRequest<TypeConfig<W>>,
         option: RPCOption,
     ) -> Rpc<W, TransferLeaderResponse<TypeConfig<W>>> {
-        let refused = TransferLeaderError::VoteChanged {
-            expected: request.from_leader().clone(),
-            actual: request.from_leader().clone(),
-        };
+        let refused =
+            TransferLeaderError::VoteChanged { expected: *request.from_leader(), actual: *request.from_leader() };
         let body = peer_request::Body::Transfer(transfer_to_wire::<W>(&request));
         match self.request(body, option.hard_ttl()).await? {
             peer_response::Body::Transfer(answer) if answer.accepted => Ok(Ok(())),

@@ -29,6 +29,8 @@ impl StoreBuilder<Config, LogStore<RealWorld>, StateMachine<RealWorld>, (tempfil
             segment_bytes: 1 << 20,
             commit_bytes: 64 << 10,
             hot_tail_bytes: 0,
+            hot_tail_total_bytes: 0,
+            index_cache_bytes: 0,
             supply: None,
         };
         let wal = Wal::open(&Env::real().disk, options).unwrap();

@@ -1,9 +1,11 @@
 //! Frames on their way to the disk: what producers ask for, and the bytes of one write.
 use super::{
     EntryKind, PeerIdentity, WalEntry,
-    frame::{BATCHES, HEADER_LEN, Header, Kind, LogHash, PEERS, frame_len, link, sum_header},
+    footer::About,
+    frame::{BATCHES, FOOTERS, HEADER_LEN, Header, Kind, LogHash, PEERS, frame_len, link, sum_header},
     memory::{Core, Hot},
     payload::{BatchHeader, Mark, Position, encode_peer, encode_vote},
+    segment::Links,
 };
 use crate::topic::{ClusterId, LogId, NodeId, PartitionId, Vote};
 use bytes::Bytes;
@@ -18,12 +20,39 @@ pub(crate) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// What a producer asks the writer for.
 pub(crate) enum Op {
-    Append { core: Arc<Core>, entries: Vec<Hot>, done: Done },
-    Vote { core: Arc<Core>, vote: Vote, done: Done },
-    Truncate { core: Arc<Core>, first_removed: u64, hash: LogHash, done: Done },
-    Purge { core: Arc<Core>, upto: LogId, upto_hash: LogHash, hash: LogHash, done: Done },
-    Committed { core: Arc<Core>, id: LogId },
-    Peer { peer: PeerIdentity, done: Done },
+    Append {
+        core: Arc<Core>,
+        entries: Vec<Hot>,
+        done: Done,
+    },
+    Vote {
+        core: Arc<Core>,
+        vote: Vote,
+        done: Done,
+    },
+    Truncate {
+        core: Arc<Core>,
+        first_removed: u64,
+        hash: LogHash,
+        done: Done,
+    },
+    Purge {
+        core: Arc<Core>,
+        upto: LogId,
+        upto_hash: LogHash,
+        hash: LogHash,
+        done: Done,
+    },
+    Committed {
+        core: Arc<Core>,
+        id: LogId,
+    },
+    Peer {
+        peer: PeerIdentity,
+        done: Done,
+    },
+    /// The writer's own alarm: has anything been written since it was set?
+    Alarm,
 }
 
 impl Op {
@@ -35,7 +64,7 @@ impl Op {
             | Op::Truncate { done, .. }
             | Op::Purge { done, .. }
             | Op::Peer { done, .. } => done(Err(error)),
-            Op::Committed { .. } => {}
+            Op::Committed { .. } | Op::Alarm => {}
         }
     }
 }
@@ -45,14 +74,16 @@ pub(crate) enum Change {
     Entry(EntryKind, LogHash),
     Vote(Vote),
     Truncate(LogHash),
-    Purge(LogHash),
+    /// The log hash after the frame, and that after the last entry purged.
+    Purge(LogHash, LogHash),
     Committed,
     Peer(PeerIdentity),
+    Footer,
 }
 
 /// A frame that does not know its place yet.
 pub(crate) struct Frame {
-    /// `None` for what is known of peers.
+    /// `None` for what belongs to no partition.
     pub core: Option<Arc<Core>>,
     pub change: Change,
     pub id: LogId,
@@ -87,18 +118,26 @@ impl Frame {
         Frame::new(Some(core), Change::Committed, id, Bytes::new())
     }
 
+    pub(crate) fn footer(payload: Vec<u8>) -> Self {
+        Frame::new(None, Change::Footer, LogId::default(), payload.into())
+    }
+
     pub(crate) fn len(&self) -> u64 {
         frame_len(self.payload.len() as u64)
     }
 
     fn partition(&self) -> u64 {
-        self.core.as_ref().map_or(PEERS, |core| core.id().0)
+        match &self.core {
+            Some(core) => core.id().0,
+            None if matches!(self.change, Change::Footer) => FOOTERS,
+            None => PEERS,
+        }
     }
 
     fn content(&self) -> Content<'_> {
         let hash = match self.change {
-            Change::Entry(_, hash) | Change::Truncate(hash) | Change::Purge(hash) => Some(hash),
-            Change::Vote(_) | Change::Committed | Change::Peer(_) => None,
+            Change::Entry(_, hash) | Change::Truncate(hash) | Change::Purge(hash, _) => Some(hash),
+            Change::Vote(_) | Change::Committed | Change::Peer(_) | Change::Footer => None,
         };
         Content { kind: self.kind(), id: self.id, payload: &self.payload, crc: self.crc, hash }
     }
@@ -110,9 +149,10 @@ impl Frame {
             Change::Entry(EntryKind::Batch, _) => Kind::Entry,
             Change::Vote(_) => Kind::Vote,
             Change::Truncate(_) => Kind::Truncate,
-            Change::Purge(_) => Kind::Purge,
+            Change::Purge(..) => Kind::Purge,
             Change::Committed => Kind::Committed,
             Change::Peer(_) => Kind::Peer,
+            Change::Footer => Kind::Footer,
         }
     }
 }
@@ -123,6 +163,8 @@ pub(crate) struct Plan {
     pub steps: VecDeque<Step>,
     /// The newest committed position of each partition that waits for a ride. Older ones say nothing more.
     pub riding: BTreeMap<PartitionId, (Arc<Core>, LogId)>,
+    /// Whether the alarm went off.
+    pub alarm: bool,
 }
 
 impl Plan {
@@ -139,6 +181,10 @@ impl Plan {
                 self.riding.insert(core.id(), (core, id));
                 return;
             }
+            Op::Alarm => {
+                self.alarm = true;
+                return;
+            }
             Op::Vote { core, vote, done } => {
                 let payload = Bytes::copy_from_slice(&encode_vote(&vote));
                 (Frame::new(Some(core), Change::Vote(vote), LogId { term: vote.term, index: 0 }, payload), done)
@@ -148,7 +194,7 @@ impl Plan {
                 (Frame::new(Some(core), Change::Truncate(hash), id, Bytes::new()), done)
             }
             Op::Purge { core, upto, upto_hash, hash, done } => {
-                (Frame::new(Some(core), Change::Purge(hash), upto, Bytes::copy_from_slice(&upto_hash)), done)
+                (Frame::new(Some(core), Change::Purge(hash, upto_hash), upto, Bytes::copy_from_slice(&upto_hash)), done)
             }
             Op::Peer { peer, done } => {
                 let payload = Bytes::copy_from_slice(&encode_peer(&peer));
@@ -175,13 +221,35 @@ pub(crate) struct Tail {
     pub at: Position,
     /// Number of the next frame.
     pub sequence: u64,
-    /// By raw partition id; [`BATCHES`] and [`PEERS`] among them.
+    /// Number of the first frame of the segment being written.
+    pub first_sequence: u64,
+    /// By raw partition id; those of frames that belong to none among them.
     pub chains: HashMap<u64, Chain>,
     /// The highest position known durable.
     pub durable: Mark,
 }
 
 impl Tail {
+    /// What the next frame of a partition links to.
+    pub(crate) fn link(&self, partition: u64) -> u64 {
+        self.chains.get(&partition).map_or(0, |chain| chain.link)
+    }
+
+    /// What the next batch and the next footer link to.
+    pub(crate) fn links(&self) -> Links {
+        Links { batches: self.link(BATCHES), footers: self.link(FOOTERS) }
+    }
+
+    /// The frames of the segment so far.
+    pub(crate) fn about(&self) -> About {
+        About {
+            segment: self.at.segment,
+            end: self.at.offset,
+            first_sequence: self.first_sequence,
+            last_sequence: self.sequence - 1,
+        }
+    }
+
     /// The header of a frame, linked to the one before it in its partition.
     fn header(&mut self, sequence: u64, partition: u64, frame: &Content<'_>) -> [u8; HEADER_LEN] {
         let chain = self.chains.entry(partition).or_default();

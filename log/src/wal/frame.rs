@@ -15,6 +15,8 @@ pub(crate) const BATCHES: u64 = u64::MAX;
 /// The "partition" of what is known of peers. Not that of the batch headers: a batch header holds a checksum of the
 /// headers that follow, so none of them may link to it.
 pub(crate) const PEERS: u64 = u64::MAX - 1;
+/// The "partition" of the footers of sealed segments, and the lowest that is none.
+pub(crate) const FOOTERS: u64 = u64::MAX - 2;
 /// Frames begin at multiples of this; what follows a payload up to there is zeros.
 pub(crate) const ALIGN: u64 = 8;
 /// Largest payload of one frame. A header that claims more is not believed, whatever its checksum.
@@ -45,6 +47,8 @@ pub(crate) enum Kind {
     Committed = 8,
     /// What this node knows of a peer.
     Peer = 10,
+    /// What a sealed segment amounts to.
+    Footer = 11,
 }
 
 impl Kind {
@@ -59,6 +63,7 @@ impl Kind {
             7 => Kind::Purge,
             8 => Kind::Committed,
             10 => Kind::Peer,
+            11 => Kind::Footer,
             _ => return None,
         })
     }
@@ -79,7 +84,7 @@ pub(crate) struct Header {
     pub segment: u64,
     /// Number of the frame in the life of the node, from 1, without gaps.
     pub sequence: u64,
-    /// Raw partition id, [`BATCHES`] or [`PEERS`].
+    /// Raw partition id, [`BATCHES`], [`PEERS`] or [`FOOTERS`].
     pub partition: u64,
     pub term: u64,
     pub index: u64,

@@ -9,28 +9,24 @@
 //! DIR/wal/          segments
 //! ```
 //!
-//! Each change has a number. Two equal copies win. Two intact copies one number apart: a change was interrupted after the
-//! first copy, and the older one holds, since a change counts only once all three copies have it. Anything else halts.
+//! Which copy holds is the business of `copies`; where none does, the node halts.
 //!
 //! **Invariant**: the incarnation never changes, and the boot epoch is higher at each open than at any before, durably,
 //! before anyone learns of it. Peers remember both: a directory that comes back with less is a restored backup.
 use super::{
+    copies::{self, Copied, Missing},
     frame::{id_at, u32_at, u64_at},
+    manifest::Manifest,
     recover::{disk_failed, io_error},
     segment::{parse_name, wal_dir},
-    supply::is_out_of_space,
 };
 use crate::{
     error::OpenError,
     topic::{ClusterId, NodeId},
     world::{Disk, DiskFile, Halt},
 };
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
-const COPIES: [&str; 3] = ["identity.1", "identity.2", "identity.3"];
 const LOCK: &str = "LOCK";
 const LOST: &str = "DATA_LOSS";
 /// Of the text in the file that says so.
@@ -57,17 +53,6 @@ pub struct Identity {
     revision: u64,
 }
 
-/// Why there is no identity to be read.
-#[derive(Debug, PartialEq, Eq)]
-enum Missing {
-    /// No copy at all.
-    Absent,
-    /// A first copy of a first identity, and nothing else: its making was interrupted.
-    Unfinished,
-    /// Copies, but no two that agree.
-    Damaged(String),
-}
-
 impl Identity {
     /// Opens a data directory for writing: creates and locks it, makes or checks its identity, raises the boot epoch.
     /// `fresh_incarnation` is used where the directory is new.
@@ -87,8 +72,8 @@ impl Identity {
         disk.create_dir_all(dir).map_err(disk_failed("create", dir))?;
         let lock = lock(disk, dir)?;
         refuse_lost(disk, dir)?;
-        let mut identity = match read_copies(disk, dir)? {
-            Ok(identity) => identity.check(disk, dir, cluster, node)?,
+        let mut identity = match copies::read::<Identity, D>(disk, dir)? {
+            Ok((identity, _)) => identity.check(disk, dir, cluster, node)?,
             Err(Missing::Absent | Missing::Unfinished) => {
                 if has_segments(disk, dir)? {
                     let detail = format!("{} holds a log but no identity", dir.display());
@@ -111,10 +96,11 @@ impl Identity {
         if !disk.exists(dir).map_err(io_error("cannot look for", dir))? {
             return Err(not_ours(dir));
         }
-        read_copies(disk, dir)?.map_err(|missing| match missing {
+        let held = copies::read(disk, dir)?.map_err(|missing| match missing {
             Missing::Absent | Missing::Unfinished => not_ours(dir),
             Missing::Damaged(what) => OpenError::Halt(Halt::Corrupt(what)),
-        })
+        });
+        held.map(|(identity, _)| identity)
     }
 
     /// Records that the node takes part in its cluster. Durable when it returns; an error must halt the node.
@@ -142,41 +128,19 @@ impl Identity {
         Ok(self)
     }
 
-    /// Writes all copies, each completely before the next is touched.
     fn store<D: Disk>(&mut self, disk: &D, dir: &Path) -> io::Result<()> {
         self.revision += 1;
-        for copy in COPIES {
-            let (path, side) = (dir.join(copy), side_file(dir, copy));
-            if disk.exists(&side)? {
-                disk.remove_file(&side)?;
-            }
-            match self.write_aside(disk, &side) {
-                Ok(()) => disk.rename(&side, &path)?,
-                // A node must start on a full disk, too (R66). One copy that is torn is as good as one that is missing:
-                // the other two are equal, or one change apart.
-                Err(error) if is_out_of_space(&error) && disk.exists(&path)? => {
-                    if disk.exists(&side)? {
-                        disk.remove_file(&side)?;
-                    }
-                    let file = disk.open(&path)?;
-                    file.write_all_at(0, &[&self.encode()])?;
-                    file.sync_all()?;
-                }
-                Err(error) => return Err(error),
-            }
-            disk.sync_dir(dir)?;
-        }
-        Ok(())
+        copies::store(disk, dir, self)
     }
+}
 
-    fn write_aside<D: Disk>(&self, disk: &D, side: &Path) -> io::Result<()> {
-        let file = disk.create_new(side)?;
-        file.write_all_at(0, &[&self.encode()])?;
-        file.sync_all()
-    }
+impl Copied for Identity {
+    const WHAT: &'static str = "identity";
+    const NAMES: [&'static str; 3] = ["identity.1", "identity.2", "identity.3"];
+    const LEN: usize = IDENTITY_LEN;
 
-    pub(crate) fn encode(&self) -> [u8; IDENTITY_LEN] {
-        let mut bytes = [0; IDENTITY_LEN];
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; IDENTITY_LEN];
         bytes[0..4].copy_from_slice(&MAGIC);
         bytes[4] = VERSION;
         bytes[5] = self.joined.into();
@@ -191,7 +155,7 @@ impl Identity {
         bytes
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Identity> {
+    fn decode(bytes: &[u8]) -> Option<Identity> {
         let intact = bytes.len() == IDENTITY_LEN
             && bytes[0..4] == MAGIC
             && crc32c::crc32c(&bytes[..IDENTITY_LEN - 4]) == u32_at(bytes, IDENTITY_LEN - 4)
@@ -208,22 +172,12 @@ impl Identity {
         })
     }
 
-    /// The copy that holds, of those that are intact.
-    fn agree(copies: &[Identity]) -> Option<Identity> {
-        let equal = |a: &&Identity| copies.iter().filter(|b| a == b).count() >= 2;
-        if let Some(winner) = copies.iter().find(equal) {
-            return Some(*winner);
-        }
-        let [a, b] = copies else { return None };
-        let directory = |copy: &Identity| (copy.cluster, copy.node, copy.incarnation);
-        if directory(a) != directory(b) {
-            return None;
-        }
-        match (a.revision.checked_add(1), b.revision.checked_add(1)) {
-            (Some(next), _) if next == b.revision => Some(*a),
-            (_, Some(next)) if next == a.revision => Some(*b),
-            _ => None,
-        }
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn is_kin_of(&self, other: &Self) -> bool {
+        (self.cluster, self.node, self.incarnation) == (other.cluster, other.node, other.incarnation)
     }
 }
 
@@ -268,23 +222,23 @@ pub(crate) fn lock<D: Disk>(disk: &D, dir: &Path) -> Result<D::Lock, OpenError> 
     })
 }
 
-fn side_file(dir: &Path, copy: &str) -> PathBuf {
-    dir.join(format!("{copy}.new"))
-}
-
 /// Refuses a directory that has files and none of them an identity, before anything is created in it.
 fn refuse_foreign<D: Disk>(disk: &D, dir: &Path) -> Result<(), OpenError> {
     if !disk.exists(dir).map_err(io_error("cannot look for", dir))? {
         return Ok(());
     }
     let names = disk.list(dir).map_err(io_error("cannot list", dir))?;
-    if names.iter().any(|name| COPIES.contains(&name.as_str())) {
+    if names.iter().any(|name| Identity::NAMES.contains(&name.as_str())) {
         return Ok(());
     }
     let ours = |name: &String| {
-        let side = name.strip_suffix(".new").is_some_and(|name| COPIES.contains(&name));
         // A file system's own folder is nobody's data.
-        side || name == LOCK || name == "wal" || name == "checkpoints" || name == "lost+found"
+        copies::is_copy::<Identity>(name)
+            || copies::is_copy::<Manifest>(name)
+            || name == LOCK
+            || name == "wal"
+            || name == "checkpoints"
+            || name == "lost+found"
     };
     if names.iter().all(ours) { Ok(()) } else { Err(not_ours(dir)) }
 }
@@ -301,41 +255,4 @@ fn has_segments<D: Disk>(disk: &D, dir: &Path) -> Result<bool, OpenError> {
     }
     let names = disk.list(&wal).map_err(io_error("cannot list", &wal))?;
     Ok(names.iter().any(|name| parse_name(name).is_some()))
-}
-
-fn read_copies<D: Disk>(disk: &D, dir: &Path) -> Result<Result<Identity, Missing>, OpenError> {
-    let mut present = 0;
-    let mut intact = Vec::new();
-    for copy in COPIES {
-        let path = dir.join(copy);
-        if !disk.exists(&path).map_err(io_error("cannot look for", &path))? {
-            continue;
-        }
-        present += 1;
-        intact.extend(Identity::decode(&read_file(disk, &path)?));
-    }
-    if let Some(identity) = Identity::agree(&intact) {
-        return Ok(Ok(identity));
-    }
-    Ok(Err(match (present, intact.as_slice()) {
-        (0, _) => Missing::Absent,
-        (1, [Identity { revision: 1, .. }]) => Missing::Unfinished,
-        _ => Missing::Damaged(format!(
-            "{}: of the three copies of the identity {present} exist, {} are intact, and no two agree",
-            dir.display(),
-            intact.len()
-        )),
-    }))
-}
-
-/// A small file as a whole; cut short where it is longer than any copy.
-fn read_file<D: Disk>(disk: &D, path: &Path) -> Result<Vec<u8>, OpenError> {
-    let read = || {
-        let file = disk.open_read(path)?;
-        let len = file.len()?.min(IDENTITY_LEN as u64 + 1);
-        let mut bytes = vec![0; len as usize];
-        file.read_exact_at(0, &mut bytes)?;
-        Ok(bytes)
-    };
-    read().map_err(io_error("cannot read", path))
 }

@@ -59,22 +59,22 @@ impl<W: World> PartitionLog<W> {
 
     /// The last entry that was purged.
     pub fn purged(&self) -> Option<LogId> {
-        self.core.lock().purged()
+        self.core.lock().log().purged
     }
 
     /// The last entry, durable or not; where the log is empty, the last purged one.
     pub fn last(&self) -> Option<LogId> {
-        self.core.lock().last()
+        self.core.lock().log().last
     }
 
     /// The log id at `index`, which is in the log or the last purged one.
     pub fn log_id(&self, index: u64) -> Option<LogId> {
-        self.core.lock().log_id(index)
+        self.core.lock().log().log_id(index)
     }
 
     /// A hash over all entries up to [`PartitionLog::last`]: equal on every replica with the same log up to there.
     pub fn log_hash(&self) -> LogHash {
-        self.core.lock().hash()
+        self.core.lock().log().hash
     }
 
     /// Appends entries, the first of which must follow [`PartitionLog::last`] (an empty log may begin anywhere). `done` is called
@@ -121,14 +121,14 @@ impl<W: World> PartitionLog<W> {
         let (done, answer) = answer();
         let first_removed = last_kept.map_or(0, |index| index + 1);
         let mut state = self.core.lock();
-        let (purged, next) = (state.purged(), state.next());
+        let (purged, next) = (state.log().purged, state.log().next());
         let keeps_purged = purged.is_none_or(|purged| first_removed > purged.index);
         assert!(
             keeps_purged,
             "partition {}: cannot truncate from {first_removed} on, purged up to {purged:?}",
             self.id()
         );
-        let first_removed = first_removed.max(state.first());
+        let first_removed = first_removed.max(state.log().first());
         if first_removed >= next {
             let refused = self.push_nothing(done);
             drop(state);
@@ -163,16 +163,16 @@ impl<W: World> PartitionLog<W> {
     pub fn install(&self, upto: LogId, hash: LogHash) -> impl Future<Output = io::Result<()>> + Send + 'static {
         let (done, answer) = answer();
         let mut state = self.core.lock();
-        if upto.index + 1 < state.first() || state.purged().is_some_and(|purged| upto.index <= purged.index) {
+        if upto.index + 1 < state.log().first() || state.log().purged.is_some_and(|purged| upto.index <= purged.index) {
             let refused = self.push_nothing(done);
             drop(state);
             self.refuse(refused);
             return answer;
         }
-        let refused = match if upto.index < state.next() { self.hash_at(&state, upto.index) } else { Ok(hash) } {
+        let refused = match if upto.index < state.log().next() { self.hash_at(&state, upto.index) } else { Ok(hash) } {
             Ok(upto_hash) => {
                 state.purge(upto, upto_hash);
-                let hash = state.hash();
+                let hash = state.log().hash;
                 self.push(Op::Purge { core: self.core.clone(), upto, upto_hash, hash, done }, Urgency::Now)
             }
             Err(error) => {
@@ -190,14 +190,14 @@ impl<W: World> PartitionLog<W> {
     /// that at most about `max_bytes` of payload. From memory where they are recent, else read and verified.
     pub fn entries(&self, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<WalEntry>> {
         let located = self.core.lock().locate(range, max_bytes);
-        self.reader().entries(located)
+        self.reader().entries(located, max_bytes)
     }
 
     /// The log hash after the entry at `index`: `None` where that is neither in the log nor the last purged one.
     pub(crate) fn log_hash_at(&self, index: u64) -> io::Result<Option<LogHash>> {
         let at = {
             let state = self.core.lock();
-            state.log_id(index).map(|_| state.hash_at(index))
+            state.log().log_id(index).map(|_| state.hash_at(index))
         };
         at.map(|at| self.reader().hash(at, index)).transpose()
     }

@@ -18,7 +18,7 @@
 //!   DIR/wal/00000000000000000001.seg  ┐
 //!   DIR/wal/00000000000000000002.seg  ┘ ◀─ read: verified again, every time
 //!                  │
-//!   scan: batches that verify ─▶ recover: torn or rot? ─▶ memory          at open, and for tools
+//!   footers, and scan: batches that verify ─▶ replay ─▶ recover: torn or rot? ─▶ memory      at open, and for tools
 //! ```
 //!
 //! What it promises, with the ids under which `docs/faults.md` keeps the rules:
@@ -34,10 +34,16 @@
 //! **Invariant** (R15): the first error of a write, a sync or a rename ends the writer and halts the node.
 //! **Invariant** (R18): whatever is read from disk is verified, each time.
 //!
-//! Left out, deliberately: retention (segments are never deleted yet), footers of sealed segments, marks while idle, scrub
-//! and repair from peers. The bytes leave room for all of them; `docs/disk-format.md` has the tables.
+//! **Invariant** (R8): a sealed segment has a footer, so that a start reads the newest segment and not the others.
+//!
+//! Left out, deliberately: retention (segments are never deleted yet), scrub and repair from peers. The bytes leave room
+//! for all of them; `docs/disk-format.md` has the tables.
 
 mod identity;
+
+pub(crate) mod copies;
+
+pub(crate) mod manifest;
 
 pub(crate) mod frame;
 
@@ -45,11 +51,19 @@ pub(crate) mod payload;
 
 mod log;
 
+pub(crate) mod outline;
+
+pub(crate) mod index;
+
+pub(crate) mod durable;
+
 pub(crate) mod memory;
 
 pub(crate) mod queue;
 
 pub(crate) mod batch;
+
+pub(crate) mod footer;
 
 pub(crate) mod writer;
 
@@ -61,7 +75,11 @@ pub(crate) mod supply;
 
 pub(crate) mod scan;
 
+pub(crate) mod replay;
+
 pub(crate) mod recover;
+
+pub(crate) mod repair;
 
 pub(crate) mod read;
 
@@ -77,12 +95,16 @@ pub use supply::{DiskSpace, SupplyOptions};
 
 use self::{
     batch::{Op, Plan},
-    memory::{Core, State},
+    durable::Durable,
+    index::TableCache,
+    memory::{Core, HotBudget, State},
     queue::{Queue, Urgency},
     read::Reader,
+    recover::Depth,
+    replay::Files,
     segment::Segments,
     supply::Supply,
-    writer::{AtWork, Shared, Writer},
+    writer::{AtWork, Idle, Shared, Writer},
 };
 use crate::{
     error::OpenError,
@@ -92,7 +114,6 @@ use crate::{
 use bytes::Bytes;
 use futures::{FutureExt, future};
 use std::{
-    collections::BTreeMap,
     fmt,
     future::Future,
     io,
@@ -117,6 +138,10 @@ pub struct WalOptions {
     pub commit_bytes: u64,
     /// Recent entries kept in memory, per partition. Entries that are not durable yet are kept beside it.
     pub hot_tail_bytes: u64,
+    /// The same, of all partitions together: above it, the largest tails give first.
+    pub hot_tail_total_bytes: u64,
+    /// Places of entries in sealed segments kept in memory, of all partitions together.
+    pub index_cache_bytes: u64,
     /// Makes the next segment ahead and watches the space; `None`: every segment is made when it is needed.
     pub supply: Option<SupplyOptions>,
 }
@@ -190,7 +215,6 @@ struct Inner<W: World> {
     options: WalOptions,
     shared: Arc<Shared<W::Disk>>,
     at_work: Arc<AtWork<W>>,
-    partitions: Mutex<BTreeMap<PartitionId, Arc<Core>>>,
     stopped: future::Shared<oneshot::Receiver<()>>,
 }
 
@@ -222,9 +246,13 @@ impl<W: World> Wal<W> {
     /// where a write or sync failed; `Io` where something could not be read.
     pub fn open(disk: &W::Disk, options: WalOptions) -> Result<Self, OpenError> {
         let segments = Segments::new(disk.clone(), &options.dir);
-        let mut recovered = recover::recover(&segments, options.cluster, options.node, options.hot_tail_bytes)?;
+        let tables = TableCache::new(options.index_cache_bytes);
+        let files = Files { segments: &segments, tables: &tables, cluster: options.cluster, node: options.node };
+        let mut recovered = recover::recover(files, Depth::Footers)?;
         let supply = Supply::new(options.supply, options.segment_bytes);
-        let ready = recovered.repair(&segments, options.cluster, options.node, &supply)?;
+        let ready = recovered.repair(files, &supply)?;
+        let hot = HotBudget::new(options.hot_tail_bytes, options.hot_tail_total_bytes);
+        let core = |(id, durable)| (id, Core::new(id, State::new(durable, hot.clone())));
         let stats = WalStats {
             segment: ready.tail.at.segment,
             durable_sequence: ready.tail.durable.sequence,
@@ -234,7 +262,10 @@ impl<W: World> Wal<W> {
             queue: Queue::new(),
             segments,
             supply,
-            peers: Mutex::new(recovered.peers),
+            partitions: Mutex::new(recovered.replay.partitions.into_iter().map(core).collect()),
+            tables,
+            hot,
+            peers: Mutex::new(recovered.replay.peers),
             stats: Mutex::new(stats),
         });
         let at_work = Arc::new(AtWork::default());
@@ -245,9 +276,12 @@ impl<W: World> Wal<W> {
             file: ready.file,
             capacity: ready.capacity,
             tail: ready.tail,
+            end: ready.end,
+            manifest: ready.manifest,
             plan: Plan::default(),
             batch: Vec::new(),
             waiting: Vec::new(),
+            idle: Idle::default(),
         };
         let (stopping, stopped) = oneshot::channel();
         let (ended, supplier) = oneshot::channel();
@@ -256,33 +290,25 @@ impl<W: World> Wal<W> {
             None => drop(ended),
         }
         W::Tasks::spawn_dedicated("wal", writer.run(supplier, stopping));
-        let partitions = recovered.partitions.into_iter().map(|(id, state)| (id, Core::new(id, state))).collect();
-        Ok(Wal {
-            inner: Arc::new(Inner {
-                options,
-                shared,
-                at_work,
-                partitions: Mutex::new(partitions),
-                stopped: stopped.shared(),
-            }),
-        })
+        Ok(Wal { inner: Arc::new(Inner { options, shared, at_work, stopped: stopped.shared() }) })
     }
 
     /// The log of a partition; an empty one where there was none.
     ///
     /// # Panics
-    /// For the two highest ids, which mark frames that belong to no partition.
+    /// For the three highest ids, which mark frames that belong to no partition.
     pub fn partition(&self, id: PartitionId) -> PartitionLog<W> {
-        assert!(id.0 < frame::PEERS, "{id} is reserved for frames of the node");
-        let hot_limit = self.inner.options.hot_tail_bytes;
-        let mut partitions = self.inner.partitions.lock().expect("nothing panics while it holds the partitions");
-        let core = partitions.entry(id).or_insert_with(|| Core::new(id, State::new(hot_limit)));
+        assert!(id.0 < frame::FOOTERS, "{id} is reserved for frames of the node");
+        let shared = &self.inner.shared;
+        let mut partitions = shared.partitions();
+        let empty = || Core::new(id, State::new(Durable::default(), shared.hot.clone()));
+        let core = partitions.entry(id).or_insert_with(empty);
         PartitionLog::new(self.clone(), core.clone())
     }
 
     /// The partitions that were recovered or asked for, in order.
     pub fn partitions(&self) -> Vec<PartitionId> {
-        self.inner.partitions.lock().expect("nothing panics while it holds the partitions").keys().copied().collect()
+        self.inner.shared.partitions().keys().copied().collect()
     }
 
     /// What is durably known of peers, by node.
@@ -344,7 +370,8 @@ impl<W: World> Wal<W> {
 
     fn reader(&self, partition: PartitionId) -> Reader<'_, W::Disk> {
         let options = &self.inner.options;
-        Reader { segments: &self.inner.shared.segments, cluster: options.cluster, node: options.node, partition }
+        let Shared { segments, tables, .. } = &*self.inner.shared;
+        Reader { segments, tables, cluster: options.cluster, node: options.node, partition }
     }
 }
 

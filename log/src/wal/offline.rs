@@ -3,9 +3,11 @@ use super::{
     WalEntry,
     frame::LogHash,
     identity::{self, Identity},
-    memory::State,
+    index::TableCache,
+    memory::{HotBudget, State},
     read::Reader,
-    recover,
+    recover::{self, Depth},
+    replay::Files,
     segment::Segments,
 };
 use crate::{
@@ -20,6 +22,7 @@ use std::{collections::BTreeMap, io, ops::Range, path::Path};
 pub struct OfflineWal<D: Disk> {
     identity: Identity,
     segments: Segments<D>,
+    tables: TableCache,
     partitions: BTreeMap<PartitionId, State>,
     peers: Vec<super::PeerIdentity>,
     _lock: D::Lock,
@@ -52,9 +55,14 @@ pub fn read_offline<D: Disk>(disk: &D, dir: &Path) -> Result<OfflineWal<D>, Open
     let lock = identity::lock(disk, dir)?;
     let identity = Identity::read(disk, dir)?;
     let segments = Segments::new(disk.clone(), dir);
-    let recovered = recover::recover(&segments, identity.cluster, identity.node, 0)?;
-    let peers = recovered.peers.into_values().collect();
-    Ok(OfflineWal { identity, segments, partitions: recovered.partitions, peers, _lock: lock })
+    let tables = TableCache::new(0);
+    let files = Files { segments: &segments, tables: &tables, cluster: identity.cluster, node: identity.node };
+    let replay = recover::recover(files, Depth::Frames)?.replay;
+    let peers = replay.peers.into_values().collect();
+    let hot = HotBudget::new(0, 0);
+    let state = |(id, durable)| (id, State::new(durable, hot.clone()));
+    let partitions = replay.partitions.into_iter().map(state).collect();
+    Ok(OfflineWal { identity, segments, tables, partitions, peers, _lock: lock })
 }
 
 impl<D: Disk> OfflineWal<D> {
@@ -74,9 +82,9 @@ impl<D: Disk> OfflineWal<D> {
             id,
             vote: state.vote(),
             committed: state.committed(),
-            purged: state.purged(),
-            last: state.last(),
-            log_hash: state.hash(),
+            purged: state.log().purged,
+            last: state.log().last,
+            log_hash: state.log().hash,
         };
         self.partitions.iter().map(view).collect()
     }
@@ -84,8 +92,8 @@ impl<D: Disk> OfflineWal<D> {
     /// As [`PartitionLog::entries`](super::PartitionLog::entries). Nothing for a partition that is not there.
     pub fn entries(&self, partition: PartitionId, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<WalEntry>> {
         let Some(state) = self.partitions.get(&partition) else { return Ok(Vec::new()) };
-        let reader =
-            Reader { segments: &self.segments, cluster: self.identity.cluster, node: self.identity.node, partition };
-        reader.entries(state.locate(range, max_bytes))
+        let OfflineWal { identity: Identity { cluster, node, .. }, segments, tables, .. } = self;
+        let reader = Reader { segments, tables, cluster: *cluster, node: *node, partition };
+        reader.entries(state.locate(range, max_bytes), max_bytes)
     }
 }

@@ -86,7 +86,7 @@ pub(crate) fn decode_purge(bytes: &[u8]) -> Option<LogHash> {
     bytes.try_into().ok()
 }
 
-const PEER_LEN: usize = 40;
+pub(crate) const PEER_LEN: usize = 40;
 
 pub(crate) fn encode_peer(peer: &PeerIdentity) -> [u8; PEER_LEN] {
     let mut bytes = [0; PEER_LEN];

@@ -1,8 +1,10 @@
 //! Reading entries back from segments. Nothing is believed because it was right once: every read checks.
 use super::{
     EntryKind, WalEntry,
+    footer::decode_table,
     frame::{HEADER_LEN, Header, Kind, LogHash, frame_len},
-    memory::{HashAt, Located, Slot},
+    index::{Block, Extent, Found, Place, Slot, Source, Table, TableCache},
+    memory::{HashAt, Located},
     segment::Segments,
 };
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
     world::{Disk, DiskFile},
 };
 use bytes::{Bytes, BytesMut};
-use std::io;
+use std::{io, sync::Arc};
 
 /// Frames further apart than this are read one by one.
 const MAX_GAP: u64 = 16 << 10;
@@ -21,113 +23,199 @@ const MAX_RUN: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Reader<'a, D: Disk> {
     pub segments: &'a Segments<D>,
+    pub tables: &'a TableCache,
     pub cluster: ClusterId,
     pub node: NodeId,
     pub partition: PartitionId,
 }
 
 impl<D: Disk> Reader<'_, D> {
-    /// The entries, those on disk read in as few pieces as their places allow.
-    pub(crate) fn entries(&self, located: Vec<Located>) -> io::Result<Vec<WalEntry>> {
-        let mut entries = Vec::with_capacity(located.len());
-        let mut run: Vec<(LogId, Slot)> = Vec::new();
+    /// The entries up to about `max_bytes` of payload, at least one; those on disk read in as few pieces as their places
+    /// allow.
+    pub(crate) fn entries(&self, located: Vec<Located>, max_bytes: u64) -> io::Result<Vec<WalEntry>> {
+        let mut run = Run { reader: self, entries: Vec::new(), cold: Vec::new(), left: max_bytes, full: false };
         for located in located {
             match located {
-                Located::Cold(id, slot) => {
-                    if !run.last().is_none_or(|&(_, last)| joins(run[0].1, last, slot)) {
-                        self.read_run(&run, &mut entries)?;
-                        run.clear();
+                Located::Hot(entry) => run.hot(entry)?,
+                Located::Cold(id, place) => run.cold(id, place)?,
+                Located::Sealed(extent, range, terms) => {
+                    let table = self.table(&extent)?;
+                    for index in range {
+                        let term = terms.get(index).expect("every entry that was located has a term");
+                        run.cold(LogId { term, index }, self.place(&extent, &table, index)?)?;
+                        if run.full {
+                            break;
+                        }
                     }
-                    run.push((id, slot));
-                }
-                Located::Hot(entry) => {
-                    self.read_run(&run, &mut entries)?;
-                    run.clear();
-                    entries.push(entry);
                 }
             }
+            if run.full {
+                break;
+            }
         }
-        self.read_run(&run, &mut entries)?;
-        Ok(entries)
+        run.finish()
     }
 
     /// The log hash, from memory or from the header of a frame.
     pub(crate) fn hash(&self, at: HashAt, index: u64) -> io::Result<LogHash> {
-        match at {
-            HashAt::Known(hash) => Ok(hash),
-            HashAt::Frame(slot) => {
-                let mut bytes = [0; HEADER_LEN];
-                self.segments.reader(slot.segment())?.read_exact_at(slot.offset(), &mut bytes)?;
-                let header = self.header(&bytes, slot, index)?;
-                Ok(header.hash)
-            }
+        let place = match at {
+            HashAt::Known(hash) => return Ok(hash),
+            HashAt::Frame(place) => place,
+            HashAt::Sealed(extent) => self.locate(Found::Sealed(&extent), index)?,
+        };
+        let mut bytes = [0; HEADER_LEN];
+        self.segments.reader(place.segment)?.read_exact_at(place.offset, &mut bytes)?;
+        Ok(self.header(&bytes, place, index)?.hash)
+    }
+
+    /// Where an entry lies that the index knows of.
+    pub(crate) fn locate(&self, found: Found<'_>, index: u64) -> io::Result<Place> {
+        match found {
+            Found::Place(place) => Ok(place),
+            Found::Sealed(extent) => self.place(extent, &*self.table(extent)?, index),
         }
     }
 
-    fn read_run(&self, run: &[(LogId, Slot)], entries: &mut Vec<WalEntry>) -> io::Result<()> {
+    fn place(&self, extent: &Extent, table: &Table, index: u64) -> io::Result<Place> {
+        let slot = table.get(index).ok_or_else(|| {
+            let path = self.segments.path(extent.segment);
+            let what = format!("{}: the table of {} has no entry {index}", path.display(), self.partition);
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        });
+        slot.map(|slot| slot.in_segment(extent.segment))
+    }
+
+    /// The table of a sealed segment, from memory or from its footer.
+    fn table(&self, extent: &Extent) -> io::Result<Arc<Table>> {
+        match &extent.source {
+            Source::Memory(table) => Ok(table.clone()),
+            Source::Footer(block) => self.tables.get((extent.segment, self.partition), || self.load(block)),
+        }
+    }
+
+    fn load(&self, block: &Block) -> io::Result<Table> {
+        let file = self.segments.reader(block.at.segment)?;
+        let mut bytes = vec![0; block.count as usize * Slot::LEN];
+        file.read_exact_at(block.at.offset, &mut bytes)?;
+        decode_table(&bytes, block).ok_or_else(|| {
+            let path = self.segments.path(block.at.segment);
+            let (at, partition) = (block.at.offset, self.partition);
+            let what = format!("{} at byte {at}: the table of {partition} does not verify", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        })
+    }
+
+    fn read_run(&self, run: &[(LogId, Place)], entries: &mut Vec<WalEntry>) -> io::Result<()> {
         let (Some(&(_, first)), Some(&(_, last))) = (run.first(), run.last()) else { return Ok(()) };
-        let mut bytes = BytesMut::zeroed((end(last) - first.offset()) as usize);
-        self.segments.reader(first.segment())?.read_exact_at(first.offset(), &mut bytes)?;
+        let mut bytes = BytesMut::zeroed((end(last) - first.offset) as usize);
+        self.segments.reader(first.segment)?.read_exact_at(first.offset, &mut bytes)?;
         let bytes = bytes.freeze();
-        for &(id, slot) in run {
-            let at = (slot.offset() - first.offset()) as usize;
-            entries.push(self.entry(bytes.slice(at..at + frame_len(slot.len().into()) as usize), id, slot)?);
+        for &(id, place) in run {
+            let at = (place.offset - first.offset) as usize;
+            entries.push(self.entry(bytes.slice(at..at + frame_len(place.len.into()) as usize), id, place)?);
         }
         Ok(())
     }
 
-    fn entry(&self, frame: Bytes, id: LogId, slot: Slot) -> io::Result<WalEntry> {
+    fn entry(&self, frame: Bytes, id: LogId, place: Place) -> io::Result<WalEntry> {
         let (head, _) = frame.split_first_chunk().expect("a frame is longer than its header");
-        let header = self.header(head, slot, id.index)?;
+        let header = self.header(head, place, id.index)?;
         let kind = match header.kind {
             Kind::Blank => EntryKind::Blank,
             Kind::Membership => EntryKind::Membership,
             Kind::Entry => EntryKind::Batch,
-            kind => return Err(self.damaged(slot, format!("expected entry {id}, found a frame of kind {kind:?}"))),
+            kind => return Err(self.damaged(place, format!("expected entry {id}, found a frame of kind {kind:?}"))),
         };
-        if header.term != id.term || header.len != slot.len() {
+        if header.term != id.term || header.len != place.len {
             return Err(self.damaged(
-                slot,
+                place,
                 format!(
                     "expected entry {id} of {} bytes, found term {} and {} bytes",
-                    slot.len(),
-                    header.term,
-                    header.len
+                    place.len, header.term, header.len
                 ),
             ));
         }
         let payload = frame.slice(HEADER_LEN..HEADER_LEN + header.len as usize);
         if crc32c::crc32c(&payload) != header.crc {
-            return Err(self.damaged(slot, format!("the checksum of the payload of entry {id} does not match")));
+            return Err(self.damaged(place, format!("the checksum of the payload of entry {id} does not match")));
         }
         Ok(WalEntry { id, kind, payload, crc: header.crc })
     }
 
-    fn header(&self, bytes: &[u8; HEADER_LEN], slot: Slot, index: u64) -> io::Result<Header> {
-        let header = Header::decode(bytes).map_err(|error| self.damaged(slot, error.to_string()))?;
+    fn header(&self, bytes: &[u8; HEADER_LEN], place: Place, index: u64) -> io::Result<Header> {
+        let header = Header::decode(bytes).map_err(|error| self.damaged(place, error.to_string()))?;
         let found = (header.cluster, header.node, header.segment, header.partition, header.index);
-        let expected = (self.cluster, self.node, slot.segment(), self.partition.0, index);
+        let expected = (self.cluster, self.node, place.segment, self.partition.0, index);
         if found != expected {
             return Err(self.damaged(
-                slot,
+                place,
                 format!("expected (cluster, node, segment, partition, index) {expected:?}, found {found:?}"),
             ));
         }
         Ok(header)
     }
 
-    fn damaged(&self, slot: Slot, what: String) -> io::Error {
-        let path = self.segments.path(slot.segment());
-        io::Error::new(io::ErrorKind::InvalidData, format!("{} at byte {}: {what}", path.display(), slot.offset()))
+    fn damaged(&self, place: Place, what: String) -> io::Error {
+        let path = self.segments.path(place.segment);
+        io::Error::new(io::ErrorKind::InvalidData, format!("{} at byte {}: {what}", path.display(), place.offset))
+    }
+}
+
+/// Entries on their way to a reader, in order.
+struct Run<'a, D: Disk> {
+    reader: &'a Reader<'a, D>,
+    entries: Vec<WalEntry>,
+    /// To be read together, behind those.
+    cold: Vec<(LogId, Place)>,
+    left: u64,
+    full: bool,
+}
+
+impl<D: Disk> Run<'_, D> {
+    fn hot(&mut self, entry: WalEntry) -> io::Result<()> {
+        if self.takes(entry.payload.len() as u64) {
+            self.flush()?;
+            self.entries.push(entry);
+        }
+        Ok(())
+    }
+
+    fn cold(&mut self, id: LogId, place: Place) -> io::Result<()> {
+        if !self.takes(place.len.into()) {
+            return Ok(());
+        }
+        if !self.cold.last().is_none_or(|&(_, last)| joins(self.cold[0].1, last, place)) {
+            self.flush()?;
+        }
+        self.cold.push((id, place));
+        Ok(())
+    }
+
+    fn takes(&mut self, bytes: u64) -> bool {
+        let none_yet = self.entries.is_empty() && self.cold.is_empty();
+        self.full = bytes > self.left && !none_yet;
+        self.left = self.left.saturating_sub(bytes);
+        !self.full
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.reader.read_run(&self.cold, &mut self.entries)?;
+        self.cold.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<Vec<WalEntry>> {
+        self.flush()?;
+        Ok(self.entries)
     }
 }
 
 /// Whether the next frame is read together with a run that begins with `first` and ends with `last`.
-fn joins(first: Slot, last: Slot, next: Slot) -> bool {
-    let gap = next.offset().checked_sub(end(last));
-    next.segment() == first.segment() && gap.is_some_and(|gap| gap <= MAX_GAP) && end(next) - first.offset() <= MAX_RUN
+fn joins(first: Place, last: Place, next: Place) -> bool {
+    let gap = next.offset.checked_sub(end(last));
+    next.segment == first.segment && gap.is_some_and(|gap| gap <= MAX_GAP) && end(next) - first.offset <= MAX_RUN
 }
 
-fn end(slot: Slot) -> u64 {
-    slot.offset() + frame_len(slot.len().into())
+fn end(place: Place) -> u64 {
+    place.offset + frame_len(place.len.into())
 }

@@ -1,110 +1,81 @@
 //! Recovery: from the files to the state of every partition. Reads only; what has to change on disk is
 //! [`Recovered::repair`]'s.
 //!
+//! Of a sealed segment it reads the footer; only the newest segment, and those without a footer that verifies, are gone
+//! through frame by frame.
+//!
 //! The one decision that matters here is between *torn* and *rot*. A batch that does not verify in the newest segment,
 //! with nothing behind it that says it was durable, is torn: nobody was ever told of it, and it is cut with everything
 //! behind it. Whatever does not verify anywhere else was durable once: that is rot, and the node does not open. Cutting
-//! there would lose what others count on.
+//! there would lose what others count on. A footer alone is different: what it says is in the frames, too.
 use super::{
-    PeerIdentity,
-    batch::{Chain, Tail},
-    frame::{BATCHES, Kind, PEERS, link, log_hash},
-    memory::{Slot, State},
-    payload::{Mark, Position, decode_peer, decode_purge, decode_vote},
-    read::Reader,
-    scan::{Batch, Found, Origin, Scan, Stop},
-    segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentHeaderError, Segments, is_unfinished, parse_name},
-    supply::{self, Supply, is_out_of_space},
+    footer::{About, FOOTER_FRAMES},
+    manifest::Held,
+    payload::{Mark, Position},
+    replay::{Files, NextFooter, Replay, ReplayError},
+    scan::{Batch, FOOTER_WINDOW, FooterFound, Origin, Scan, Stop},
+    segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentHeaderError, Segments, parse_name},
 };
 use crate::{
     error::OpenError,
-    topic::{ClusterId, LogId, NodeId, PartitionId},
     world::{Disk, DiskFile, Halt},
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-    path::Path,
-};
+use std::{io, path::Path};
 
-/// Bytes written again at a time.
-const REWRITE: u64 = 1 << 20;
+/// How much of sealed segments is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Footers, where they verify.
+    Footers,
+    /// Every frame, and footers are compared with them.
+    Frames,
+}
 
 /// What the files say.
 #[derive(Debug)]
 pub(crate) struct Recovered {
-    pub partitions: BTreeMap<PartitionId, State>,
-    pub peers: BTreeMap<NodeId, PeerIdentity>,
-    chains: HashMap<u64, Chain>,
-    /// Number of the next frame.
-    sequence: u64,
-    /// The highest mark.
-    mark: Mark,
-    newest: Option<Newest>,
+    pub replay: Replay,
+    pub(super) manifest: Held,
+    /// The highest mark in the newest segment.
+    pub(super) mark: Mark,
+    pub(super) newest: Option<Newest>,
 }
 
 /// The segment with the highest number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Newest {
-    number: u64,
+pub(super) struct Newest {
+    pub number: u64,
     /// Where the last batch that counts ends.
-    end: u64,
+    pub end: u64,
     /// Length of the file.
-    len: u64,
+    pub len: u64,
     /// The WAL was closed in order: the last batch is a mark for everything before it, and nothing was written behind.
-    closed: bool,
+    pub closed: bool,
+    /// Where its footer begins: the last batch is one, and the next segment was not made any more.
+    pub footer: Option<u64>,
 }
 
-/// What the writer goes on with.
-#[derive(Debug)]
-pub(crate) struct Ready<F> {
-    pub file: F,
-    pub capacity: u64,
-    pub tail: Tail,
-}
-
-/// Reads and verifies every frame there is.
-pub(crate) fn recover<D: Disk>(
-    segments: &Segments<D>,
-    cluster: ClusterId,
-    node: NodeId,
-    hot_limit: u64,
-) -> Result<Recovered, OpenError> {
-    let mut replay = Replay {
-        segments,
-        cluster,
-        node,
-        hot_limit,
-        recovered: Recovered {
-            partitions: BTreeMap::new(),
-            peers: BTreeMap::new(),
-            chains: HashMap::new(),
-            sequence: 1,
-            mark: Mark::default(),
-            newest: None,
-        },
-    };
-    let numbers = numbers(segments)?;
+/// Reads what the WAL of a node says, and verifies what is read.
+pub(crate) fn recover<D: Disk>(files: Files<'_, D>, depth: Depth) -> Result<Recovered, OpenError> {
+    let mut recovery = Recovery { files, depth, replay: Replay::new(), mark: Mark::default(), newest: None };
+    let numbers = numbers(files.segments)?;
+    let (disk, dir) = (files.segments.disk(), files.segments.data_dir());
+    let manifest = Held::check(disk, dir, files.cluster, files.node, numbers.last().copied().unwrap_or(0))?;
     let mut previous = Mark::default();
-    let mut header = numbers.first().map(|&number| replay.header(number)).transpose()?;
+    let mut header = numbers.first().map(|&number| recovery.header(number)).transpose()?;
     for (i, &number) in numbers.iter().enumerate() {
-        let expected =
-            SegmentHeader { cluster, node, number: i as u64 + 1, first_sequence: replay.recovered.sequence, previous };
-        // The name counts as well: what is in a file of another number would all look torn.
-        if header != Some(expected) || number != expected.number {
-            let found = header.map(|header| format!("{header:?}")).unwrap_or_default();
-            return Err(corrupt(
-                &segments.path(number),
-                0,
-                &format!("the segment does not follow what is before it: {found} instead of {expected:?}"),
-            ));
-        }
-        let next = numbers.get(i + 1).map(|&next| replay.header(next)).transpose()?;
-        let end = replay.segment(number, next.map(|next| next.previous))?;
-        previous = Mark { at: Position { segment: number, offset: end }, sequence: replay.recovered.sequence - 1 };
-        header = next;
+        let found = header.ok_or_else(|| corrupt(&files.segments.path(number), 0, "there is no header"))?;
+        recovery.follows(i as u64 + 1, number, &found, previous)?;
+        header = numbers.get(i + 1).map(|&next| recovery.header(next)).transpose()?;
+        recovery.replay.first_sequence = found.first_sequence;
+        let end = match &header {
+            Some(next) => recovery.sealed(number, next)?,
+            None => recovery.newest(number, found.footer)?,
+        };
+        previous = Mark { at: Position { segment: number, offset: end }, sequence: recovery.replay.sequence - 1 };
     }
-    Ok(replay.recovered)
+    let Recovery { replay, mark, newest, .. } = recovery;
+    Ok(Recovered { replay, manifest, mark, newest })
 }
 
 /// The segments there are, in order.
@@ -119,19 +90,28 @@ fn numbers<D: Disk>(segments: &Segments<D>) -> Result<Vec<u64>, OpenError> {
     Ok(numbers)
 }
 
-struct Replay<'a, D: Disk> {
-    segments: &'a Segments<D>,
-    cluster: ClusterId,
-    node: NodeId,
-    hot_limit: u64,
-    recovered: Recovered,
+struct Recovery<'a, D: Disk> {
+    files: Files<'a, D>,
+    depth: Depth,
+    replay: Replay,
+    mark: Mark,
+    newest: Option<Newest>,
 }
 
-impl<D: Disk> Replay<'_, D> {
+/// Where the footer of a sealed segment is, and which frames it is about.
+struct Sealed {
+    about: About,
+    /// Its batch.
+    footer: Option<Position>,
+    /// The batch is the last one of the segment, and not the first of the next one.
+    last: bool,
+}
+
+impl<D: Disk> Recovery<'_, D> {
     fn header(&self, number: u64) -> Result<SegmentHeader, OpenError> {
-        let path = self.segments.path(number);
+        let path = self.files.segments.path(number);
         let mut bytes = [0; SEGMENT_HEADER_LEN as usize];
-        let file = self.segments.reader(number).map_err(io_error("cannot open", &path))?;
+        let file = self.files.segments.reader(number).map_err(io_error("cannot open", &path))?;
         match file.read_exact_at(0, &mut bytes) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -145,238 +125,203 @@ impl<D: Disk> Replay<'_, D> {
                 "{}: segment format version {version}, which this build does not know",
                 path.display()
             ))),
+            SegmentHeaderError::Reserved => OpenError::Halt(Halt::UnknownEntry(format!(
+                "{}: the segment header says something where this build knows nothing",
+                path.display()
+            ))),
         })?;
-        if (header.cluster, header.node) != (self.cluster, self.node) {
+        if (header.cluster, header.node) != (self.files.cluster, self.files.node) {
             return Err(OpenError::Halt(Halt::WrongIdentity(format!(
                 "{} was written by node {} of cluster {}, this is node {} of cluster {}",
                 path.display(),
                 header.node,
                 header.cluster,
-                self.node,
-                self.cluster
+                self.files.node,
+                self.files.cluster
             ))));
         }
         Ok(header)
     }
 
-    /// Goes through one segment. `sealed`: where the next segment says it ends. Gives the end.
-    fn segment(&mut self, number: u64, sealed: Option<Mark>) -> Result<u64, OpenError> {
-        let path = self.segments.path(number);
-        let file = self.segments.reader(number).map_err(io_error("cannot open", &path))?;
-        let origin = Origin { cluster: self.cluster, node: self.node, segment: number };
-        let mut scan = Scan::new(&*file, origin, self.recovered.sequence).map_err(io_error("cannot read", &path))?;
-        let mut closed = false;
+    /// Checks that a segment is the one that comes next.
+    fn follows(&self, number: u64, name: u64, found: &SegmentHeader, previous: Mark) -> Result<(), OpenError> {
+        let expected = SegmentHeader {
+            cluster: self.files.cluster,
+            node: self.files.node,
+            number,
+            first_sequence: self.replay.sequence,
+            previous,
+            footer: found.footer,
+            links: self.replay.links(),
+        };
+        if *found == expected && name == number {
+            return Ok(());
+        }
+        let what =
+            format!("the segment does not follow what is before it: {found:?} in file {name} instead of {expected:?}");
+        Err(corrupt(&self.files.segments.path(name), 0, &what))
+    }
+
+    /// Takes a sealed segment by its footer or by its frames. `next` says where it ends, which is given.
+    fn sealed(&mut self, number: u64, next: &SegmentHeader) -> Result<u64, OpenError> {
+        let path = self.files.segments.path(number);
+        let sealed = self.ends(number, next).ok_or_else(|| {
+            corrupt(
+                &self.files.segments.path(next.number),
+                0,
+                "the header says what cannot be of the segment before it",
+            )
+        })?;
+        if let (Some(at), Depth::Footers) = (sealed.footer, self.depth) {
+            match self.footer(at, next) {
+                Ok(footer) => {
+                    let restored = self.replay.restore(footer, sealed.about, sealed.last);
+                    restored.map_err(|what| corrupt(&self.files.segments.path(at.segment), at.offset, &what))?;
+                    return Ok(next.previous.at.offset);
+                }
+                Err(Stop::Damage { offset, what }) => tracing::warn!(
+                    segment = %path.display(), offset, what,
+                    "the footer of the segment does not verify; its frames are read instead"
+                ),
+                Err(stop) => return Err(refuse(&self.files.segments.path(at.segment), stop)),
+            }
+        }
+        self.frames(number, next, &sealed)
+    }
+
+    /// What the header of the next segment says of one, `None` where it cannot be.
+    fn ends(&self, number: u64, next: &SegmentHeader) -> Option<Sealed> {
+        let (end, footer) = (next.previous, next.footer);
+        if end.at.segment != number || end.at.offset < SEGMENT_HEADER_LEN {
+            return None;
+        }
+        let (end_of_frames, frames_behind, footer) = match footer {
+            Position { segment: 0, offset: 0 } => (end.at.offset, 0, None),
+            Position { segment, offset }
+                if segment == number && offset >= SEGMENT_HEADER_LEN && offset < end.at.offset =>
+            {
+                (offset, FOOTER_FRAMES, Some(footer))
+            }
+            Position { segment, offset: SEGMENT_HEADER_LEN } if segment == next.number => {
+                (end.at.offset, 0, Some(footer))
+            }
+            _ => return None,
+        };
+        let about = About {
+            segment: number,
+            end: end_of_frames,
+            first_sequence: self.replay.first_sequence,
+            last_sequence: end.sequence.checked_sub(frames_behind)?,
+        };
+        let last = frames_behind > 0;
+        (about.last_sequence + 1 >= about.first_sequence).then_some(Sealed { about, footer, last })
+    }
+
+    /// Reads the directory of a footer.
+    fn footer(&self, at: Position, next: &SegmentHeader) -> Result<FooterFound, Stop> {
+        let file = self.files.segments.reader(at.segment)?;
+        let origin = self.origin(at.segment);
+        if at.segment == next.number {
+            // In the newest segment it may be torn, and then be cut: all of it must verify, or nothing counts on it.
+            Scan::at(&*file, origin, at.offset, next.first_sequence, FOOTER_WINDOW)?.next_batch()?;
+            return Scan::footer(&*file, origin, at.offset, next.first_sequence);
+        }
+        Scan::footer(&*file, origin, at.offset, (next.previous.sequence + 1).saturating_sub(FOOTER_FRAMES))
+    }
+
+    /// Goes through a sealed segment. Gives its end.
+    fn frames(&mut self, number: u64, next: &SegmentHeader, sealed: &Sealed) -> Result<u64, OpenError> {
+        let path = self.files.segments.path(number);
+        let file = self.files.segments.reader(number).map_err(io_error("cannot open", &path))?;
+        let mut scan =
+            Scan::new(&*file, self.origin(number), self.replay.sequence).map_err(io_error("cannot read", &path))?;
+        while scan.offset() < sealed.about.end {
+            let batch = scan.next_batch().map_err(|stop| refuse(&path, stop))?;
+            self.batch(&path, number, batch)?;
+        }
+        if sealed.last {
+            match scan.next_batch() {
+                Ok(batch) => self.batch(&path, number, batch)?,
+                Err(Stop::Damage { offset, what }) => {
+                    tracing::warn!(
+                        segment = %path.display(), offset, what,
+                        "the footer of the segment does not verify; all its other frames do"
+                    );
+                    self.replay.sequence += FOOTER_FRAMES;
+                    self.replay.set_links(next.links);
+                    self.replay.seal();
+                    self.replay.carried = None;
+                    self.replay.next_footer = NextFooter::Chain;
+                    return Ok(next.previous.at.offset);
+                }
+                Err(stop) => return Err(refuse(&path, stop)),
+            }
+        }
+        let carried = !sealed.last && sealed.footer.is_some();
+        self.replay.carried = carried.then(|| self.replay.footer(sealed.about));
+        self.replay.seal();
+        self.replay.next_footer = if carried { NextFooter::Any } else { NextFooter::Chain };
+        Ok(scan.offset())
+    }
+
+    /// Goes through the newest segment as far as it verifies, and says whether what is behind is torn. Gives its end.
+    fn newest(&mut self, number: u64, footer_before: Position) -> Result<u64, OpenError> {
+        let path = self.files.segments.path(number);
+        let file = self.files.segments.reader(number).map_err(io_error("cannot open", &path))?;
+        let mut scan =
+            Scan::new(&*file, self.origin(number), self.replay.sequence).map_err(io_error("cannot read", &path))?;
+        let (mut closed, mut footer) = (false, None);
         let damage = loop {
             let begin = scan.offset();
-            if sealed.is_some_and(|end| begin >= end.at.offset) {
-                return Ok(begin);
-            }
             match scan.next_batch() {
                 Ok(batch) => {
                     closed =
                         batch.frames.len() == 1 && batch.header.mark.at == Position { segment: number, offset: begin };
+                    footer = batch.is_footer_of(number).then_some(begin);
                     // Marks only grow: each states what the writer knew when it wrote the batch.
-                    self.recovered.mark = batch.header.mark;
+                    self.mark = batch.header.mark;
                     self.batch(&path, number, batch)?;
                 }
                 Err(Stop::Damage { offset, what }) => break corrupt(&path, offset, &what),
-                Err(Stop::Foreign { offset, what }) => {
-                    let detail = format!("{} at byte {offset}: {what}", path.display());
-                    return Err(OpenError::Halt(Halt::WrongIdentity(detail)));
-                }
-                Err(Stop::Unknown { offset, what }) => {
-                    let detail = format!("{} at byte {offset}: {what}", path.display());
-                    return Err(OpenError::Halt(Halt::UnknownEntry(detail)));
-                }
-                Err(Stop::Io(error)) => return Err(io_error("cannot read", &path)(error)),
+                Err(stop) => return Err(refuse(&path, stop)),
             }
         };
-        if sealed.is_some() {
+        let end = scan.offset();
+        // That footer was durable before the file had its name.
+        if end == SEGMENT_HEADER_LEN && footer_before.segment == number {
             return Err(damage);
         }
-        let end = scan.offset();
         let rest = scan.rest().map_err(io_error("cannot read", &path))?;
         if rest.mark.is_some_and(|mark| mark.at > Position { segment: number, offset: end }) {
             return Err(damage);
         }
-        self.recovered.newest = Some(Newest { number, end, len: scan.file_len(), closed: closed && rest.zeros });
+        self.newest = Some(Newest { number, end, len: scan.file_len(), closed: closed && rest.zeros, footer });
         Ok(end)
     }
 
     fn batch(&mut self, path: &Path, segment: u64, batch: Batch) -> Result<(), OpenError> {
         for frame in batch.frames {
-            self.frame(segment, &frame).map_err(|what| corrupt(path, frame.offset, &what))?;
-            self.recovered.sequence += 1;
+            self.replay.frame(self.files, segment, &frame).map_err(|error| match error {
+                ReplayError::Wrong(what) => corrupt(path, frame.offset, &what),
+                ReplayError::Io(error) => io_error("cannot read", self.files.segments.dir())(error),
+            })?;
         }
         Ok(())
     }
 
-    /// Follows one verified frame: checks what ties it to those before it, and does what it says.
-    fn frame(&mut self, segment: u64, frame: &Found) -> Result<(), String> {
-        let header = &frame.header;
-        let chain = self.recovered.chains.get(&header.partition).copied().unwrap_or_default();
-        if header.link != chain.link {
-            return Err(format!("frame {} does not link to the one before it in its partition", header.sequence));
-        }
-        let hash = match (header.kind, header.partition) {
-            (Kind::BatchHeader, BATCHES) => chain.hash,
-            (Kind::Peer, PEERS) => {
-                let peer = decode_peer(&frame.payload).ok_or("the peer's identity has the wrong form")?;
-                self.recovered.peers.insert(peer.node, peer);
-                chain.hash
-            }
-            (Kind::BatchHeader | Kind::Peer, _) | (_, BATCHES | PEERS) => {
-                return Err(format!("a frame of kind {:?} in partition {:#x}", header.kind, header.partition));
-            }
-            _ => self.partition_frame(segment, frame, chain)?,
-        };
-        if header.hash != hash {
-            return Err(format!("the log hash of frame {} does not match", header.sequence));
-        }
-        self.recovered.chains.insert(header.partition, Chain { link: link(&frame.header_bytes), hash });
-        Ok(())
-    }
-
-    /// Gives the log hash the frame must carry.
-    fn partition_frame(&mut self, segment: u64, frame: &Found, chain: Chain) -> Result<[u8; 16], String> {
-        let header = &frame.header;
-        let id = LogId { term: header.term, index: header.index };
-        let partition = PartitionId(header.partition);
-        let hot_limit = self.hot_limit;
-        let state = self.recovered.partitions.entry(partition).or_insert_with(|| State::new(hot_limit));
-        let reader = Reader { segments: self.segments, cluster: self.cluster, node: self.node, partition };
-        let (first, next) = (state.first(), state.next());
-        match header.kind {
-            Kind::Blank | Kind::Membership | Kind::Entry => {
-                if id.index != next && !state.may_begin_anywhere() {
-                    return Err(format!("entry {id} follows {:?}", state.last()));
-                }
-                let hash = log_hash(&chain.hash, id.index, id.term, header.crc);
-                state.recover_entry(id, hash, Slot::new(segment, frame.offset, header.len));
-                Ok(hash)
-            }
-            Kind::Vote => {
-                let vote = decode_vote(&frame.payload).ok_or("the vote has the wrong form")?;
-                state.vote_written(vote);
-                Ok(chain.hash)
-            }
-            Kind::Committed => {
-                state.set_committed(id);
-                Ok(chain.hash)
-            }
-            Kind::Truncate => {
-                if !(first..=next).contains(&id.index) {
-                    return Err(format!("a truncation from {} on in a log of {first}..{next}", id.index));
-                }
-                let hash = match id.index.checked_sub(1) {
-                    Some(kept) => reader.hash(state.hash_at(kept), kept).map_err(|error| error.to_string())?,
-                    None => [0; 16],
-                };
-                state.recover_truncate(id.index, hash);
-                Ok(hash)
-            }
-            Kind::Purge => {
-                let upto_hash = decode_purge(&frame.payload).ok_or("the purge has the wrong form")?;
-                if id.index + 1 < first {
-                    return Err(format!("a purge up to {id} in a log of {first}..{next}"));
-                }
-                let known = if id.index < next && id.index + 1 > first {
-                    Some(reader.hash(state.hash_at(id.index), id.index).map_err(|error| error.to_string())?)
-                } else {
-                    None
-                };
-                if known.is_some_and(|known| known != upto_hash) {
-                    return Err(format!("the log hash at {id} is not the one the purge recorded"));
-                }
-                state.recover_purge(id, upto_hash);
-                Ok(state.hash())
-            }
-            Kind::BatchHeader | Kind::Peer => Err(format!("a frame of kind {:?} in {partition}", header.kind)),
-        }
+    fn origin(&self, segment: u64) -> Origin {
+        Origin { cluster: self.files.cluster, node: self.files.node, segment }
     }
 }
 
-impl Recovered {
-    /// Makes the files agree with what was recovered, durably, and gives the writer its place. Nothing of what was
-    /// recovered counts before this has returned: bytes that verify may so far exist in the page cache alone.
-    pub(crate) fn repair<D: Disk>(
-        &mut self,
-        segments: &Segments<D>,
-        cluster: ClusterId,
-        node: NodeId,
-        supply: &Supply,
-    ) -> Result<Ready<D::File>, OpenError> {
-        let dir = segments.dir();
-        self.remove_unfinished(segments)?;
-        segments.disk().create_dir_all(dir).map_err(disk_failed("create", dir))?;
-        supply.open(segments).map_err(io_error("cannot look at", dir))?;
-        let mut durable = Mark::default();
-        let mut cut = None;
-        if let Some(newest) = self.newest {
-            let path = segments.path(newest.number);
-            let file = segments.disk().open(&path).map_err(io_error("cannot open", &path))?;
-            if !newest.closed && newest.len > newest.end {
-                file.truncate(newest.end).map_err(disk_failed("cut", &path))?;
-            }
-            self.write_again(&file, newest).map_err(disk_failed("write", &path))?;
-            file.sync_all().map_err(disk_failed("sync", &path))?;
-            segments.disk().sync_dir(dir).map_err(disk_failed("sync", dir))?;
-            let at = Position { segment: newest.number, offset: newest.end };
-            durable = Mark { at, sequence: self.sequence - 1 };
-            if newest.closed {
-                return Ok(Ready { file, capacity: newest.len, tail: self.tail(cluster, node, at, durable) });
-            }
-            cut = Some(file);
-        }
-        let number = durable.at.segment + 1;
-        let header = SegmentHeader { cluster, node, number, first_sequence: self.sequence, previous: durable };
-        let path = segments.path(number);
-        match (supply.fresh(segments, &header, 0), cut) {
-            (Ok((file, capacity)), _) => {
-                let at = Position { segment: number, offset: SEGMENT_HEADER_LEN };
-                Ok(Ready { file, capacity, tail: self.tail(cluster, node, at, durable) })
-            }
-            // A full disk is no reason not to open (R66): the writer stands at the end of the cut segment as behind a
-            // full one, and waits for room when it has something to write.
-            (Err(error), Some(file)) if is_out_of_space(&error) => {
-                supply.set_blocked(true);
-                let tail = self.tail(cluster, node, durable.at, durable);
-                Ok(Ready { file, capacity: durable.at.offset, tail })
-            }
-            (Err(error), _) => Err(disk_failed("create", &path)(error)),
-        }
-    }
-
-    /// Writes what lies behind the last mark once more, with the bytes it has. A sync that failed before the restart may
-    /// have left these pages clean and unwritten: another sync alone would pass over them.
-    fn write_again<F: DiskFile>(&self, file: &F, newest: Newest) -> io::Result<()> {
-        let marked = if self.mark.at.segment == newest.number { self.mark.at.offset } else { SEGMENT_HEADER_LEN };
-        let mut at = marked;
-        while at < newest.end {
-            let mut bytes = vec![0; (newest.end - at).min(REWRITE) as usize];
-            file.read_exact_at(at, &mut bytes)?;
-            file.write_all_at(at, &[&bytes])?;
-            at += bytes.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn tail(&mut self, cluster: ClusterId, node: NodeId, at: Position, durable: Mark) -> Tail {
-        Tail { cluster, node, at, sequence: self.sequence, chains: std::mem::take(&mut self.chains), durable }
-    }
-
-    /// Removes what a crash left of a segment that was being made.
-    fn remove_unfinished<D: Disk>(&self, segments: &Segments<D>) -> Result<(), OpenError> {
-        let (disk, dir) = (segments.disk(), segments.dir());
-        if !disk.exists(dir).map_err(io_error("cannot look for", dir))? {
-            return Ok(());
-        }
-        for name in disk.list(dir).map_err(io_error("cannot list", dir))? {
-            if is_unfinished(&name) || supply::is_unfinished(&name) {
-                disk.remove_file(&dir.join(&name)).map_err(disk_failed("remove", &dir.join(&name)))?;
-            }
-        }
-        Ok(())
+/// Why a segment that cannot be cut refuses to open.
+fn refuse(path: &Path, stop: Stop) -> OpenError {
+    let at = |offset: u64, what: String| format!("{} at byte {offset}: {what}", path.display());
+    match stop {
+        Stop::Damage { offset, what } => corrupt(path, offset, &what),
+        Stop::Foreign { offset, what } => OpenError::Halt(Halt::WrongIdentity(at(offset, what))),
+        Stop::Unknown { offset, what } => OpenError::Halt(Halt::UnknownEntry(at(offset, what))),
+        Stop::Io(error) => io_error("cannot read", path)(error),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Going through one segment file, batch by batch. A batch counts as a whole or not at all.
 use super::{
     batch::BATCH_HEADER_LEN,
-    frame::{ALIGN, HEADER_LEN, Header, HeaderError, Kind, MAGIC, sum_header},
-    payload::{BatchHeader, Mark},
+    footer::{Directory, segment_of},
+    frame::{ALIGN, HEADER_LEN, Header, HeaderError, Kind, MAGIC, link, sum_header},
+    payload::{BatchHeader, Mark, Position},
     segment::SEGMENT_HEADER_LEN,
 };
 use crate::{
@@ -13,6 +14,8 @@ use std::io;
 
 /// Bytes read at a time.
 const WINDOW: usize = 1 << 20;
+/// Likewise, of a footer: most directories fit.
+pub(crate) const FOOTER_WINDOW: usize = 4 << 10;
 /// To compare with: most of a segment's rest was never written.
 static ZEROS: [u8; WINDOW] = [0; WINDOW];
 
@@ -70,6 +73,25 @@ pub(crate) struct Batch {
     pub frames: Vec<Found>,
 }
 
+impl Batch {
+    /// Whether this is the footer of a segment.
+    pub(crate) fn is_footer_of(&self, segment: u64) -> bool {
+        self.frames
+            .get(1)
+            .is_some_and(|frame| frame.header.kind == Kind::Footer && segment_of(&frame.payload) == Some(segment))
+    }
+}
+
+/// A footer, of which every checksum of what a start reads is right.
+#[derive(Debug)]
+pub(crate) struct FooterFound {
+    pub directory: Directory,
+    /// What its batch links to, and what the next batch must link to.
+    pub batches: (u64, u64),
+    /// Likewise, of footers.
+    pub footers: (u64, u64),
+}
+
 /// What lies behind the last batch that verifies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rest {
@@ -91,21 +113,55 @@ pub(crate) struct Scan<'a, F> {
     sequence: u64,
     window: Vec<u8>,
     window_at: u64,
+    /// Bytes read at a time.
+    read: usize,
 }
 
 impl<'a, F: DiskFile> Scan<'a, F> {
     /// At the first batch.
     pub(crate) fn new(file: &'a F, origin: Origin, first_sequence: u64) -> io::Result<Self> {
+        Self::at(file, origin, SEGMENT_HEADER_LEN, first_sequence, WINDOW)
+    }
+
+    /// At the batch at `offset`, whose header has the number `sequence`; reads at least `read` bytes at a time.
+    pub(crate) fn at(file: &'a F, origin: Origin, offset: u64, sequence: u64, read: usize) -> io::Result<Self> {
         let len = file.len()?;
-        Ok(Scan {
-            file,
-            len,
-            origin,
-            offset: SEGMENT_HEADER_LEN,
-            sequence: first_sequence,
-            window: Vec::new(),
-            window_at: 0,
+        Ok(Scan { file, len, origin, offset, sequence, window: Vec::new(), window_at: 0, read })
+    }
+
+    /// The footer whose batch is at `offset`. Reads its directory and not its tables.
+    pub(crate) fn footer(file: &'a F, origin: Origin, offset: u64, sequence: u64) -> Result<FooterFound, Stop> {
+        let mut scan = Self::at(file, origin, offset, sequence, FOOTER_WINDOW)?;
+        let batch = scan.frame(offset, sequence)?;
+        let batch_header = (batch.header.kind == Kind::BatchHeader).then(|| BatchHeader::decode(&batch.payload));
+        let at = offset + BATCH_HEADER_LEN;
+        let (header, header_bytes) = scan.header(at, sequence + 1)?;
+        let announced = batch_header.flatten().is_some_and(|batch| {
+            (batch.frames, batch.headers_crc) == (1, sum_header(0, &header_bytes))
+                && u64::from(batch.bytes) == header.frame_len()
+        });
+        if header.kind != Kind::Footer || !announced {
+            return Err(damage(offset, "this is not the batch of a footer"));
+        }
+        let directory = scan.directory(at + HEADER_LEN as u64, header.len.into())?;
+        Ok(FooterFound {
+            directory,
+            batches: (batch.header.link, link(&batch.header_bytes)),
+            footers: (header.link, link(&header_bytes)),
         })
+    }
+
+    /// The directory at the beginning of a footer's payload of `len` bytes.
+    fn directory(&mut self, offset: u64, len: u64) -> Result<Directory, Stop> {
+        let segment = self.origin.segment;
+        let head = self.bytes(offset, Directory::HEAD_LEN as u64)?.and_then(|head| head.first_chunk());
+        let directory_len = head.map(Directory::len).filter(|&directory| directory <= len);
+        let bytes = match directory_len {
+            Some(directory_len) => self.bytes(offset, directory_len)?,
+            None => None,
+        };
+        let decoded = bytes.and_then(|bytes| Directory::decode(bytes, Position { segment, offset }, len));
+        decoded.ok_or_else(|| damage(offset, "the directory of the footer does not verify"))
     }
 
     /// Where the next batch begins, which is where the last one ended.
@@ -183,6 +239,24 @@ impl<'a, F: DiskFile> Scan<'a, F> {
 
     /// The frame at `offset`, which must have the number `sequence`.
     fn frame(&mut self, offset: u64, sequence: u64) -> Result<Found, Stop> {
+        let (header, header_bytes) = self.header(offset, sequence)?;
+        let Some(rest) = self.bytes(offset + HEADER_LEN as u64, header.frame_len() - HEADER_LEN as u64)? else {
+            return Err(damage(offset, format!("the file ends inside frame {sequence}")));
+        };
+        let (payload, padding) = rest.split_at(header.len as usize);
+        if crc32c::crc32c(payload) != header.crc {
+            return Err(damage(offset, format!("the checksum of the payload of frame {sequence} does not match")));
+        }
+        if padding.iter().any(|&byte| byte != 0) {
+            return Err(damage(offset, format!("there is something behind the payload of frame {sequence}")));
+        }
+        // Checked, and not looked at again: recovery wants to know where entries are, not what they say.
+        let payload = if header.kind.is_entry() { Vec::new() } else { payload.to_vec() };
+        Ok(Found { offset, header, header_bytes, payload })
+    }
+
+    /// The header of that frame.
+    fn header(&mut self, offset: u64, sequence: u64) -> Result<(Header, [u8; HEADER_LEN]), Stop> {
         let origin = self.origin;
         let Some(bytes) = self.bytes(offset, HEADER_LEN as u64)? else {
             return Err(damage(offset, "the file ends where a frame header should be"));
@@ -204,26 +278,14 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         if header.sequence != sequence {
             return Err(damage(offset, format!("frame {sequence} was expected, this is frame {}", header.sequence)));
         }
-        let Some(rest) = self.bytes(offset + HEADER_LEN as u64, header.frame_len() - HEADER_LEN as u64)? else {
-            return Err(damage(offset, format!("the file ends inside frame {sequence}")));
-        };
-        let (payload, padding) = rest.split_at(header.len as usize);
-        if crc32c::crc32c(payload) != header.crc {
-            return Err(damage(offset, format!("the checksum of the payload of frame {sequence} does not match")));
-        }
-        if padding.iter().any(|&byte| byte != 0) {
-            return Err(damage(offset, format!("there is something behind the payload of frame {sequence}")));
-        }
-        // Checked, and not looked at again: recovery wants to know where entries are, not what they say.
-        let payload = if header.kind.is_entry() { Vec::new() } else { payload.to_vec() };
-        Ok(Found { offset, header, header_bytes, payload })
+        Ok((header, header_bytes))
     }
 
     /// `len` bytes from `offset` on; `None` where the file ends before.
     fn bytes(&mut self, offset: u64, len: u64) -> io::Result<Option<&[u8]>> {
         let Some(end) = offset.checked_add(len).filter(|&end| end <= self.len) else { return Ok(None) };
         if offset < self.window_at || end > self.window_at + self.window.len() as u64 {
-            let want = (len.max(WINDOW as u64)).min(self.len - offset) as usize;
+            let want = (len.max(self.read as u64)).min(self.len - offset) as usize;
             self.window.resize(want, 0);
             self.window_at = offset;
             if let Err(error) = self.file.read_exact_at(offset, &mut self.window) {

@@ -33,6 +33,18 @@ pub(crate) struct SegmentHeader {
     /// Where the segment before this one ends, and its last frame. All zeros for segment 1. Everything up to there was
     /// durable before this segment was made, so whatever does not verify there is damage.
     pub previous: Mark,
+    /// Where the batch of the footer of the segment before this one begins: in that segment, as its last batch, or in this
+    /// one, as the first. All zeros where it has none.
+    pub footer: Position,
+    /// What the first frames of this segment link to.
+    pub links: Links,
+}
+
+/// Where the chains stand that a damaged footer would break.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Links {
+    pub batches: u64,
+    pub footers: u64,
 }
 
 /// Why a block is not a segment header.
@@ -40,6 +52,8 @@ pub(crate) struct SegmentHeader {
 pub(crate) enum SegmentHeaderError {
     Damaged,
     Version(u8),
+    /// Something is where nothing is defined.
+    Reserved,
 }
 
 impl SegmentHeader {
@@ -54,6 +68,10 @@ impl SegmentHeader {
         bytes[48..56].copy_from_slice(&self.previous.at.segment.to_le_bytes());
         bytes[56..64].copy_from_slice(&self.previous.at.offset.to_le_bytes());
         bytes[64..72].copy_from_slice(&self.previous.sequence.to_le_bytes());
+        bytes[72..80].copy_from_slice(&self.footer.segment.to_le_bytes());
+        bytes[80..88].copy_from_slice(&self.footer.offset.to_le_bytes());
+        bytes[88..96].copy_from_slice(&self.links.batches.to_le_bytes());
+        bytes[96..104].copy_from_slice(&self.links.footers.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..4092]);
         bytes[4092..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -66,10 +84,7 @@ impl SegmentHeader {
         if bytes[4] != SEGMENT_VERSION {
             return Err(SegmentHeaderError::Version(bytes[4]));
         }
-        if bytes[5..8].iter().chain(&bytes[72..4092]).any(|&reserved| reserved != 0) {
-            return Err(SegmentHeaderError::Damaged);
-        }
-        Ok(SegmentHeader {
+        let header = SegmentHeader {
             cluster: ClusterId(id_at(bytes, 8)),
             node: u64_at(bytes, 24),
             number: u64_at(bytes, 32),
@@ -78,7 +93,10 @@ impl SegmentHeader {
                 at: Position { segment: u64_at(bytes, 48), offset: u64_at(bytes, 56) },
                 sequence: u64_at(bytes, 64),
             },
-        })
+            footer: Position { segment: u64_at(bytes, 72), offset: u64_at(bytes, 80) },
+            links: Links { batches: u64_at(bytes, 88), footers: u64_at(bytes, 96) },
+        };
+        if header.encode() == *bytes { Ok(header) } else { Err(SegmentHeaderError::Reserved) }
     }
 }
 
@@ -122,6 +140,11 @@ impl<D: Disk> Segments<D> {
         &self.dir
     }
 
+    /// The data directory.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.dir.parent().expect("the folder of the segments is in the data directory")
+    }
+
     pub(crate) fn disk(&self) -> &D {
         &self.disk
     }
@@ -130,25 +153,25 @@ impl<D: Disk> Segments<D> {
         self.dir.join(file_name(number))
     }
 
-    /// Makes a segment of `len` bytes, ready for its first batch.
+    /// Makes a segment of `len` bytes with a first batch, given in pieces, or ready for it.
     ///
     /// The order is the promise: the file is complete and synced under a side name, takes its name, and the folder is
     /// synced, before anyone may write a frame to it. So a file with a segment's name always has a header, and a frame
     /// never sits in a file whose name a power cut can take away. Where there is no room nothing is left behind.
-    pub(crate) fn create(&self, header: &SegmentHeader, len: u64) -> io::Result<D::File> {
+    pub(crate) fn create(&self, header: &SegmentHeader, len: u64, first: &[&[u8]]) -> io::Result<D::File> {
         let side = self.path(header.number).with_extension("seg.new");
-        let file = self.complete(&side, len, Some(header))?;
+        let file = self.complete(&side, len, &[&[&header.encode()[..]], first].concat())?;
         self.name(&side, header.number)?;
         Ok(file)
     }
 
     /// Makes a durable file under a name that does not count yet; removes what is there of it where there is no room.
-    pub(crate) fn complete(&self, side: &Path, len: u64, header: Option<&SegmentHeader>) -> io::Result<D::File> {
+    pub(crate) fn complete(&self, side: &Path, len: u64, begin: &[&[u8]]) -> io::Result<D::File> {
         let file = self.disk.create_new(side)?;
         let fill = || {
             file.allocate(len)?;
-            if let Some(header) = header {
-                file.write_all_at(0, &[&header.encode()])?;
+            if !begin.is_empty() {
+                file.write_all_at(0, begin)?;
             }
             file.sync_all()
         };

@@ -139,27 +139,29 @@ impl Supply {
         Ok(())
     }
 
-    /// A fresh segment with room for `need` bytes behind its header, and its length. In this order: the spare; one of
+    /// A fresh segment with room for `need` bytes behind its header, and its length; `first` are the first of them that are
+    /// known. In this order: the spare; one of
     /// the usual length; with the room of the reserve; a smaller one. Out of space: none of them.
     pub(crate) fn fresh<D: Disk>(
         &self,
         segments: &Segments<D>,
         header: &SegmentHeader,
+        first: &[&[u8]],
         need: u64,
     ) -> io::Result<(D::File, u64)> {
         let least = whole(SEGMENT_HEADER_LEN + need).max(SMALLEST);
         let mut len = self.segment_bytes.max(least);
         if len == self.segment_bytes
-            && let Some(file) = self.take(segments, header)?
+            && let Some(file) = self.take(segments, header, first)?
         {
             return Ok((file, len));
         }
-        match segments.create(header, len) {
+        match segments.create(header, len, first) {
             Err(error) if is_out_of_space(&error) => self.release(segments)?,
             made => return made.map(|file| (file, len)),
         }
         loop {
-            match segments.create(header, len) {
+            match segments.create(header, len, first) {
                 Err(error) if is_out_of_space(&error) && len > least => len = whole(len / 2).max(least),
                 made => return made.map(|file| (file, len)),
             }
@@ -167,13 +169,28 @@ impl Supply {
     }
 
     /// The spare, as the segment of `header`.
-    fn take<D: Disk>(&self, segments: &Segments<D>, header: &SegmentHeader) -> io::Result<Option<D::File>> {
+    fn take<D: Disk>(
+        &self,
+        segments: &Segments<D>,
+        header: &SegmentHeader,
+        first: &[&[u8]],
+    ) -> io::Result<Option<D::File>> {
         if self.stock().gauge.spare != Ahead::Ready {
             return Ok(None);
         }
         let path = segments.dir().join(SPARE);
         let file = segments.disk().open(&path)?;
-        match file.write_all_at(0, &[&header.encode()]).and_then(|()| file.sync_all()) {
+        let write = || {
+            file.write_all_at(0, &[&header.encode()])?;
+            file.sync_all()?;
+            if first.is_empty() {
+                return Ok(());
+            }
+            // Only now: without the header a power cut would leave a spare that looks unused, and is not.
+            file.write_all_at(SEGMENT_HEADER_LEN, first)?;
+            file.sync_all()
+        };
+        match write() {
             Ok(()) => segments.name(&path, header.number)?,
             // Overwriting needs room where a file system writes elsewhere.
             Err(error) if is_out_of_space(&error) => {
@@ -278,7 +295,7 @@ fn make<D: Disk>(segments: &Segments<D>, name: &str, len: u64, free: u64) -> io:
     }
     let (disk, dir) = (segments.disk(), segments.dir());
     let (path, side) = (dir.join(name), dir.join(format!("{name}.new")));
-    match segments.complete(&side, len, None) {
+    match segments.complete(&side, len, &[]) {
         Ok(_) => {}
         Err(error) if is_out_of_space(&error) => return Ok(Ahead::Denied),
         Err(error) => return Err(error),

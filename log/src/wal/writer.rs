@@ -2,38 +2,57 @@
 //! known and tells those who wait, in order.
 //!
 //! **Invariant**: a waiter hears `Ok` only from a sync that began after the last of its bytes was written.
+//! **Invariant**: once nothing was written for [`MARK_AFTER`], a mark follows, alone and once. So at rest everything that is
+//! durable is stated to be, and an idle node writes nothing.
 //! **Invariant**: the first error of a write, a sync or a rename is the last thing the writer does: everyone who waits or
 //! comes later hears of it, and the node halts. Nothing is tried again; a later sync can succeed without the lost pages.
 //! The one exception: no room for the next segment, before anything is written to it, is waited for.
 use super::{
     PeerIdentity, WalStats,
     batch::{BATCH_HEADER_LEN, Change, Encoded, Frame, Op, Plan, Step, Tail},
-    memory::Slot,
+    footer::{Directory, FooterBuilder, estimate},
+    frame::{HEADER_LEN, PEERS, frame_len},
+    index::{Slot, TableCache},
+    manifest::Held,
+    memory::{Core, HotBudget},
     payload::{Mark, Position},
-    queue::{Queue, Taken},
+    queue::{Queue, Taken, Urgency},
     segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments},
     supply::{self, Supply, is_out_of_space},
 };
 use crate::{
-    topic::NodeId,
+    topic::{NodeId, PartitionId},
     world::{Disk, DiskFile, Halt, Tasks, World},
 };
 use openraft_rt::{AsyncRuntime, Instant};
 use std::{
     collections::BTreeMap,
     io, mem,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 use tokio::sync::oneshot;
+
+/// How long after the last batch the log states that it is durable, where no other batch does.
+const MARK_AFTER: Duration = Duration::from_millis(10);
 
 /// What the writer shares with the handles of the WAL.
 pub(crate) struct Shared<D: Disk> {
     pub queue: Queue<Op>,
     pub segments: Segments<D>,
     pub supply: Supply,
+    /// Those that were recovered or asked for.
+    pub partitions: Mutex<BTreeMap<PartitionId, Arc<Core>>>,
+    pub tables: TableCache,
+    pub hot: HotBudget,
     pub peers: Mutex<BTreeMap<NodeId, PeerIdentity>>,
     pub stats: Mutex<WalStats>,
+}
+
+impl<D: Disk> Shared<D> {
+    pub(crate) fn partitions(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Arc<Core>>> {
+        self.partitions.lock().expect("nothing panics while it holds the partitions")
+    }
 }
 
 /// Since when the writer has waited for the disk, for those who watch it: a disk that hangs says nothing itself.
@@ -83,10 +102,36 @@ pub(crate) struct Writer<W: World> {
     /// Its length.
     pub capacity: u64,
     pub tail: Tail,
+    pub end: End,
+    pub manifest: Held,
     pub plan: Plan,
     /// The batch being put together: its frames, who waits, its bytes.
     pub batch: Vec<Frame>,
     pub waiting: Vec<super::batch::Done>,
+    pub idle: Idle<W>,
+}
+
+/// Whether the segment the writer stands in takes another batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Open,
+    /// Recovery cut it: its footer is carried by the next one.
+    Cut,
+    /// Its footer is here, and there is no next segment yet.
+    Sealed(Position),
+}
+
+/// When the last batch was durable that nothing says so of yet.
+pub(crate) struct Idle<W: World> {
+    unmarked: Option<InstantOf<W>>,
+    /// Whether an alarm is on its way. One is set at a time, so a busy writer is woken once in [`MARK_AFTER`].
+    alarm: bool,
+}
+
+impl<W: World> Default for Idle<W> {
+    fn default() -> Self {
+        Idle { unmarked: None, alarm: false }
+    }
 }
 
 impl<W: World> Writer<W> {
@@ -121,8 +166,9 @@ impl<W: World> Writer<W> {
                 self.commit().await?;
             }
             if taken == Taken::Last {
-                return Ok(self.close().await?);
+                return Ok(self.mark().await?);
             }
+            self.mark_when_idle().await?;
         }
     }
 
@@ -150,13 +196,18 @@ impl<W: World> Writer<W> {
         if !self.batch.is_empty() {
             let len = BATCH_HEADER_LEN + self.batch.iter().map(Frame::len).sum::<u64>();
             self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
-            if self.tail.at.offset + len > self.capacity {
-                self.rotate(len).await?;
+            let footer = self.footer_len();
+            // A segment that is too small for its footer grows by it.
+            if self.end != End::Open || self.tail.at.offset + len > self.capacity - footer.min(self.capacity / 4) {
+                self.rotate(len + footer).await?;
             }
             let segment = self.tail.at.segment;
             let offsets = self.write_batch().await?;
             self.at_work.set(None);
             self.apply(segment, &offsets);
+            if self.shared.hot.is_exceeded() {
+                self.cool();
+            }
         }
         for done in self.waiting.drain(..) {
             done(Ok(()));
@@ -171,6 +222,7 @@ impl<W: World> Writer<W> {
         let began = <W::Tasks as AsyncRuntime>::Instant::now();
         self.file.sync_data().await?;
         let took = began.elapsed();
+        self.idle.unmarked = (!self.batch.is_empty()).then(|| began + took);
         self.tail.durable = Mark { at: self.tail.at, sequence: self.tail.sequence - 1 };
         let mut stats = self.shared.stats.lock().expect("nothing panics while it holds the statistics");
         stats.batches += 1;
@@ -199,32 +251,126 @@ impl<W: World> Writer<W> {
             {
                 match frame.change {
                     Change::Entry(..) => {
-                        state.entry_written(frame.id.index, Slot::new(segment, *offset, frame.payload.len() as u32));
+                        let slot = Slot::new(*offset, frame.payload.len() as u32);
+                        state.entry_written(frame.id, frame.crc, segment, slot);
                     }
                     Change::Vote(vote) => state.vote_written(vote),
-                    Change::Truncate(_) => state.truncate_written(frame.id.index),
-                    Change::Purge(_) => state.purge_written(frame.id),
-                    Change::Committed | Change::Peer(_) => {}
+                    Change::Truncate(hash) => state.truncate_written(frame.id.index, hash),
+                    Change::Purge(_, upto_hash) => state.purge_written(frame.id, upto_hash),
+                    Change::Committed => state.committed_written(frame.id),
+                    Change::Peer(_) | Change::Footer => {}
                 }
             }
         }
     }
 
-    /// Goes on in a fresh segment with room for `len` bytes. Everything in the old one is durable. Where there is no room
-    /// for another one it waits: nothing of the batch has been written, so nothing is in doubt (R66).
+    /// Makes the largest hot tails of the node give, so that all together are within their bound.
+    fn cool(&self) {
+        let partitions = self.shared.partitions();
+        let level = self.shared.hot.level(partitions.values().map(|core| core.lock().hot_bytes()).collect());
+        for core in partitions.values() {
+            core.lock().evict(level);
+        }
+    }
+
+    /// Room to keep for the footer of the segment, with the batch that is to be written.
+    fn footer_len(&self) -> u64 {
+        let peers = self.shared.peers.lock().expect("nothing panics while it holds the peers").len();
+        let frames = self.tail.sequence - self.tail.first_sequence + self.batch.len() as u64;
+        BATCH_HEADER_LEN + estimate(peers + 1, self.tail.chains.len() + self.batch.len(), frames)
+    }
+
+    /// The payload of the segment's footer, as the segment is.
+    fn footer(&self) -> Vec<u8> {
+        let peers = self.shared.peers.lock().expect("nothing panics while it holds the peers");
+        let mut footer = FooterBuilder::new(self.tail.about(), self.tail.link(PEERS), peers.values());
+        for (&id, core) in self.shared.partitions().iter() {
+            // Others were asked for and have nothing on disk.
+            if self.tail.chains.contains_key(&id.0) {
+                footer.add(id, self.tail.link(id.0), core.lock().durable());
+            }
+        }
+        footer.finish()
+    }
+
+    /// Entries of the segment are found through its footer from now on.
+    fn find_through(&self, footer: &Directory) {
+        let partitions = self.shared.partitions();
+        for part in &footer.partitions {
+            partitions[&part.id].lock().seal(part.block);
+        }
+    }
+
+    /// Writes the footer of the segment, as its last batch.
+    async fn seal(&mut self) -> Result<(), Stop> {
+        let payload = self.footer();
+        let at = self.tail.at;
+        let end = at.offset + BATCH_HEADER_LEN + frame_len(payload.len() as u64);
+        if end > self.capacity {
+            self.when_there_is_room(|writer| writer.file.allocate(end)).await?;
+            self.capacity = end;
+        }
+        let directory = Directory::of_payload(&payload, payload_of(at));
+        let waiting = mem::replace(&mut self.batch, vec![Frame::footer(payload)]);
+        let written = self.write_batch().await;
+        self.batch = waiting;
+        written?;
+        self.find_through(&directory);
+        self.end = End::Sealed(at);
+        Ok(())
+    }
+
+    /// Goes on in a fresh segment with room for `len` bytes. Everything in the old one is durable. The footer of one that
+    /// was cut is the first batch of the fresh one, written before that has its name: no crash leaves it without.
     async fn rotate(&mut self, len: u64) -> Result<(), Stop> {
-        let number = self.tail.at.segment + 1;
+        if self.end == End::Open {
+            self.seal().await?;
+        }
+        let at = Position { segment: self.tail.at.segment + 1, offset: SEGMENT_HEADER_LEN };
+        let carried = (self.end == End::Cut).then(|| self.footer());
         let header = SegmentHeader {
             cluster: self.tail.cluster,
             node: self.tail.node,
-            number,
+            number: at.segment,
             first_sequence: self.tail.sequence,
             previous: Mark { at: self.tail.at, sequence: self.tail.sequence - 1 },
+            footer: if let End::Sealed(footer) = self.end { footer } else { at },
+            links: self.tail.links(),
         };
-        let supply = &self.shared.supply;
-        let (file, capacity) = loop {
-            match supply.fresh(&self.shared.segments, &header, len) {
-                Ok(fresh) => break fresh,
+        (self.tail.at, self.tail.first_sequence) = (at, self.tail.sequence);
+        let directory = carried.as_ref().map(|payload| Directory::of_payload(payload, payload_of(at)));
+        let first = carried.map(|payload| Encoded::new(&[Frame::footer(payload)], &mut self.tail));
+        let pieces = first.as_ref().map(Encoded::pieces).unwrap_or_default();
+        let need = len + self.tail.at.offset - SEGMENT_HEADER_LEN;
+        let fresh = |writer: &mut Self| {
+            let Shared { supply, segments, .. } = &*writer.shared;
+            supply.fresh(segments, &header, &pieces, need)
+        };
+        (self.file, self.capacity) = self.when_there_is_room(fresh).await?;
+        // Before its first batch counts: a log without this segment is known to have lost it.
+        let segments = &self.shared.segments;
+        self.manifest.advance(segments.disk(), segments.data_dir(), at.segment)?;
+        self.end = End::Open;
+        self.tail.durable = Mark { at: self.tail.at, sequence: self.tail.sequence - 1 };
+        if let Some(directory) = directory {
+            self.find_through(&directory);
+        }
+        let mut stats = self.shared.stats.lock().expect("nothing panics while it holds the statistics");
+        stats.segment = at.segment;
+        stats.durable_sequence = self.tail.durable.sequence;
+        Ok(())
+    }
+
+    /// Waits while there is no room (R66): nothing of the batch has been written, so nothing is in doubt.
+    async fn when_there_is_room<T>(&mut self, attempt: impl Fn(&mut Self) -> io::Result<T>) -> Result<T, Stop> {
+        let shared = self.shared.clone();
+        let supply = &shared.supply;
+        loop {
+            match attempt(self) {
+                Ok(done) => {
+                    supply.set_blocked(false);
+                    return Ok(done);
+                }
                 Err(error) if is_out_of_space(&error) && self.shared.queue.is_closed() => {
                     return Err(Stop::NoRoom(error));
                 }
@@ -235,18 +381,36 @@ impl<W: World> Writer<W> {
             self.at_work.set(None);
             <W::Tasks as AsyncRuntime>::sleep(supply::LOOK).await;
             self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
-        };
-        supply.set_blocked(false);
-        (self.file, self.capacity) = (file, capacity);
-        self.tail.at = Position { segment: number, offset: SEGMENT_HEADER_LEN };
-        self.shared.stats.lock().expect("nothing panics while it holds the statistics").segment = number;
+        }
+    }
+
+    /// Writes the mark when it is due, else sees to it that somebody asks again.
+    async fn mark_when_idle(&mut self) -> io::Result<()> {
+        if mem::take(&mut self.plan.alarm) {
+            self.idle.alarm = false;
+        }
+        let (Some(since), false) = (self.idle.unmarked, self.idle.alarm) else { return Ok(()) };
+        let left = MARK_AFTER.saturating_sub(since.elapsed());
+        if left.is_zero() {
+            return self.mark().await;
+        }
+        self.idle.alarm = true;
+        let shared = self.shared.clone();
+        // A task of its own: the writer's thread outlives the runtime whose timers it would use.
+        drop(W::Tasks::spawn(async move {
+            W::Tasks::sleep(left).await;
+            // A queue that takes nothing any more has a writer that ends.
+            drop(shared.queue.push(Op::Alarm, Urgency::Now));
+        }));
         Ok(())
     }
 
     /// States, as the last thing in the log, that everything before is durable: the next open need not wonder.
-    async fn close(&mut self) -> io::Result<()> {
-        if self.tail.at.offset + BATCH_HEADER_LEN <= self.capacity {
+    async fn mark(&mut self) -> io::Result<()> {
+        if self.end == End::Open && self.tail.at.offset + BATCH_HEADER_LEN <= self.capacity {
+            self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
             self.write_batch().await?;
+            self.at_work.set(None);
         }
         Ok(())
     }
@@ -261,6 +425,11 @@ impl<W: World> Writer<W> {
             op.fail(again(error));
         }
     }
+}
+
+/// Where the payload of a footer is whose batch is at `at`.
+pub(crate) fn payload_of(at: Position) -> Position {
+    Position { offset: at.offset + BATCH_HEADER_LEN + HEADER_LEN as u64, ..at }
 }
 
 /// The same error for one more waiter.

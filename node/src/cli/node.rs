@@ -23,8 +23,9 @@ Examples:
       --peers 1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103
 
 The configuration file has the keys cluster_id, node_id, data, insecure_dev, shutdown_timeout; [listen] http, grpc, peer,
-admin; [[nodes]] id, peer, grpc, http, admin; [limits] record, batch, in_flight, segment, commit, hot_tail, checkpoint, partitions;
-[timing] heartbeat, election_min, election_max, append_timeout, read_timeout, checkpoint_interval. Sizes and times carry units (\"4MiB\",
+admin; [[nodes]] id, peer, grpc, http, admin; [limits] record, batch, in_flight, segment, commit, hot_tail,
+hot_tail_total, index_cache, checkpoint, partitions; [timing] heartbeat, election_min, election_max, append_timeout,
+read_timeout, checkpoint_interval. Sizes and times carry units (\"4MiB\",
 \"250ms\"). Keys without a flag are also read from the environment: limits.record is CORDUROY_LIMITS_RECORD.
 
 Ports of node N, unless given: HTTP 8000+N, gRPC 7000+N, admin 7200+N; the peer port is the one in --peers.")]

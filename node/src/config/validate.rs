@@ -118,6 +118,8 @@ impl Check<'_> {
         self.within("limits.segment", limits.segment, Size((2 * limits.batch.0).max(MIB)), Size(4 * GIB))?;
         self.within("limits.commit", limits.commit, Size(64 * KIB), Size(64 * MIB))?;
         self.within("limits.hot_tail", limits.hot_tail, Size(0), Size(GIB))?;
+        self.within("limits.hot_tail_total", limits.hot_tail_total, Size(0), Size(64 * GIB))?;
+        self.within("limits.index_cache", limits.index_cache, Size(0), Size(64 * GIB))?;
         self.within("limits.checkpoint", limits.checkpoint, Size(MIB), Size(1024 * GIB))?;
         self.within("limits.partitions", limits.partitions, 1, 4096)?;
         self.within("limits.reserve", limits.reserve, Size(0), Size(GIB))?;
@@ -130,6 +132,8 @@ impl Check<'_> {
             segment_bytes: limits.segment.0,
             commit_bytes: limits.commit.0,
             hot_tail_bytes: limits.hot_tail.0,
+            hot_tail_total_bytes: limits.hot_tail_total.0,
+            index_cache_bytes: limits.index_cache.0,
             checkpoint_bytes: limits.checkpoint.0,
             partitions: limits.partitions,
             reserve_bytes: limits.reserve.0,

@@ -184,6 +184,9 @@ impl<T: FnMut(&str)> Run<T> {
                 segment_bytes: config.segment_bytes,
                 commit_bytes: config.commit_bytes,
                 hot_tail_bytes: config.hot_tail_bytes,
+                // Two of the partitions, and a few tables: so that both bounds are met in every run.
+                hot_tail_total_bytes: 2 * config.hot_tail_bytes,
+                index_cache_bytes: 512,
                 supply: config.supply.map(|blocks| SupplyOptions { reserve_bytes: blocks * 4096, min_free_percent: 5 }),
             },
             ids: (0..config.partitions).map(id).collect(),

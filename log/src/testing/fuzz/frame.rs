@@ -5,7 +5,7 @@ use crate::{
     wal::{
         frame::{HEADER_LEN, Header, MAGIC},
         payload::{BatchHeader, decode_peer, decode_vote, encode_peer, encode_vote},
-        segment::{SEGMENT_HEADER_LEN, SegmentHeader},
+        segment::{Links, SEGMENT_HEADER_LEN, SegmentHeader},
     },
 };
 use arbitrary::Unstructured;
@@ -50,6 +50,11 @@ fn segment_header(input: &mut Unstructured<'_>) {
             },
             sequence: u64::from_le_bytes(array(input)),
         },
+        footer: crate::wal::payload::Position {
+            segment: u64::from_le_bytes(array(input)),
+            offset: u64::from_le_bytes(array(input)),
+        },
+        links: Links { batches: u64::from_le_bytes(array(input)), footers: u64::from_le_bytes(array(input)) },
     };
     let mut bytes = header.encode();
     assert_eq!(SegmentHeader::decode(&bytes), Ok(header));

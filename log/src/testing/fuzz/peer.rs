@@ -47,6 +47,8 @@ pub fn peer(data: &[u8]) {
             segment_bytes: 16 << 10,
             commit_bytes: 4 << 10,
             hot_tail_bytes: 4 << 10,
+            hot_tail_total_bytes: 4 << 10,
+            index_cache_bytes: 256,
             supply: None,
         };
         let wal = Wal::<SimWorld>::open(&disk, options).expect("the disk is empty");

@@ -263,6 +263,8 @@ fn open_wal(disk: &SimDisk) -> Result<Wal<SimWorld>, OpenError> {
             segment_bytes: 8 << 10,
             commit_bytes: 2 << 10,
             hot_tail_bytes: 1 << 10,
+            hot_tail_total_bytes: 4 << 10,
+            index_cache_bytes: 256,
             supply: None,
         },
     )

@@ -3,7 +3,16 @@ use crate::{
     error::OpenError,
     testing::{Sim, SimDisk, SimWorld},
     topic::{ClusterId, LogId, PartitionId, Vote},
-    wal::{EntryKind, LogHash, PartitionLog, PeerIdentity, SupplyOptions, Wal, WalEntry, WalOptions},
+    wal::{
+        EntryKind, LogHash, PartitionLog, PeerIdentity, SupplyOptions, Wal, WalEntry, WalOptions,
+        durable::Durable,
+        index::TableCache,
+        manifest::Held,
+        read::Reader,
+        recover::{Depth, Recovered, recover},
+        replay::Files,
+        segment::{Segments, parse_name},
+    },
     world::{Disk as _, DiskFile as _, Halt},
 };
 use bytes::Bytes;
@@ -32,6 +41,8 @@ pub(super) fn options() -> WalOptions {
         segment_bytes: 16 << 10,
         commit_bytes: 4 << 10,
         hot_tail_bytes: 4 << 10,
+        hot_tail_total_bytes: 10 << 10,
+        index_cache_bytes: 1 << 10,
         supply: None,
     }
 }
@@ -56,8 +67,35 @@ pub(super) fn open(sim: &Sim) -> Result<TestWal, OpenError> {
     open_with(sim, options())
 }
 
+/// Opens, and checks on the way that a start by footers finds what a scan of every frame finds.
 pub(super) fn open_with(sim: &Sim, options: WalOptions) -> Result<TestWal, OpenError> {
-    Wal::open(&sim.env(1).disk, options)
+    let disk = sim.env(1).disk;
+    if let Ok(frames) = found(&disk, Depth::Frames) {
+        assert_eq!(found(&disk, Depth::Footers)?, frames, "seed {}", sim.drawn_from());
+    }
+    Wal::open(&disk, options)
+}
+
+/// Everything a recovery finds, places of entries in sealed segments among it.
+fn found(disk: &SimDisk, depth: Depth) -> Result<String, OpenError> {
+    let segments = Segments::new(disk.clone(), Path::new(DIR));
+    let tables = TableCache::new(0);
+    let files = Files { segments: &segments, tables: &tables, cluster: CLUSTER, node: 1 };
+    let Recovered { replay, newest, .. } = recover(files, depth)?;
+    let mut text = format!("{newest:?} {} {:?} {:?}", replay.sequence, replay.links(), replay.peers);
+    for (id, durable) in &replay.partitions {
+        let Durable { vote, committed, log, .. } = durable;
+        let (first, next) = (log.first(), log.next());
+        text += &format!("\n{id} {first}..{next} {vote:?} {committed:?} {:?} {:?}", log.purged, log.last);
+        text += &format!(" {:?} {:?}", log.hash, replay.chains[&id.0]);
+        let reader = Reader { segments: &segments, tables: &tables, cluster: CLUSTER, node: 1, partition: *id };
+        for index in first..next {
+            let found = durable.index.get(index).expect("every entry of the log has a place");
+            let place = reader.locate(found, index).expect("tables of footers verify");
+            text += &format!("\n  {:?} {place:?}", log.log_id(index));
+        }
+    }
+    Ok(text)
 }
 
 /// An opening that must be refused.
@@ -149,6 +187,10 @@ pub(super) fn restore(disk: &SimDisk, image: &Image) {
     for (name, bytes) in image {
         write_file(disk, &dir.join(name), bytes);
     }
+    // As many as there are, be they what they may.
+    let newest = image.keys().filter_map(|name| parse_name(name)).max();
+    let mut manifest = Held::new(CLUSTER, 1);
+    manifest.advance(disk, Path::new(DIR), newest.unwrap_or(0)).expect("the disk works");
 }
 
 /// What a node finds that has these files. Checks on the way that a second opening finds the same.

@@ -6,9 +6,12 @@ use super::*;
 use crate::wal::{
     Identity,
     batch::BATCH_HEADER_LEN,
+    copies::Copied as _,
+    footer::Directory,
     frame::{HEADER_LEN, Header, HeaderError, Kind, frame_len, log_hash},
+    manifest::Manifest,
     payload::{BatchHeader, Mark, Position, decode_peer, decode_vote, encode_peer, encode_vote},
-    segment::{SegmentHeader, SegmentHeaderError, is_unfinished, parse_name},
+    segment::{Links, SegmentHeader, SegmentHeaderError, is_unfinished, parse_name},
 };
 use proptest::prelude::*;
 use std::fmt::Write as _;
@@ -26,13 +29,21 @@ fn golden(name: &str, actual: &str) {
 
 #[test]
 fn reserved_bytes_of_a_segment_header_are_not_passed_over() {
-    let header = SegmentHeader { cluster: CLUSTER, node: 1, number: 1, first_sequence: 1, previous: Mark::default() };
-    for at in [5, 7, 72, 4091] {
+    let header = SegmentHeader {
+        cluster: CLUSTER,
+        node: 1,
+        number: 1,
+        first_sequence: 1,
+        previous: Mark::default(),
+        footer: Position::default(),
+        links: Links::default(),
+    };
+    for at in [5, 7, 104, 4091] {
         let mut newer = header.encode();
         newer[at] = 1;
         let crc = crc32c::crc32c(&newer[..4092]);
         newer[4092..].copy_from_slice(&crc.to_le_bytes());
-        assert!(SegmentHeader::decode(&newer).is_err(), "byte {at}");
+        assert_eq!(SegmentHeader::decode(&newer), Err(SegmentHeaderError::Reserved), "byte {at}");
     }
 }
 
@@ -46,8 +57,8 @@ fn hex(text: &mut String, bytes: &[u8]) {
 /// A segment as text: each frame with its place and its bytes.
 fn annotated(bytes: &[u8]) -> String {
     let mut text = String::from("segment header, then zeros up to the checksum in its last four bytes\n");
-    hex(&mut text, &bytes[..72]);
-    assert!(bytes[72..4092].iter().all(|byte| *byte == 0));
+    hex(&mut text, &bytes[..104]);
+    assert!(bytes[104..4092].iter().all(|byte| *byte == 0));
     hex(&mut text, &bytes[4092..4096]);
     let mut at = 4096;
     while let Ok(header) = Header::decode(bytes[at..at + HEADER_LEN].try_into().unwrap()) {
@@ -117,12 +128,50 @@ fn golden_second_segment_points_back_to_the_first() {
         number: 2,
         first_sequence: 101,
         previous: Mark { at: Position { segment: 1, offset: 16_000 }, sequence: 100 },
+        footer: Position { segment: 1, offset: 15_000 },
+        links: Links { batches: 0x0102, footers: 0x0304 },
     };
     let mut text = String::new();
-    hex(&mut text, &header.encode()[..72]);
+    hex(&mut text, &header.encode()[..104]);
     hex(&mut text, &header.encode()[4092..]);
     golden("segment-header-v1.txt", &text);
     assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+}
+
+#[test]
+fn golden_footer() {
+    let image = on_node(1, |sim| async move {
+        let wal = open(&sim).unwrap();
+        let (a, b) = (wal.partition(P), wal.partition(Q));
+        a.save_vote(Vote { term: 3, node: 2, committed: true }).await.unwrap();
+        append(&a, entries(3, 0..4)).await.unwrap();
+        a.save_committed(Some(LogId { term: 3, index: 2 }));
+        wal.save_peer(PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 })
+            .await
+            .unwrap();
+        a.truncate_after(Some(2)).await.unwrap();
+        append(&a, entries(4, 3..5)).await.unwrap();
+        a.purge(LogId { term: 3, index: 0 }).await.unwrap();
+        // Does not fit any more, so it is in the second segment.
+        append(&b, vec![payload_entry(1, 0, vec![0; 14_000])]).await.unwrap();
+        wal.close().await;
+        image(&sim.env(1).disk)
+    });
+    let (name, footer) = super::damage::footers(&image).remove(0);
+    let mut text = String::from("batch header, frame header, directory and tables\n");
+    hex(&mut text, &image[&name][footer]);
+    golden("footer-v1.txt", &text);
+}
+
+#[test]
+fn golden_manifest() {
+    let manifest = on_node(1, |sim| async move {
+        drop(open(&sim).unwrap());
+        read_file(&sim.env(1).disk, &std::path::Path::new(DIR).join(Manifest::NAMES[0]))
+    });
+    let mut text = String::new();
+    hex(&mut text, &manifest);
+    golden("manifest-v1.txt", &text);
 }
 
 #[test]
@@ -149,7 +198,7 @@ fn the_golden_segment_still_opens() {
     };
     let (header, frames) = text.split_once("4096: ").unwrap();
     let mut bytes = lines(header);
-    let crc = bytes.split_off(72);
+    let crc = bytes.split_off(104);
     bytes.resize(4092, 0);
     bytes.extend(crc);
     bytes.extend(lines(frames));
@@ -199,7 +248,16 @@ fn only_a_segments_own_name_is_a_segment() {
 }
 
 fn header() -> impl Strategy<Value = Header> {
-    let kinds = [Kind::BatchHeader, Kind::Blank, Kind::Membership, Kind::Entry, Kind::Vote, Kind::Truncate, Kind::Peer];
+    let kinds = [
+        Kind::BatchHeader,
+        Kind::Blank,
+        Kind::Membership,
+        Kind::Entry,
+        Kind::Vote,
+        Kind::Truncate,
+        Kind::Peer,
+        Kind::Footer,
+    ];
     let places = any::<([u8; 16], u64, u64, u64, u64)>();
     let contents = any::<(u64, u64, u32, u64, [u8; 16])>();
     (proptest::sample::select(kinds.to_vec()), places, contents, 0..=1_u32 << 30).prop_map(
@@ -253,7 +311,8 @@ proptest! {
 
     #[test]
     fn arbitrary_payloads_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-        let _ = (decode_vote(&bytes), decode_peer(&bytes), BatchHeader::decode(&bytes), Identity::decode(&bytes));
+        let _ = (decode_vote(&bytes), decode_peer(&bytes), BatchHeader::decode(&bytes), Identity::decode(&bytes), Manifest::decode(&bytes));
+        let _ = Directory::decode(&bytes, Position::default(), bytes.len() as u64);
     }
 
     #[test]
@@ -261,7 +320,7 @@ proptest! {
         tail in proptest::collection::vec(any::<u8>(), 0..2000),
         keep in 0..3_usize,
     ) {
-        let header = SegmentHeader { cluster: CLUSTER, node: 1, number: 1, first_sequence: 1, previous: Mark::default() };
+        let header = SegmentHeader { cluster: CLUSTER, node: 1, number: 1, first_sequence: 1, previous: Mark::default(), footer: Position::default(), links: Links::default() };
         let mut bytes = if keep == 0 { Vec::new() } else { header.encode().to_vec() };
         bytes.extend(tail);
         let found = recovered(&Image::from([("00000000000000000001.seg".into(), bytes)]));

@@ -48,6 +48,8 @@ impl Replica {
             commit_bytes: 8 << 10,
             hot_tail_bytes: 4 << 10,
             supply: None,
+            hot_tail_total_bytes: 64 << 10,
+            index_cache_bytes: 1 << 10,
         };
         let opening = |error: OpenError| RestoreError::Io(io::Error::other(format!("{error}")));
         let wal = Wal::<SimWorld>::open(&disk, options).map_err(opening)?;

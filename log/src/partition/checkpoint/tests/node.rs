@@ -146,7 +146,8 @@ fn a_full_disk_costs_a_checkpoint_and_nothing_else() {
             let timing = Timing { checkpoint_interval: Duration::from_secs(20), ..Timing::default() };
             let log = open(&inside, env, Config { timing, ..config() }).await;
             append(&log, 0..5).await;
-            // While nobody appends, the next write is a checkpoint's.
+            // While nobody appends, and the log has marked what it holds, the next write is a checkpoint's.
+            inside.sleep(Duration::from_millis(500)).await;
             inside.fail_next_write(1, io::ErrorKind::StorageFull);
             inside.sleep(Duration::from_secs(24)).await;
             assert_eq!(names(&disk).len(), 1, "the first one was refused, the second one was not");
