@@ -2,7 +2,7 @@
 use super::{
     EntryKind, PeerIdentity, WalEntry,
     footer::About,
-    frame::{BATCHES, FOOTERS, HEADER_LEN, Header, Kind, LogHash, PEERS, frame_len, link},
+    frame::{BATCHES, FOOTERS, HEADER_LEN, Header, Kind, LogHash, PEERS, frame_len, link, sum_header},
     memory::{Core, Hot},
     payload::{BatchHeader, Mark, Position, encode_peer, encode_vote},
     segment::Links,
@@ -317,7 +317,7 @@ impl Encoded {
         for (frame, sequence) in frames.iter().zip(tail.sequence + 1..) {
             encoded.offsets.push(tail.at.offset + encoded.len);
             let header = tail.header(sequence, frame.partition(), &frame.content());
-            headers_crc = crc32c::crc32c_append(headers_crc, &header);
+            headers_crc = sum_header(headers_crc, &header);
             encoded.push(&header, &frame.payload);
         }
         encoded.put_batch_header(frames.len(), headers_crc, tail);

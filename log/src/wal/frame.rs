@@ -208,6 +208,12 @@ pub(crate) fn link(previous: &[u8; HEADER_LEN]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(previous)
 }
 
+/// Goes on with the checksum that a batch header has over the headers of its frames. Leaves out the checksum each of them ends
+/// with: a CRC over bytes and their own CRC is the same for all bytes.
+pub(crate) fn sum_header(sum: u32, header: &[u8; HEADER_LEN]) -> u32 {
+    crc32c::crc32c_append(sum, &header[..HEADER_LEN - 4])
+}
+
 /// The log hash after an entry.
 pub(crate) fn log_hash(previous: &LogHash, index: u64, term: u64, crc: u32) -> LogHash {
     let mut bytes = [0; 36];

@@ -31,7 +31,7 @@ pub(crate) struct BatchHeader {
     pub frames: u32,
     /// Bytes of the frames that follow, padding included.
     pub bytes: u32,
-    /// CRC32C over the headers of the frames that follow, in order.
+    /// CRC32C over the headers of the frames that follow, in order, without the checksum each ends with.
     pub headers_crc: u32,
 }
 

@@ -2,7 +2,7 @@
 use super::{
     batch::BATCH_HEADER_LEN,
     footer::{Directory, segment_of},
-    frame::{ALIGN, HEADER_LEN, Header, HeaderError, Kind, MAGIC, link},
+    frame::{ALIGN, HEADER_LEN, Header, HeaderError, Kind, MAGIC, link, sum_header},
     payload::{BatchHeader, Mark, Position},
     segment::SEGMENT_HEADER_LEN,
 };
@@ -137,7 +137,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         let at = offset + BATCH_HEADER_LEN;
         let (header, header_bytes) = scan.header(at, sequence + 1)?;
         let announced = batch_header.flatten().is_some_and(|batch| {
-            (batch.frames, batch.headers_crc) == (1, crc32c::crc32c(&header_bytes))
+            (batch.frames, batch.headers_crc) == (1, sum_header(0, &header_bytes))
                 && u64::from(batch.bytes) == header.frame_len()
         });
         if header.kind != Kind::Footer || !announced {
@@ -192,7 +192,7 @@ impl<'a, F: DiskFile> Scan<'a, F> {
         let mut headers_crc = 0;
         for _ in 0..header.frames {
             let frame = self.frame(offset, self.sequence + frames.len() as u64)?;
-            headers_crc = crc32c::crc32c_append(headers_crc, &frame.header_bytes);
+            headers_crc = sum_header(headers_crc, &frame.header_bytes);
             offset += frame.header.frame_len();
             frames.push(frame);
         }

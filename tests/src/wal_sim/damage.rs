@@ -37,6 +37,27 @@ pub(super) fn inflict(sim: &Sim, node: NodeId, kind: RotKind, place: Place) -> b
     sim.rot(node, path, rot).is_ok()
 }
 
+/// Puts a segment of one past between those of another, where the two differ in it and in what counts of the segment before it.
+/// `false` where there is none. (Where they do not differ before it, what follows it there follows it here as well.)
+pub(super) fn transplant(sim: &Sim, node: NodeId, from: &DiskImage, into: &DiskImage, place: Place) -> bool {
+    let pairs: Vec<_> = marks::segments(into).into_iter().zip(marks::segments(from)).collect();
+    let counts_differ = |at: usize| {
+        let ((_, ours), (_, theirs)) = pairs[at - 1];
+        let end = marks::previous_end(pairs[at].1.1) as usize;
+        ours.get(..end).zip(theirs.get(..end)).is_some_and(|(ours, theirs)| ours != theirs)
+    };
+    let differ = |at: usize| pairs[at].0.0 == pairs[at].1.0 && pairs[at].0.1 != pairs[at].1.1;
+    let possible: Vec<usize> = (1..pairs.len()).filter(|&at| differ(at) && counts_differ(at)).collect();
+    if possible.is_empty() {
+        return false;
+    }
+    let (path, content) = pairs[possible[place.back as usize % possible.len()]].1;
+    let mut mixed = into.clone();
+    mixed.put(path, content.to_vec());
+    sim.restore_disk(node, &mixed);
+    true
+}
+
 /// Puts the content of one segment in place of another one's.
 fn swap(sim: &Sim, node: NodeId, image: &DiskImage, to: usize, from: usize) -> bool {
     let segments = marks::segments(image);

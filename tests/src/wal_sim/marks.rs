@@ -38,6 +38,11 @@ pub(super) fn highest(image: &DiskImage) -> Mark {
     highest
 }
 
+/// Where the segment before this one ends, as this one's header says.
+pub(super) fn previous_end(bytes: &[u8]) -> u64 {
+    Mark::at(bytes, 48).offset
+}
+
 /// Where what was written in a segment ends, as far as its intact frames say.
 pub(super) fn end(bytes: &[u8]) -> u64 {
     let last = bytes.iter().rposition(|&byte| byte != 0);

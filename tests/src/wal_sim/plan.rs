@@ -132,6 +132,14 @@ pub enum Step {
     Space,
     /// The file system turns read-only until the node has halted.
     ReadOnly,
+    /// The disk goes two ways from one copy of it, and a segment of the one gets between those of the other. Both have the same
+    /// numbers and lengths, and other votes.
+    Fork {
+        /// Votes on each way.
+        votes: u8,
+        /// Which segment.
+        place: Place,
+    },
     /// What was synced rots, in the midst of things or while the node is down.
     Rot {
         /// How.
@@ -177,10 +185,11 @@ enum Kind {
     Full,
     ReadOnly,
     Rot,
+    Fork,
 }
 
 /// The kinds, how often they come, and whether they are faults.
-const KINDS: [(Kind, u64, bool); 20] = [
+const KINDS: [(Kind, u64, bool); 21] = [
     (Kind::Append, 60, false),
     (Kind::LargeAppend, 3, false),
     (Kind::Truncate, 12, false),
@@ -201,6 +210,7 @@ const KINDS: [(Kind, u64, bool); 20] = [
     (Kind::Full, 3, true),
     (Kind::ReadOnly, 1, true),
     (Kind::Rot, 4, true),
+    (Kind::Fork, 2, true),
 ];
 
 impl Config {
@@ -290,6 +300,7 @@ fn draw_step(kind: Kind, config: &Config, draw: &mut Draw, steps: &mut Vec<Step>
             Step::Space
         }
         Kind::ReadOnly => Step::ReadOnly,
+        Kind::Fork => Step::Fork { votes: 10 + draw.below(50) as u8, place: draw_place(draw) },
         Kind::Rot => {
             let kinds = [
                 RotKind::Flip,
@@ -302,12 +313,16 @@ fn draw_step(kind: Kind, config: &Config, draw: &mut Draw, steps: &mut Vec<Step>
                 RotKind::Lost,
                 RotKind::Swapped,
             ];
-            let place = Place { back: draw.small(8), thousandth: draw.below(1000), noise: draw.word() };
+            let place = draw_place(draw);
             let down = (!draw.one_in(4)).then(|| draw_crash(draw));
             Step::Rot { kind: *draw.pick(&kinds), place, down }
         }
     };
     steps.push(step);
+}
+
+fn draw_place(draw: &mut Draw) -> Place {
+    Place { back: draw.small(8), thousandth: draw.below(1000), noise: draw.word() }
 }
 
 fn draw_crash(draw: &mut Draw) -> Crash {

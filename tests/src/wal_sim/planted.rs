@@ -1,4 +1,4 @@
-//! Bugs of the world that the simulator must notice: the switches among the planted bugs of `docs/simulation.md`.
+//! Bugs of the world that the simulator must notice: the switches among the planted bugs of `docs/wal-simulation.md`.
 use corduroy_log::testing::PlantedBug;
 
 /// The number, what is wrong, and the switch.

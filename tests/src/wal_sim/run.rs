@@ -1,7 +1,7 @@
 //! Carries a plan out, and compares.
 use super::{
     damage,
-    fault::{Crash, RotKind},
+    fault::{Crash, Place, RotKind},
     marks,
     model::{Atom, Found, Model},
     plan::{Plan, Step},
@@ -310,6 +310,7 @@ impl<T: FnMut(&str)> Run<T> {
                 self.wait().await?;
                 self.sim.mend_disk(NODE);
             }
+            Step::Fork { votes, place } => self.fork(*votes, *place).await?,
             Step::Rot { kind, place, down } => {
                 let before = match down {
                     Some(crash) => {
@@ -334,6 +335,37 @@ impl<T: FnMut(&str)> Run<T> {
             }
         }
         Ok(())
+    }
+
+    /// See [`Step::Fork`].
+    async fn fork(&mut self, votes: u8, place: Place) -> Result<(), Stop> {
+        if self.rotten.is_some() {
+            return Ok(());
+        }
+        self.reopen().await?;
+        self.end(false)?;
+        let (copy, model) = (self.sim.copy_disk(NODE), self.model.clone());
+        let mut ways = Vec::new();
+        for _ in 0..2 {
+            if !ways.is_empty() {
+                self.sim.restore_disk(NODE, &copy);
+                self.model = model.clone();
+            }
+            self.start(Crash::plain(false)).await?;
+            for vote in 0..usize::from(votes) {
+                self.revive_if_dead().await?;
+                self.vote(vote % self.ids.len());
+                self.wait().await?;
+            }
+            self.end(false)?;
+            ways.push(self.sim.copy_disk(NODE));
+        }
+        if damage::transplant(&self.sim, NODE, &ways[0], &ways[1], place) {
+            self.tally.rot += 1;
+            self.tally.forks += 1;
+            self.rotten = Some(Rotten { before: ways.pop(), ends_early: false });
+        }
+        self.start(Crash::plain(false)).await
     }
 
     fn space(&mut self) {

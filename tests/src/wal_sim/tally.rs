@@ -70,6 +70,8 @@ tally! {
     rot_refused,
     /// Of that, opened nevertheless.
     rot_opened,
+    /// Segments of another past put between those of this one.
+    forks,
     /// Reads that gave an error for what had rotted.
     rot_reads,
     /// Damage behind the last mark that took acknowledged calls with it.

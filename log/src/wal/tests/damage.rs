@@ -202,7 +202,7 @@ fn forge(bytes: &mut [u8], at: usize, change: impl FnOnce(&mut [u8])) {
 /// The first batch of a file, its only frame changed, everything that covers it made right again.
 fn forge_entry(bytes: &mut [u8], change: impl FnOnce(&mut [u8])) {
     forge(bytes, 4096 + 152, change);
-    let headers_crc = crc32c::crc32c(&bytes[4096 + 152..][..112]);
+    let headers_crc = crc32c::crc32c(&bytes[4096 + 152..][..108]);
     bytes[4096 + 112 + 32..][..4].copy_from_slice(&headers_crc.to_le_bytes());
     let payload_crc = crc32c::crc32c(&bytes[4096 + 112..][..40]);
     forge(bytes, 4096, |header| header[76..80].copy_from_slice(&payload_crc.to_le_bytes()));
@@ -299,6 +299,24 @@ fn a_read_verifies_what_it_reads() {
         write_file(disk, &path, &good);
         assert_eq!(log.entries(0..10, 1 << 20).unwrap().len(), 10);
     });
+}
+
+/// Found by the WAL simulator: the checksum over the headers of a batch was the same for all headers, as each ends in its own.
+#[test]
+fn a_frame_of_another_batch_in_its_place_is_damage() {
+    let with_vote = |term: u64| {
+        on_node(1, move |sim| async move {
+            let wal = open(&sim).unwrap();
+            wal.partition(P).save_vote(Vote { term, node: 1, committed: false }).await.unwrap();
+            wal.close().await;
+            image(&sim.env(1).disk)
+        })
+    };
+    let (mut ours, mut theirs) = (with_vote(5), with_vote(6));
+    let vote = 4096 + 152..4096 + 152 + 136;
+    assert_ne!(newest(&mut ours)[vote.clone()], newest(&mut theirs)[vote.clone()]);
+    newest(&mut ours)[vote.clone()].copy_from_slice(&newest(&mut theirs)[vote]);
+    assert!(matches!(refused(&ours), Halt::Corrupt(_)), "both frames are intact, and the first of their partition");
 }
 
 #[test]
