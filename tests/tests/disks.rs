@@ -1,5 +1,6 @@
 //! Disks that are slow, stuck, full or read-only, under a whole cluster in virtual time: who leads then, what is refused,
 //! and that nothing acknowledged is lost.
+#![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
 use corduroy_log::{
     Config, Consistency, LogError, NewRecord, NewTopic,
     config::{Limits, NodeAddress, Timing},
