@@ -88,7 +88,7 @@ pub struct SimTime(u64);
 
 impl SimTime {
     /// Virtual time until the present node's clock shows this.
-    pub(super) fn from_now(self) -> Duration {
+    pub(super) fn until_then(self) -> Duration {
         match Current::clock() {
             Some(clock) => clock.until(self),
             None => Duration::from_nanos(self.0.saturating_sub(virtual_nanos())),

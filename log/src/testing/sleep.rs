@@ -26,7 +26,7 @@ impl fmt::Debug for SimSleep {
 impl SimSleep {
     #[track_caller]
     pub(super) fn until(deadline: SimTime) -> Self {
-        SimSleep { deadline, timer: Box::pin(SimRuntime::sleep(deadline.from_now())) }
+        SimSleep { deadline, timer: Box::pin(SimRuntime::sleep(deadline.until_then())) }
     }
 }
 
@@ -38,7 +38,7 @@ impl Future for SimSleep {
             if SimTime::now() >= self.deadline {
                 return Poll::Ready(());
             }
-            self.timer = Box::pin(SimRuntime::sleep(self.deadline.from_now()));
+            self.timer = Box::pin(SimRuntime::sleep(self.deadline.until_then()));
         }
         Poll::Pending
     }

@@ -200,7 +200,7 @@ impl Index {
         ranges.try_fold(None::<Range<u64>>, |all, range| match all {
             _ if range.is_empty() => Some(all),
             None => Some(Some(range)),
-            Some(all) => (all.end == range.start).then(|| Some(all.start..range.end)),
+            Some(all) => (all.end == range.start).then_some(Some(all.start..range.end)),
         })?
     }
 }

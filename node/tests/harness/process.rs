@@ -141,17 +141,6 @@ impl NodeProcess {
         assert!(state_of(pid).is_none(), "process {pid} is still there after kill -9");
     }
 
-    /// As [`NodeProcess::kill`], of a node that may have halted just before, with this exit code and no other.
-    pub fn kill_or_halted(&mut self, code: i32) {
-        let pid = self.pid();
-        let mut child = self.child.take().expect("asked for its id above");
-        // Already gone is as good.
-        let _ = child.kill();
-        let status = child.wait().expect("it is our child");
-        assert!(status.code().is_none_or(|own| own == code), "node {} ended with {status}", self.id);
-        assert!(state_of(pid).is_none(), "process {pid} is still there after kill -9");
-    }
-
     /// SIGSTOP, and proof that every thread has stopped.
     pub fn pause(&self) {
         self.signal(Signal::STOP);

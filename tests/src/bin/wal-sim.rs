@@ -104,7 +104,7 @@ fn one(seed: u64, bug: Option<PlantedBug>, trace: bool, tally: &mut Tally) -> Re
     if let Some(violation) = outcome.violation {
         return Err(violation);
     }
-    if seed % TWICE == 0 {
+    if seed.is_multiple_of(TWICE) {
         let again = run(&plan, bug);
         if (again.trace_hash, &again.tally) != (outcome.trace_hash, &outcome.tally) {
             let detail = format!("{:016x}, then {:016x}", outcome.trace_hash, again.trace_hash);

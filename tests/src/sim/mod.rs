@@ -31,9 +31,6 @@ mod phases;
 
 mod shrink;
 
-#[cfg(test)]
-mod regressions;
-
 pub use plan::{Fault, Operation, Outside, Plan, Victim, What};
 pub use settings::{Bug, Kind, Settings};
 pub use shrink::shrink;

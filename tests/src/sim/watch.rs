@@ -98,7 +98,7 @@ impl Watch {
                 continue;
             };
             let known = self.nodes.get(&node).is_some_and(|watched| watched.boot_epoch == log.boot_epoch());
-            if !known || self.looks % RELIST == 0 {
+            if !known || self.looks.is_multiple_of(RELIST) {
                 self.list(node, log.boot_epoch(), log.partitions());
             }
             let Some(mut watched) = self.nodes.remove(&node) else { continue };

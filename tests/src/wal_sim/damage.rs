@@ -21,7 +21,7 @@ pub(super) fn inflict(sim: &Sim, node: NodeId, kind: RotKind, place: Place) -> b
     let (path, bytes) = segments[at];
     let end = marks::end(bytes).max(1);
     // Most of what is written is frames; the header is a place like any other once in a while.
-    let from = if end > HEADER && place.noise / 8 % 8 > 0 { HEADER } else { 0 };
+    let from = if end > HEADER && !(place.noise / 8).is_multiple_of(8) { HEADER } else { 0 };
     let offset = (from + (end - from) * place.thousandth / 1000).min(end - 1);
     let sector = offset / SECTOR;
     let rot = match kind {

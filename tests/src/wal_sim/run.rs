@@ -393,7 +393,7 @@ impl<T: FnMut(&str)> Run<T> {
         let id = self.ids[at];
         let partition = self.model.now.partition(id);
         let first = if partition.is_unbegun() && at % 2 == 1 { 7 } else { partition.next() };
-        self.term += u64::from(sizes.len() % 3 == 0);
+        self.term += u64::from(sizes.len().is_multiple_of(3));
         let term = self.term;
         let entries: Vec<WalEntry> =
             sizes.iter().zip(first..).map(|(&size, index)| entry(id, term, index, size)).collect();

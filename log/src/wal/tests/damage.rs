@@ -30,6 +30,14 @@ pub(super) fn footers(image: &Image) -> Vec<(String, std::ops::Range<usize>)> {
     image.values().skip(1).map(at).collect()
 }
 
+/// Those whose batch begins at an offset, and where it ends by its own header.
+pub(super) fn footers_at(image: &Image, offset: usize) -> Vec<(String, std::ops::Range<usize>)> {
+    let end =
+        |bytes: &[u8]| offset + 152 + u32::from_le_bytes(bytes[offset + 112 + 28..][..4].try_into().unwrap()) as usize;
+    let begins = footers(image).into_iter().filter(|(_, footer)| footer.start == offset);
+    begins.map(|(name, _)| (name.clone(), offset..end(&image[&name]))).collect()
+}
+
 /// The same files, and no start can go by their footers.
 fn without_footers(image: &Image) -> Image {
     let mut image = image.clone();

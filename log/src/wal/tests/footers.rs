@@ -347,3 +347,42 @@ fn a_level_is_what_the_largest_may_keep() {
     assert_eq!(level(&[10, 900, 900]), 345);
     assert_eq!(level(&[u64::MAX, 1]), 699);
 }
+
+/// Found by the WAL simulator: the damage was taken for a torn tail, the node went on, and the next start refused.
+#[test]
+fn damage_in_the_footer_that_begins_the_newest_segment_is_refused_before_anything_is_written() {
+    let sim = Sim::new(1);
+    let image = sim.run(async {
+        for round in 0..2 {
+            let node = sim.clone();
+            let script = async move {
+                let wal = open(&node).unwrap();
+                append(&wal.partition(P), entries(1, 10 * round..10 * (round + 1))).await.unwrap();
+                wal
+            };
+            drop(sim.spawn_on(1, script).await.unwrap());
+            sim.kill(1);
+            sim.restart(1);
+        }
+        image(&sim.env(1).disk)
+    });
+    let (name, footer) = super::damage::footers_at(&image, 4096).remove(0);
+    assert_eq!(image.keys().next_back(), Some(&name));
+    for len in [4097, 4343] {
+        let mut cut = image.clone();
+        cut.get_mut(&name).unwrap().truncate(len);
+        assert!(matches!(halted(recovered(&cut)), Halt::Corrupt(_)), "cut to {len} bytes");
+    }
+    // The footer alone is what a crash before the first batch leaves.
+    let mut alone = image.clone();
+    alone.get_mut(&name).unwrap().truncate(footer.end);
+    on_node(1, |sim| async move {
+        restore(&sim.env(1).disk, &alone);
+        for round in 1..4 {
+            let wal = open(&sim).unwrap();
+            assert_eq!(view(&wal.partition(P)).entries, entries(1, 0..10 * round));
+            append(&wal.partition(P), entries(1, 10 * round..10 * (round + 1))).await.unwrap();
+            wal.close().await;
+        }
+    });
+}

@@ -1,1 +1,0 @@
-//! Every seed that once found a defect, as a test with the defect's name.
