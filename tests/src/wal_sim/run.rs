@@ -649,7 +649,9 @@ impl<T: FnMut(&str)> Run<T> {
         drop(wal);
         // Not a crash: the process goes on, or another one comes, and the disk keeps what it has.
         self.sim.kill(NODE);
-        self.recover(Crash::plain(false), true).await
+        // A writer that waits for space gives up when it is closed, and says so.
+        let kept = !std::mem::take(&mut self.failed);
+        self.recover(Crash::plain(false), kept).await
     }
 
     /// The node dies now.
