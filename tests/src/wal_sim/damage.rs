@@ -38,7 +38,8 @@ pub(super) fn inflict(sim: &Sim, node: NodeId, kind: RotKind, place: Place) -> b
 }
 
 /// Puts a segment of one past between those of another, where the two differ in it and in what counts of the segment before it.
-/// `false` where there is none. (Where they do not differ before it, what follows it there follows it here as well.)
+/// `false` where there is none. (Where they do not differ before it, what follows it there follows it here as well. Where it holds the
+/// footer of the segment before it, a start believes that footer, and does not read that segment.)
 pub(super) fn transplant(sim: &Sim, node: NodeId, from: &DiskImage, into: &DiskImage, place: Place) -> bool {
     let pairs: Vec<_> = marks::segments(into).into_iter().zip(marks::segments(from)).collect();
     let counts_differ = |at: usize| {
@@ -47,7 +48,9 @@ pub(super) fn transplant(sim: &Sim, node: NodeId, from: &DiskImage, into: &DiskI
         ours.get(..end).zip(theirs.get(..end)).is_some_and(|(ours, theirs)| ours != theirs)
     };
     let differ = |at: usize| pairs[at].0.0 == pairs[at].1.0 && pairs[at].0.1 != pairs[at].1.1;
-    let possible: Vec<usize> = (1..pairs.len()).filter(|&at| differ(at) && counts_differ(at)).collect();
+    let possible: Vec<usize> = (1..pairs.len())
+        .filter(|&at| differ(at) && counts_differ(at) && !marks::holds_footer_of_previous(pairs[at].1.1))
+        .collect();
     if possible.is_empty() {
         return false;
     }

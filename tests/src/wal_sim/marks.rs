@@ -43,6 +43,11 @@ pub(super) fn previous_end(bytes: &[u8]) -> u64 {
     Mark::at(bytes, 48).offset
 }
 
+/// Whether the footer of the segment before this one is in this one, as this one's header says: that one was cut.
+pub(super) fn holds_footer_of_previous(bytes: &[u8]) -> bool {
+    word(bytes, 72) == word(bytes, 32)
+}
+
 /// Where what was written in a segment ends, as far as its intact frames say.
 pub(super) fn end(bytes: &[u8]) -> u64 {
     let last = bytes.iter().rposition(|&byte| byte != 0);

@@ -649,7 +649,9 @@ impl<T: FnMut(&str)> Run<T> {
         drop(wal);
         // Not a crash: the process goes on, or another one comes, and the disk keeps what it has.
         self.sim.kill(NODE);
-        self.recover(Crash::plain(false), true).await
+        // A writer that waits for space gives up when it is closed, and says so.
+        let kept = !std::mem::take(&mut self.failed);
+        self.recover(Crash::plain(false), kept).await
     }
 
     /// The node dies now.
@@ -756,11 +758,12 @@ impl<T: FnMut(&str)> Run<T> {
         self.say(format_args!("refused to open: {error}"));
         let failed = self.sim.disk_failures(NODE).len() > self.failures;
         self.failures = self.sim.disk_failures(NODE).len();
-        if failed {
+        let called_so = matches!(error, OpenError::Halt(Halt::DiskFailed(_)) | OpenError::Io { .. });
+        if failed && !called_so && self.rotten.is_none() {
+            return broken("a disk that fails is called so", error);
+        }
+        if failed && called_so {
             self.sim.mend_disk(NODE);
-            if !matches!(error, OpenError::Halt(Halt::DiskFailed(_)) | OpenError::Io { .. }) {
-                return broken("a disk that fails is called so", error);
-            }
             self.tally.failed_recoveries += 1;
             if self.full {
                 self.space();
