@@ -280,7 +280,7 @@ impl<T: FnMut(&str)> Run<T> {
                 self.read_badly(self.which(*partition))?;
             }
             Step::ReadFailing { partition } => {
-                let call = if partition % 2 == 0 { DiskCall::Read } else { DiskCall::Open };
+                let call = if partition.is_multiple_of(2) { DiskCall::Read } else { DiskCall::Open };
                 self.sim.fail_disk(NODE, call, 1, DiskError::Io);
                 self.read_badly(self.which(*partition))?;
             }
