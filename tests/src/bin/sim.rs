@@ -143,7 +143,7 @@ fn report(seed: u64, bug: Option<Bug>) -> Result<(), String> {
         Ok(passed) => passed.trace,
         Err(failed) => failed.trace,
     };
-    if seed % 100 == 0 {
+    if seed.is_multiple_of(100) {
         let second = sim::run(seed, bug);
         if trace(&first) != trace(&second) {
             return Err(format!("not reproducible: traces {:016x} and {:016x}", trace(&first), trace(&second)));
