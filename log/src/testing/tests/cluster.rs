@@ -16,14 +16,12 @@ fn a_cluster_outlives_each_of_its_nodes_in_turn() {
         let cluster = Cluster::new(&sim, 3);
         cluster.start().await;
         cluster.create_topic(topic()).await.unwrap();
-        let mut next = 0;
-        for node in cluster.nodes() {
+        for (next, node) in (0..).zip(cluster.nodes()) {
             cluster.kill(node);
             assert_eq!((cluster.log(node).is_none(), cluster.running().len()), (true, 2));
             assert_eq!(cluster.on(node, async |_| ()).await, Err(TaskError::Cancelled));
             let ack = cluster.append("order", 0, vec![NewRecord::new("x")]).await.unwrap();
             assert_eq!(ack.first_offset, next);
-            next += 1;
             cluster.restart(node).await.unwrap();
             cluster.ready().await;
         }
