@@ -1,7 +1,7 @@
 //! The WAL simulator: one node's write-ahead log, its disk, and every way the two can part.
 //!
 //! A seed is a [`Plan`]: sizes, and a list of steps, which are calls of the WAL and faults. [`run`] carries it out on the code
-//! of the product, on the simulated disk, on one thread, in virtual time, and compares what comes back with a [`Model`] that is a
+//! of the product, on the simulated disk, on one thread, in virtual time, and compares what comes back with a model that is a
 //! list of what was asked for. A thousand seeds take seconds.
 //!
 //! ```text

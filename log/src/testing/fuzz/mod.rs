@@ -5,12 +5,12 @@
 //!
 //! | target | promises that hold for every input |
 //! |---|---|
-//! | [`frame`] | what decodes encodes to the same bytes; what was encoded decodes to the same; a flipped bit is found |
-//! | [`records`] | the same for batches of records, of any content a client may send |
-//! | [`wal`] | a damaged log gives a state it once had, not older than the damage, or is refused; opening and looking agree |
-//! | [`identity`] | damaged copies give the identity or the one before it, or are refused; nobody else's, ever |
-//! | [`checkpoint`] | a checkpoint file reads as it was written, or is refused; another directory's always is |
-//! | [`peer`] | anything in place of packets is refused or ignored; limits hold |
+//! | `frame` | what decodes encodes to the same bytes; what was encoded decodes to the same; a flipped bit is found |
+//! | `records` | the same for batches of records, of any content a client may send |
+//! | `wal` | a damaged log gives a state it once had, not older than the damage, or is refused; opening and looking agree |
+//! | `identity` | damaged copies give the identity or the one before it, or are refused; nobody else's, ever |
+//! | `checkpoint` | a checkpoint file reads as it was written, or is refused; another directory's always is |
+//! | `peer` | anything in place of packets is refused or ignored; limits hold |
 //!
 //! **Invariant**: a target is a function of its input alone.
 use arbitrary::Unstructured;
