@@ -117,8 +117,18 @@ impl<W: World> Log<W> {
             env.net.listen(&me.peer).await.map_err(|source| OpenError::Listen { address: me.peer.clone(), source })?;
         let (identity, lock) = Identity::open(&env.disk, &config.dir, config.cluster, config.node, env.rng.next_id())?;
         let wal = Wal::<W>::open(&env.disk, wal_options(&config))?;
+        let lock = Arc::new(lock);
+        wal.hold(lock.clone());
         let owner = Owner { cluster: config.cluster, node: config.node, incarnation: identity.incarnation };
-        let checkpoints = Checkpoints::<W>::open(env.disk.clone(), &config.dir, owner)?;
+        let checkpoints = match Checkpoints::<W>::open(env.disk.clone(), &config.dir, owner) {
+            Ok(checkpoints) => checkpoints,
+            Err(error) => {
+                // Whoever tries again finds the directory unlocked.
+                drop(lock);
+                wal.close().await;
+                return Err(error);
+            }
+        };
         let policy = Policy { bytes: config.limits.checkpoint_bytes, interval: config.timing.checkpoint_interval };
         let checkpoints = Scheduler::start(checkpoints, wal.clone(), policy);
         let members = config.nodes.iter().map(|node| node.id).collect();

@@ -1,8 +1,8 @@
 //! The public face of the log on one simulated node: append, read, subscribe, refuse, restart.
 use corduroy_log::{
-    Config, Consistency, Log, LogError, NewRecord, NewTopic,
+    Config, Consistency, Log, LogError, NewRecord, NewTopic, OpenError,
     config::{Limits, NodeAddress, Timing},
-    testing::{Sim, SimWorld},
+    testing::{DiskCall, DiskError, Sim, SimWorld},
     topic::ClusterId,
     world::Env,
 };
@@ -211,5 +211,33 @@ fn a_node_without_power_comes_back_with_everything_acknowledged() {
             (offsets, log.boot_epoch())
         });
         assert_eq!(found.await.expect("not cut short"), (Ok((0, 100)), 2));
+    });
+}
+
+#[test]
+fn a_log_that_did_not_open_can_be_opened_again_at_once() {
+    let sim = Sim::seed(5);
+    sim.run(async {
+        let (inside, env) = (sim.clone(), sim.env(1));
+        let running = sim.spawn_on(1, async move {
+            open(inside.clone(), env.clone()).await.shutdown().await;
+            let mut refused = 0;
+            loop {
+                let failures = inside.disk_failures(1).len();
+                inside.fail_disk(1, DiskCall::List, refused + 1, DiskError::TooManyFiles);
+                let opened = Log::open(config(), env.clone()).await;
+                if inside.disk_failures(1).len() == failures {
+                    inside.mend_disk(1);
+                    opened.expect("no folder is listed any more").shutdown().await;
+                    break;
+                }
+                let error = opened.err().expect("a folder could not be listed");
+                assert!(matches!(error, OpenError::Io { .. }), "{error}");
+                open(inside.clone(), env.clone()).await.shutdown().await;
+                refused += 1;
+            }
+            assert!(refused >= 3, "{refused}: the directory, its segments, its checkpoints");
+        });
+        running.await.expect("the script ends");
     });
 }

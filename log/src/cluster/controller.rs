@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_millis(300);
 pub(crate) struct DataDir<W: World> {
     pub dir: PathBuf,
     pub identity: Identity,
-    pub lock: Option<<W::Disk as Disk>::Lock>,
+    pub lock: Option<Arc<<W::Disk as Disk>::Lock>>,
 }
 
 impl<W: World> DataDir<W> {

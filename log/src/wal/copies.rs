@@ -1,8 +1,9 @@
 //! Small files that must not be lost, in three numbered copies each (R17).
 //!
-//! A change first makes all copies equal to the one that holds, then writes all copies, one after the other, each by side file, sync, rename, sync of the folder. Two equal copies
-//! win. Two intact copies of one directory, one number apart: a change was interrupted after the first copy, and the older
-//! one holds, since a change counts only once all three copies have it. Anything else is damage.
+//! A change first makes all copies equal to the one that holds, then writes all copies, one after the other, each by side
+//! file, sync, rename, sync of the folder. Two equal copies win. Two intact copies of one directory, one number apart: a
+//! change was interrupted after the first copy, and the older one holds, since a change counts only once all three copies
+//! have it. Anything else is damage. A copy that cannot be read is one that is not intact.
 use super::{recover::io_error, supply::is_out_of_space};
 use crate::{
     error::OpenError,
@@ -44,19 +45,26 @@ pub(crate) enum Missing {
 pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<(T, bool), Missing>, OpenError> {
     let mut present = 0;
     let mut intact = Vec::new();
+    let mut unreadable = None;
     for name in T::NAMES {
         let path = dir.join(name);
         if !disk.exists(&path).map_err(io_error("cannot look for", &path))? {
             continue;
         }
         present += 1;
-        let bytes = read_file(disk, &path, T::LEN)?;
-        // What a copy does not say in full is not believed: reserved bytes are zero.
-        intact.extend(T::decode(&bytes).filter(|copy| copy.encode() == bytes));
+        match read_file(disk, &path, T::LEN) {
+            // What a copy does not say in full is not believed: reserved bytes are zero.
+            Ok(bytes) => intact.extend(T::decode(&bytes).filter(|copy| copy.encode() == bytes)),
+            Err(error) => unreadable = Some(error),
+        }
     }
     if let Some(held) = agree(&intact) {
         let all = intact.len() == T::NAMES.len() && intact.iter().all(|copy| *copy == held);
         return Ok(Ok((held, all)));
+    }
+    // The others do not make up for it.
+    if let Some(error) = unreadable {
+        return Err(error);
     }
     Ok(Err(match (present, intact.as_slice()) {
         (0, _) => Missing::Absent,
@@ -70,39 +78,45 @@ pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<(T
     }))
 }
 
-/// Changes what is kept. First every copy is brought to what holds now: a change that was interrupted behind another one
-/// that was would leave three copies that all differ.
-pub(crate) fn store<T: Copied, D: Disk>(disk: &D, dir: &Path, copy: &T) -> io::Result<()> {
-    if let Ok(Ok((held, false))) = read::<T, D>(disk, dir) {
-        write_all(disk, dir, &held)?;
-    }
-    write_all(disk, dir, copy)
-}
-
-/// Writes all copies, each completely before the next is touched.
-fn write_all<T: Copied, D: Disk>(disk: &D, dir: &Path, copy: &T) -> io::Result<()> {
-    for name in T::NAMES {
-        let (path, side) = (dir.join(name), dir.join(format!("{name}.new")));
-        if disk.exists(&side)? {
-            disk.remove_file(&side)?;
+/// Changes what is kept. Where the copies are `uneven` they are first brought to what holds now: a change that was
+/// interrupted behind another one that was would leave three copies that all differ. `written` is called after each copy.
+pub(crate) fn store<T: Copied, D: Disk>(
+    disk: &D,
+    dir: &Path,
+    uneven: Option<&T>,
+    copy: &T,
+    written: &mut dyn FnMut(),
+) -> io::Result<()> {
+    for copy in uneven.into_iter().chain([copy]) {
+        for name in T::NAMES {
+            write(disk, dir, name, copy)?;
+            written();
         }
-        match write_aside(disk, &side, copy) {
-            Ok(()) => disk.rename(&side, &path)?,
-            // A node must start on a full disk, too (R66). One copy that is torn is as good as one that is missing: the
-            // other two are equal, or one change apart.
-            Err(error) if is_out_of_space(&error) && disk.exists(&path)? => {
-                if disk.exists(&side)? {
-                    disk.remove_file(&side)?;
-                }
-                let file = disk.open(&path)?;
-                file.write_all_at(0, &[&copy.encode()])?;
-                file.sync_all()?;
-            }
-            Err(error) => return Err(error),
-        }
-        disk.sync_dir(dir)?;
     }
     Ok(())
+}
+
+/// Writes one copy, completely: only then may the next be touched.
+fn write<T: Copied, D: Disk>(disk: &D, dir: &Path, name: &str, copy: &T) -> io::Result<()> {
+    let (path, side) = (dir.join(name), dir.join(format!("{name}.new")));
+    if disk.exists(&side)? {
+        disk.remove_file(&side)?;
+    }
+    match write_aside(disk, &side, copy) {
+        Ok(()) => disk.rename(&side, &path)?,
+        // A node must start on a full disk, too (R66). One copy that is torn is as good as one that is missing: the
+        // other two are equal, or one change apart.
+        Err(error) if is_out_of_space(&error) && disk.exists(&path)? => {
+            if disk.exists(&side)? {
+                disk.remove_file(&side)?;
+            }
+            let file = disk.open(&path)?;
+            file.write_all_at(0, &[&copy.encode()])?;
+            file.sync_all()?;
+        }
+        Err(error) => return Err(error),
+    }
+    disk.sync_dir(dir)
 }
 
 /// Whether a file in the data directory is a copy, or was to become one.

@@ -72,7 +72,9 @@ impl Identity {
         disk.create_dir_all(dir).map_err(disk_failed("create", dir))?;
         let lock = lock(disk, dir)?;
         refuse_lost(disk, dir)?;
-        let mut identity = match copies::read::<Identity, D>(disk, dir)? {
+        let held = copies::read::<Identity, D>(disk, dir)?;
+        let uneven = held.as_ref().ok().and_then(|(identity, whole)| (!whole).then_some(*identity));
+        let mut identity = match held {
             Ok((identity, _)) => identity.check(disk, dir, cluster, node)?,
             Err(Missing::Absent | Missing::Unfinished) => {
                 if has_segments(disk, dir)? {
@@ -84,7 +86,7 @@ impl Identity {
             Err(Missing::Damaged(what)) => return Err(OpenError::Halt(Halt::Corrupt(what))),
         };
         identity.boot_epoch += 1;
-        identity.store(disk, dir).map_err(disk_failed("write the identity in", dir))?;
+        identity.store(disk, dir, uneven).map_err(disk_failed("write the identity in", dir))?;
         Ok((identity, lock))
     }
 
@@ -109,7 +111,8 @@ impl Identity {
             return Ok(());
         }
         self.joined = true;
-        self.store(disk, dir)
+        // All copies have been equal since the directory was opened.
+        self.store(disk, dir, None)
     }
 
     fn check<D: Disk>(self, disk: &D, dir: &Path, cluster: ClusterId, node: NodeId) -> Result<Identity, OpenError> {
@@ -128,9 +131,9 @@ impl Identity {
         Ok(self)
     }
 
-    fn store<D: Disk>(&mut self, disk: &D, dir: &Path) -> io::Result<()> {
+    fn store<D: Disk>(&mut self, disk: &D, dir: &Path, uneven: Option<Identity>) -> io::Result<()> {
         self.revision += 1;
-        copies::store(disk, dir, self)
+        copies::store(disk, dir, uneven.as_ref(), self, &mut || ())
     }
 }
 

@@ -120,14 +120,22 @@ impl Held {
         Err(OpenError::Halt(halt))
     }
 
-    /// Records that the segment is there. Durable when it returns; an error must halt the node.
-    pub(crate) fn advance<D: Disk>(&mut self, disk: &D, dir: &Path, newest: u64) -> io::Result<()> {
+    /// Records that the segment is there. Durable when it returns; an error must halt the node. `written` is called after
+    /// each copy.
+    pub(crate) fn advance<D: Disk>(
+        &mut self,
+        disk: &D,
+        dir: &Path,
+        newest: u64,
+        written: &mut dyn FnMut(),
+    ) -> io::Result<()> {
         if self.whole && self.manifest.newest == newest {
             return Ok(());
         }
-        self.manifest.newest = newest;
-        self.manifest.revision += 1;
-        copies::store(disk, dir, &self.manifest)?;
+        let before = self.manifest;
+        self.manifest = Manifest { newest, revision: before.revision + 1, ..before };
+        let uneven = !self.whole && before.revision > 0;
+        copies::store(disk, dir, uneven.then_some(&before), &self.manifest, written)?;
         self.whole = true;
         Ok(())
     }

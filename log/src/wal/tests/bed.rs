@@ -88,7 +88,7 @@ fn found(disk: &SimDisk, depth: Depth) -> Result<String, OpenError> {
         let (first, next) = (log.first(), log.next());
         text += &format!("\n{id} {first}..{next} {vote:?} {committed:?} {:?} {:?}", log.purged, log.last);
         text += &format!(" {:?} {:?}", log.hash, replay.chains[&id.0]);
-        let reader = Reader { segments: &segments, tables: &tables, cluster: CLUSTER, node: 1, partition: *id };
+        let reader = Reader { files, partition: *id };
         for index in first..next {
             let found = durable.index.get(index).expect("every entry of the log has a place");
             let place = reader.locate(found, index).expect("tables of footers verify");
@@ -190,7 +190,7 @@ pub(super) fn restore(disk: &SimDisk, image: &Image) {
     // As many as there are, be they what they may.
     let newest = image.keys().filter_map(|name| parse_name(name)).max();
     let mut manifest = Held::new(CLUSTER, 1);
-    manifest.advance(disk, Path::new(DIR), newest.unwrap_or(0)).expect("the disk works");
+    manifest.advance(disk, Path::new(DIR), newest.unwrap_or(0), &mut || ()).expect("the disk works");
 }
 
 /// What a node finds that has these files. Checks on the way that a second opening finds the same.

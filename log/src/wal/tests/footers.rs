@@ -313,8 +313,7 @@ fn tables_of_sealed_segments_are_kept_within_their_budget() {
             let index = round * 1237 % 2000;
             assert_eq!(log.entries(index..index + 1, 1).unwrap(), entries(1, index..index + 1));
             fullest = fullest.max(tables());
-            // One table alone is larger than it.
-            assert!(tables() <= budget.max(2 * budget), "{}", tables());
+            assert!(tables() <= budget, "{}", tables());
         }
         assert!(fullest > budget / 2);
     });
