@@ -55,8 +55,12 @@ impl<W: World> LogStore<W> {
 
     /// One past the last entry known to be committed.
     pub(super) fn committed_end(&self) -> u64 {
-        let end = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
-        end(self.wal.committed()).min(end(self.wal.last()))
+        self.wal.committed().map_or(0, |id| id.index + 1).min(self.end())
+    }
+
+    /// One past the last entry.
+    pub(super) fn end(&self) -> u64 {
+        self.wal.last().map_or(0, |id| id.index + 1)
     }
 
     /// Resolves when everything appended so far is durable here.

@@ -31,7 +31,7 @@ use self::{
     store::{ReadError, Store},
     writer::Job,
 };
-use super::Evolved;
+use super::{Evolved, unreadable};
 use crate::{
     error::OpenError,
     raft::log_id_from_wire,
@@ -67,8 +67,20 @@ impl<W: World> fmt::Debug for Checkpoints<W> {
 /// Why a partition cannot be restored.
 #[derive(Debug)]
 pub(crate) enum RestoreError {
+    /// By its checkpoints.
     Halt(Halt),
+    /// Its log cannot be read where a checkpoint ends.
     Io(io::Error),
+}
+
+impl RestoreError {
+    /// What the node halts with.
+    pub(crate) fn into_halt(self, partition: &str) -> Halt {
+        match self {
+            RestoreError::Halt(halt) => halt,
+            RestoreError::Io(error) => unreadable(partition, &error),
+        }
+    }
 }
 
 impl<W: World> Checkpoints<W> {

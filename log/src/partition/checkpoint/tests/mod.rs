@@ -21,6 +21,7 @@ use std::{future::Future, ops::Range, path::PathBuf, time::Duration};
 mod install;
 mod node;
 mod restart;
+mod rot;
 
 const CLUSTER: ClusterId = ClusterId(*b"a test's cluster");
 const OWNER: Owner = Owner { cluster: CLUSTER, node: 1, incarnation: [4; 16] };
@@ -59,7 +60,7 @@ impl Replica {
         let map = Arc::new(ClusterMap::default());
         let evolved = Arc::new(Evolved::new(Some(map.machine::<SimWorld>())));
         let restored = checkpoints.restore(&log, &evolved)?;
-        let mut machine = StateMachine::new(evolved.clone(), LogStore::new(log.clone()), checkpoints);
+        let machine = StateMachine::new(evolved.clone(), LogStore::new(log.clone()), checkpoints);
         let replayed = machine.catch_up().await.map_err(RestoreError::Io)?;
         Ok(Replica { wal, log, map, evolved, machine, restored, replayed })
     }

@@ -91,7 +91,7 @@ proptest! {
             }
             let disk = sim.restart(1).disk;
             on_node(&sim, async move {
-                let mut replica = Replica::open(disk).await.unwrap();
+                let replica = Replica::open(disk).await.unwrap();
                 assert_eq!(replica.restored.map_or(0, |id| id.index + 1), covered);
                 // The last committed mark may have had nothing to ride on.
                 assert!(replica.replayed <= total - covered);
