@@ -38,7 +38,6 @@ impl<W: World> LogStore<W> {
         LogStore { wal }
     }
 
-    #[cfg(feature = "testing")]
     pub(crate) fn wal(&self) -> &PartitionLog<W> {
         &self.wal
     }
@@ -61,11 +60,6 @@ impl<W: World> LogStore<W> {
     /// One past the last entry.
     pub(super) fn end(&self) -> u64 {
         self.wal.last().map_or(0, |id| id.index + 1)
-    }
-
-    /// Resolves when everything appended so far is durable here.
-    pub(super) async fn flushed(&self) -> io::Result<()> {
-        self.wal.flushed().await
     }
 
     /// Lets the log go on behind a snapshot that ends with `upto`.

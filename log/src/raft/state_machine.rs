@@ -185,8 +185,7 @@ impl<W: World> RaftSnapshotBuilder<TypeConfig<W>> for SnapshotBuilder<W> {
         let Some(data) = &self.snapshot else {
             return to_snapshot::<W>(&pb::PartitionSnapshot::default());
         };
-        self.log.flushed().await?;
-        self.checkpoints.save(self.log.id(), data.clone()).await?;
+        self.checkpoints.take(self.log.wal(), data.clone()).await?;
         to_snapshot::<W>(data)
     }
 }

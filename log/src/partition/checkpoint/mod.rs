@@ -140,6 +140,13 @@ impl<W: World> Checkpoints<W> {
         }
     }
 
+    /// Writes a checkpoint of what a partition had evolved when `snapshot` was copied. What is evolved is committed, maybe
+    /// by the others alone: here it must be on disk, too, before a checkpoint may say so (R36).
+    pub(crate) async fn take(&self, log: &PartitionLog<W>, snapshot: pb::PartitionSnapshot) -> io::Result<()> {
+        log.flushed().await?;
+        self.save(log.id(), snapshot).await
+    }
+
     /// Writes a checkpoint; durable and read back when it returns. Nothing is done for one that is not newer than what
     /// there is. An error that is not the end of the node has left what was there.
     pub(crate) async fn save(&self, partition: PartitionId, snapshot: pb::PartitionSnapshot) -> io::Result<()> {

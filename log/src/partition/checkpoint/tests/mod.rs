@@ -14,7 +14,7 @@ use crate::{
 };
 use bytes::Bytes;
 use corduroy_proto::v1::{ClusterEvent, TopicCreated, cluster_event::Event};
-use openraft::storage::{RaftSnapshotBuilder as _, RaftStateMachine as _};
+use openraft::storage::RaftStateMachine as _;
 use prost::Message as _;
 use std::{future::Future, ops::Range, path::PathBuf, time::Duration};
 
@@ -32,6 +32,7 @@ struct Replica {
     log: PartitionLog<SimWorld>,
     map: Arc<ClusterMap>,
     evolved: Arc<Evolved>,
+    checkpoints: Checkpoints<SimWorld>,
     machine: StateMachine<SimWorld>,
     /// What it came back with.
     restored: Option<LogId>,
@@ -60,9 +61,9 @@ impl Replica {
         let map = Arc::new(ClusterMap::default());
         let evolved = Arc::new(Evolved::new(Some(map.machine::<SimWorld>())));
         let restored = checkpoints.restore(&log, &evolved)?;
-        let machine = StateMachine::new(evolved.clone(), LogStore::new(log.clone()), checkpoints);
+        let machine = StateMachine::new(evolved.clone(), LogStore::new(log.clone()), checkpoints.clone());
         let replayed = machine.catch_up().await.map_err(RestoreError::Io)?;
-        Ok(Replica { wal, log, map, evolved, machine, restored, replayed })
+        Ok(Replica { wal, log, map, evolved, checkpoints, machine, restored, replayed })
     }
 
     /// Appends entries, waits until they are durable, and evolves them as committed.
@@ -76,7 +77,8 @@ impl Replica {
     }
 
     async fn checkpoint(&mut self) -> io::Result<()> {
-        self.machine.get_snapshot_builder().await.build_snapshot().await.map(drop)
+        let snapshot = self.evolved.snapshot().expect("something has evolved");
+        self.checkpoints.take(&self.log, snapshot).await
     }
 
     /// Everything that follows from the log.
