@@ -110,16 +110,18 @@ impl<W: World> Partition<W> {
         let wal = host.wal.partition(id);
         let checkpoints = host.checkpoints.checkpoints();
         let name = format!("{topic}/{}", id.partition());
-        checkpoints.restore(&wal, &evolved).map_err(|error| error.into_halt(&name))?;
+        let restored = checkpoints.restore(&wal, &evolved).map_err(|error| error.into_halt(&name))?.map(Arc::new);
         host.checkpoints.watch(evolved.clone(), wal.clone());
         let log = LogStore::<W>::new(wal);
         let network = Network::<W>::new(id, host.peers.clone());
-        let machine = StateMachine::<W>::new(evolved.clone(), log.clone(), checkpoints.clone());
+        let kept = restored.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let machine = StateMachine::<W>::new(evolved.clone(), log.clone(), checkpoints.clone(), kept);
         let replayed = machine.catch_up().await.map_err(|error| unreadable(&name, &error))?;
         machine.check_tail().await.map_err(|error| unreadable(&name, &error))?;
         let raft = Raft::<W>::new(host.node, host.raft_config.clone(), network, log.clone(), machine).await;
         // Everything it reads could be read a moment ago, so what it says is that this does not hold together.
         let raft = raft.map_err(|fatal| Halt::Corrupt(format!("{name} cannot start: {fatal}")))?;
+        drop(restored);
         let (appends, queue) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
         let campaigning = AtomicBool::new(true);
         let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed });

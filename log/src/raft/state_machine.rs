@@ -22,18 +22,31 @@ use openraft::{
     storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta},
 };
 use prost::Message as _;
-use std::{io, ops::Range, sync::Arc, task::Poll};
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, Weak},
+    task::Poll,
+};
 
 /// The evolving side of one partition. What it evolves is in [`Evolved`], which readers share.
 pub(crate) struct StateMachine<W: World> {
     evolved: Arc<Evolved>,
     log: LogStore<W>,
     checkpoints: Checkpoints<W>,
+    restored: Weak<pb::PartitionSnapshot>,
 }
 
 impl<W: World> StateMachine<W> {
-    pub(crate) fn new(evolved: Arc<Evolved>, log: LogStore<W>, checkpoints: Checkpoints<W>) -> Self {
-        StateMachine { evolved, log, checkpoints }
+    /// `restored` is the checkpoint that `evolved` began with. For as long as the caller keeps it, openraft, which asks for
+    /// it several times when it starts, is given that; later it is read again.
+    pub(crate) fn new(
+        evolved: Arc<Evolved>,
+        log: LogStore<W>,
+        checkpoints: Checkpoints<W>,
+        restored: Weak<pb::PartitionSnapshot>,
+    ) -> Self {
+        StateMachine { evolved, log, checkpoints, restored }
     }
 
     /// Evolves what is known to be committed and is not evolved yet, piece by piece, before there is a Raft group. Says how
@@ -167,7 +180,18 @@ impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig<W>, Bytes>>, io::Error> {
-        self.checkpoints.newest(self.log.id())?.as_ref().map(to_snapshot::<W>).transpose()
+        if let Some(restored) = self.restored.upgrade() {
+            return to_snapshot::<W>(&restored).map(Some);
+        }
+        match self.checkpoints.newest(self.log.id()) {
+            Ok(newest) => newest.as_ref().map(to_snapshot::<W>).transpose(),
+            // Whoever wants it can have the whole log instead (R38); an error would end the group.
+            Err(error) if self.log.wal().purged().is_none() => {
+                tracing::error!(partition = %self.log.id(), %error, "checkpoint passed over; the log is whole");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     raft::{LogStore, StateMachine},
     record::NewRecord,
     testing::{Sim, SimDisk, SimWorld},
-    topic::ClusterId,
+    topic::{ClusterId, LogId},
     wal::{EntryKind, Wal, WalEntry, WalOptions},
     world::{Disk as _, DiskFile as _, Timestamp},
 };
@@ -36,6 +36,8 @@ struct Replica {
     machine: StateMachine<SimWorld>,
     /// What it came back with.
     restored: Option<LogId>,
+    /// What its state machine gives away as the present checkpoint for as long as it is here.
+    kept: Option<Arc<pb::PartitionSnapshot>>,
     replayed: u64,
 }
 
@@ -60,10 +62,12 @@ impl Replica {
         let log = wal.partition(PartitionId::CLUSTER);
         let map = Arc::new(ClusterMap::default());
         let evolved = Arc::new(Evolved::new(Some(map.machine::<SimWorld>())));
-        let restored = checkpoints.restore(&log, &evolved)?;
-        let machine = StateMachine::new(evolved.clone(), LogStore::new(log.clone()), checkpoints.clone());
+        let kept = checkpoints.restore(&log, &evolved)?.map(Arc::new);
+        let restored = kept.as_ref().and_then(|kept| kept.last.as_ref()).map(log_id_from_wire);
+        let given = kept.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let machine = StateMachine::new(evolved.clone(), LogStore::new(log.clone()), checkpoints.clone(), given);
         let replayed = machine.catch_up().await.map_err(RestoreError::Io)?;
-        Ok(Replica { wal, log, map, evolved, checkpoints, machine, restored, replayed })
+        Ok(Replica { wal, log, map, evolved, checkpoints, machine, restored, kept, replayed })
     }
 
     /// Appends entries, waits until they are durable, and evolves them as committed.
