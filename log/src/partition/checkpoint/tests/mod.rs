@@ -4,7 +4,7 @@ use crate::{
     batch::Batch,
     cluster::ClusterMap,
     config::Limits,
-    partition::fold::Fold,
+    partition::fold::{Fold, Mark},
     raft::{LogStore, StateMachine},
     record::NewRecord,
     testing::{Sim, SimDisk, SimWorld},
@@ -20,6 +20,7 @@ use std::{future::Future, ops::Range, path::PathBuf, time::Duration};
 
 mod install;
 mod node;
+mod purged;
 mod restart;
 mod rot;
 
