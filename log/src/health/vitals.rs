@@ -1,15 +1,18 @@
 //! What this node knows of its own disk and of the others', for whoever has to decide.
-use super::judge::{Condition, Replica, must_be_silent};
+use super::judge::{Condition, Replica, lacks_room, must_be_silent};
 use crate::{
     config::DiskPatience,
     topic::NodeId,
-    wal::{DiskSpace, Wal},
+    wal::{DiskSpace, Space, Wal},
     world::World,
 };
 use openraft_rt::{AsyncRuntime, Instant};
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +25,8 @@ pub(crate) struct Vitals<W: World> {
     wal: Wal<W>,
     patience: DiskPatience,
     others: Mutex<BTreeMap<NodeId, Other>>,
+    /// Whether any of them lacks room.
+    somebody_full: AtomicBool,
     /// When the disk was last seen to be overdue.
     overdue: Mutex<Option<<W::Tasks as AsyncRuntime>::Instant>>,
 }
@@ -35,7 +40,8 @@ struct Other {
 impl<W: World> Vitals<W> {
     pub(crate) fn new(wal: Wal<W>, patience: DiskPatience, others: impl Iterator<Item = NodeId>) -> Self {
         let others = others.map(|node| (node, Other::default())).collect();
-        Vitals { wal, patience, others: Mutex::new(others), overdue: Mutex::default() }
+        let somebody_full = AtomicBool::new(false);
+        Vitals { wal, patience, others: Mutex::new(others), somebody_full, overdue: Mutex::default() }
     }
 
     fn others(&self) -> MutexGuard<'_, BTreeMap<NodeId, Other>> {
@@ -51,7 +57,13 @@ impl<W: World> Vitals<W> {
         self.wal.at_work()
     }
 
-    pub(crate) fn space(&self) -> DiskSpace {
+    /// Whether this node's disk takes writes of clients.
+    pub(crate) fn space(&self) -> Space {
+        self.wal.space()
+    }
+
+    /// How much room it has.
+    pub(crate) fn disk_space(&self) -> DiskSpace {
         self.wal.disk_space()
     }
 
@@ -62,7 +74,7 @@ impl<W: World> Vitals<W> {
             *overdue = Some(<<W::Tasks as AsyncRuntime>::Instant as Instant>::now());
         }
         let slow = overdue.is_some_and(|seen| seen.elapsed() < SLOW_FOR);
-        Condition { space: self.space().space, slow }
+        Condition { space: self.space(), slow }
     }
 
     /// Whether this node must send neither heartbeats nor entries now.
@@ -82,16 +94,31 @@ impl<W: World> Vitals<W> {
             .collect()
     }
 
+    /// One of the nodes that keep a partition's appends from a majority of its replicas, for lack of room there.
+    pub(crate) fn lacks_room(&self, replicas: &[NodeId]) -> Option<NodeId> {
+        // Asked with every append: the others are looked at only when there is a reason.
+        let reason = self.somebody_full.load(Ordering::Relaxed);
+        reason.then(|| lacks_room(&self.replicas(Some(replicas)))).flatten()
+    }
+
     /// The connection to a peer was made, or lost.
     pub(crate) fn connected(&self, peer: NodeId, connected: bool) {
-        self.others().entry(peer).or_default().connected = connected;
+        self.learn(peer, |other| other.connected = connected);
     }
 
     /// A peer told of its disk.
     pub(crate) fn heard(&self, peer: NodeId, condition: Condition) {
-        let before = std::mem::replace(&mut self.others().entry(peer).or_default().condition, condition);
+        let before = self.learn(peer, |other| std::mem::replace(&mut other.condition, condition));
         if before != condition {
             tracing::info!(peer, ?condition, "a peer told of its disk");
         }
+    }
+
+    fn learn<T>(&self, peer: NodeId, change: impl FnOnce(&mut Other) -> T) -> T {
+        let mut others = self.others();
+        let told = change(others.entry(peer).or_default());
+        let somebody_full = others.values().any(|other| other.condition.space == Space::Full);
+        self.somebody_full.store(somebody_full, Ordering::Relaxed);
+        told
     }
 }

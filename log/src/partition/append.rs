@@ -10,11 +10,11 @@ use super::{Ack, Core, Partition};
 use crate::{
     batch::{self, Batch, EncodedRecords},
     error::{LogError, Room},
-    health::{Budget, Share, lacks_room},
+    health::{Budget, Share},
     raft::{Applied, TypeConfig},
     record::NewRecord,
     topic::{Offset, PartitionId, Term},
-    wal::Space,
+    wal::{DiskSpace, Space},
     world::{Clock, Timestamp, World},
 };
 use openraft::{
@@ -143,19 +143,15 @@ impl<W: World> Core<W> {
     /// does. Changes of the cluster map are small, and taken as long as anything can be written.
     fn has_room(&self) -> Result<(), LogError> {
         let vitals = &self.host.vitals;
-        let report = vitals.space();
         let refused = if self.id == PartitionId::CLUSTER { Space::Full } else { Space::Low };
-        let crowded = || lacks_room(&vitals.replicas(Some(&self.replicas)));
-        let full = if report.space >= refused { Some(self.host.node) } else { crowded() };
-        match full {
-            Some(node) if self.raft.as_leader().is_ok() => Err(LogError::Full {
-                node,
-                partition: self.name(),
-                room: (node == self.host.node).then_some(Room { free: report.free, needed: report.resume }),
-                retry_after: FULL_RETRY,
-            }),
-            _ => Ok(()),
+        let here = (vitals.space() >= refused).then_some(self.host.node);
+        let Some(node) = here.or_else(|| vitals.lacks_room(&self.replicas)) else { return Ok(()) };
+        if self.raft.as_leader().is_err() {
+            return Ok(());
         }
+        let room =
+            here.map(|_| vitals.disk_space()).map(|DiskSpace { free, resume, .. }| Room { free, needed: resume });
+        Err(LogError::Full { node, partition: self.name(), room, retry_after: FULL_RETRY })
     }
 }
 
