@@ -77,18 +77,19 @@ impl<W: World> Vitals<W> {
         Condition { space: self.space(), slow }
     }
 
-    /// Whether this node must send neither heartbeats nor entries now.
-    pub(crate) fn is_silent(&self) -> bool {
+    /// Whether this node must send neither heartbeats nor entries to a partition's other replicas now. Theirs are the
+    /// disks that count: nobody else can take its lead.
+    pub(crate) fn is_silent(&self, replicas: &[NodeId]) -> bool {
         let waited = self.waited();
         // Asked with every message: the others are looked at only when there is a reason.
         waited.is_some_and(|waited| waited > self.patience.overdue)
-            && must_be_silent(waited, self.patience.overdue, &self.replicas(None))
+            && must_be_silent(waited, self.patience.overdue, &self.replicas(replicas))
     }
 
-    /// The other nodes, or those of them that are in `of`.
-    pub(crate) fn replicas(&self, of: Option<&[NodeId]>) -> Vec<Replica> {
+    /// Those of the other nodes that are in `of`.
+    pub(crate) fn replicas(&self, of: &[NodeId]) -> Vec<Replica> {
         let others = self.others();
-        let wanted = others.iter().filter(|(node, _)| of.is_none_or(|of| of.contains(node)));
+        let wanted = others.iter().filter(|(node, _)| of.contains(node));
         wanted
             .map(|(&node, &Other { connected, condition })| Replica { node, connected, condition, matched: 0 })
             .collect()
@@ -98,7 +99,7 @@ impl<W: World> Vitals<W> {
     pub(crate) fn lacks_room(&self, replicas: &[NodeId]) -> Option<NodeId> {
         // Asked with every append: the others are looked at only when there is a reason.
         let reason = self.somebody_full.load(Ordering::Relaxed);
-        reason.then(|| lacks_room(&self.replicas(Some(replicas)))).flatten()
+        reason.then(|| lacks_room(&self.replicas(replicas))).flatten()
     }
 
     /// The connection to a peer was made, or lost.
@@ -120,5 +121,81 @@ impl<W: World> Vitals<W> {
         let somebody_full = others.values().any(|other| other.condition.space == Space::Full);
         self.somebody_full.store(somebody_full, Ordering::Relaxed);
         told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        testing::{Sim, SimWorld},
+        topic::{ClusterId, LogId, PartitionId},
+        wal::{EntryKind, WalEntry, WalOptions},
+    };
+    use bytes::Bytes;
+
+    /// Node 1 of `nodes`; all others are connected and well.
+    fn vitals(sim: &Sim, nodes: NodeId) -> (Wal<SimWorld>, Vitals<SimWorld>) {
+        let options = WalOptions {
+            dir: "/data".into(),
+            cluster: ClusterId([3; 16]),
+            node: 1,
+            segment_bytes: 64 << 10,
+            commit_bytes: 8 << 10,
+            hot_tail_bytes: 0,
+            hot_tail_total_bytes: 0,
+            index_cache_bytes: 0,
+            supply: None,
+        };
+        let wal = Wal::<SimWorld>::open(&sim.env(1).disk, options).expect("opens");
+        let vitals = Vitals::new(wal.clone(), DiskPatience::default(), 2..=nodes);
+        for node in 2..=nodes {
+            vitals.connected(node, true);
+        }
+        (wal, vitals)
+    }
+
+    #[test]
+    fn silence_is_judged_by_the_replicas_of_the_partition() {
+        let sim = Sim::new(1);
+        sim.run(async {
+            let inside = sim.clone();
+            let judged = sim.spawn_on(1, async move {
+                let (wal, vitals) = vitals(&inside, 7);
+                vitals.heard(4, Condition { slow: true, ..Condition::default() });
+                vitals.connected(5, false);
+                assert!(!vitals.is_silent(&[1, 2, 3]), "the disk has nothing to do");
+                inside.set_sync_delay(1, Duration::from_secs(5)..=Duration::from_secs(5));
+                let id = LogId { term: 1, index: 0 };
+                let entry = WalEntry { id, kind: EntryKind::Blank, payload: Bytes::new(), crc: 0 };
+                wal.partition(PartitionId::new(1, 0)).append(vec![entry], Box::new(drop));
+                inside.sleep(Duration::from_secs(1)).await;
+                assert!(vitals.is_silent(&[1, 2, 3]), "2 and 3 can go on, whatever 4 and 5 do");
+                assert!(!vitals.is_silent(&[1, 4, 5]), "4 and 5 cannot, whoever else could");
+                assert!(!vitals.is_silent(&[1]), "there is nobody else");
+            });
+            judged.await.expect("the script ends");
+        });
+    }
+
+    #[test]
+    fn somebody_full_is_seen_as_long_as_it_is() {
+        let sim = Sim::new(2);
+        sim.run(async {
+            let inside = sim.clone();
+            let judged = sim.spawn_on(1, async move {
+                let (_wal, vitals) = vitals(&inside, 3);
+                let full = Condition { space: Space::Full, ..Condition::default() };
+                assert_eq!(vitals.lacks_room(&[1, 2, 3]), None);
+                vitals.heard(2, full);
+                assert_eq!(vitals.lacks_room(&[1, 2, 3]), None, "two of three have room");
+                vitals.heard(3, full);
+                assert_eq!(vitals.lacks_room(&[1, 2, 3]), Some(2));
+                assert_eq!(vitals.lacks_room(&[1]), None);
+                vitals.heard(2, Condition::default());
+                assert_eq!(vitals.lacks_room(&[1, 2, 3]), None);
+            });
+            judged.await.expect("the script ends");
+        });
     }
 }

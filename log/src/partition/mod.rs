@@ -113,7 +113,7 @@ impl<W: World> Partition<W> {
         let restored = checkpoints.restore(&wal, &evolved).map_err(|error| error.into_halt(&name))?.map(Arc::new);
         host.checkpoints.watch(evolved.clone(), wal.clone());
         let log = LogStore::<W>::new(wal);
-        let network = Network::<W>::new(id, host.peers.clone());
+        let network = Network::<W>::new(id, &replicas, host.peers.clone(), host.vitals.clone());
         let kept = restored.as_ref().map(Arc::downgrade).unwrap_or_default();
         let machine = StateMachine::<W>::new(evolved.clone(), log.clone(), checkpoints.clone(), kept);
         let replayed = machine.catch_up().await.map_err(|error| unreadable(&name, &error))?;

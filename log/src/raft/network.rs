@@ -7,6 +7,7 @@ use super::{
     types::TypeConfig,
 };
 use crate::{
+    health::Vitals,
     peer::{AppendStream, Link, PeerError, Peers, append_size},
     topic::{NodeId, PartitionId},
     world::World,
@@ -47,16 +48,31 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Makes the clients of one partition's group.
 pub(crate) struct Network<W: World> {
     partition: PartitionId,
+    /// The nodes that hold it.
+    replicas: Arc<[NodeId]>,
     peers: Arc<Peers<W>>,
+    vitals: Arc<Vitals<W>>,
 }
 
 impl<W: World> Network<W> {
-    pub(crate) fn new(partition: PartitionId, peers: Arc<Peers<W>>) -> Self {
-        Network { partition, peers }
+    pub(crate) fn new(
+        partition: PartitionId,
+        replicas: &[NodeId],
+        peers: Arc<Peers<W>>,
+        vitals: Arc<Vitals<W>>,
+    ) -> Self {
+        Network { partition, replicas: replicas.into(), peers, vitals }
     }
 
     fn client(&self, target: NodeId, one_by_one: bool) -> PeerClient<W> {
-        PeerClient { target, partition: self.partition, link: self.peers.link(target).cloned(), one_by_one }
+        PeerClient {
+            target,
+            partition: self.partition,
+            replicas: self.replicas.clone(),
+            link: self.peers.link(target).cloned(),
+            vitals: self.vitals.clone(),
+            one_by_one,
+        }
     }
 }
 
@@ -77,7 +93,9 @@ impl<W: World> RaftNetworkFactory<TypeConfig<W>> for Network<W> {
 pub(crate) struct PeerClient<W: World> {
     target: NodeId,
     partition: PartitionId,
+    replicas: Arc<[NodeId]>,
     link: Option<Arc<Link<W>>>,
+    vitals: Arc<Vitals<W>>,
     one_by_one: bool,
 }
 
@@ -101,10 +119,10 @@ impl<W: World> PeerClient<W> {
 
     /// A node whose disk does not answer must not look alive (R25): heartbeats and entries stop, votes go on.
     fn check_silent(&self) -> Rpc<W, ()> {
-        match &self.link {
-            Some(link) if link.is_silent() => Err(unreachable(&PeerError::Silent(self.target))),
-            _ => Ok(()),
+        if self.vitals.is_silent(&self.replicas) {
+            return Err(unreachable(&PeerError::Silent(self.target)));
         }
+        Ok(())
     }
 
     async fn append_one(
