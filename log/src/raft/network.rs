@@ -5,6 +5,7 @@ use super::{
         vote_from_wire, vote_to_wire,
     },
     types::TypeConfig,
+    window::Window,
 };
 use crate::{
     health::Vitals,
@@ -31,16 +32,10 @@ use openraft::{
     },
 };
 use std::{
-    collections::VecDeque,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
-
-/// Appends a stream may have unanswered: what bounds the memory of a slow follower's queue.
-const WINDOW: usize = 64;
-/// The same in bytes; one append may be larger.
-const WINDOW_BYTES: usize = 8 << 20;
 
 /// Pause between attempts to replicate to a peer that cannot be reached. An attempt without connection costs a look.
 const RETRY: Duration = Duration::from_millis(100);
@@ -277,8 +272,7 @@ fn pump<W: World, S>(client: &PeerClient<W>, input: S, appends: AppendStream) ->
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Send + Unpin + 'static,
 {
-    let pump =
-        Pump { client, input: Some(input), appends, unanswered: VecDeque::new(), bytes: 0, answered: 0, failed: false };
+    let pump = Pump { client, input: Some(input), appends, window: Window::default(), failed: false };
     let answers = stream::unfold(pump, async |mut pump| {
         let item = std::future::poll_fn(|cx| pump.poll(cx)).await?;
         Some((item, pump))
@@ -291,10 +285,7 @@ struct Pump<'c, W: World, S> {
     client: &'c PeerClient<W>,
     input: Option<S>,
     appends: AppendStream,
-    /// Sizes of the appends that were sent and not answered, in order; `bytes` is their sum.
-    unanswered: VecDeque<usize>,
-    bytes: usize,
-    answered: u64,
+    window: Window,
     failed: bool,
 }
 
@@ -315,13 +306,15 @@ where
                     return Poll::Ready(Some(Err(silent)));
                 }
             };
-            if self.input.is_none() && self.unanswered.is_empty() {
+            if self.input.is_none() && self.window.is_empty() {
                 return Poll::Ready(None);
             }
             match self.appends.poll_ack(cx) {
                 Poll::Ready(Some(ack)) => {
-                    self.settle(ack.answered);
-                    let result = append_result(self.client.target, ack.outcome);
+                    let result = match self.window.answered(ack.answered) {
+                        true => append_result(self.client.target, ack.outcome),
+                        false => Err(unreachable(&PeerError::Confused(self.client.target))),
+                    };
                     self.failed = !matches!(result, Ok(Ok(_)));
                     return Poll::Ready(Some(result));
                 }
@@ -335,16 +328,9 @@ where
         }
     }
 
-    fn settle(&mut self, answered: u64) {
-        for _ in self.answered..answered {
-            self.bytes -= self.unanswered.pop_front().unwrap_or_default();
-        }
-        self.answered = self.answered.max(answered);
-    }
-
     /// Sends one append if there is one, and room for it.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Rpc<W, bool> {
-        if self.unanswered.len() >= WINDOW || self.bytes >= WINDOW_BYTES || self.appends.poll_room(cx).is_pending() {
+        if self.window.is_full() || self.appends.poll_room(cx).is_pending() {
             return Ok(false);
         }
         let Some(input) = &mut self.input else { return Ok(false) };
@@ -353,9 +339,7 @@ where
                 // Only now: openraft paces its attempts inside the input.
                 self.client.check_silent()?;
                 let append = append_to_wire::<W>(self.appends.id(), &request);
-                let bytes = append_size(&append);
-                self.unanswered.push_back(bytes);
-                self.bytes += bytes;
+                self.window.sent(append_size(&append));
                 // A lost connection shows as the end of the acks.
                 Ok(self.appends.send(append))
             }
