@@ -9,7 +9,7 @@
 use super::{Ack, Core, Partition};
 use crate::{
     batch::{self, Batch, EncodedRecords},
-    error::{LogError, Room},
+    error::{LogError, Room, Scope},
     health::{Budget, Share},
     raft::{Applied, TypeConfig},
     record::NewRecord,
@@ -44,7 +44,7 @@ type Pending<W> = <<<W as World>::Tasks as AsyncRuntime>::Oneshot as openraft_rt
 pub(crate) struct Appends {
     queue: mpsc::UnboundedSender<Job>,
     /// Of this partition, and of all of the node's.
-    budgets: [Arc<Budget>; 2],
+    budgets: [(Scope, Arc<Budget>); 2],
 }
 
 /// One accepted append.
@@ -62,20 +62,20 @@ pub(crate) struct Job {
 impl Appends {
     pub(crate) fn new(limit: u64, node: Arc<Budget>) -> (Self, mpsc::UnboundedReceiver<Job>) {
         let (queue, jobs) = mpsc::unbounded_channel();
-        (Appends { queue, budgets: [Budget::new(limit), node] }, jobs)
+        (Appends { queue, budgets: [(Scope::Partition, Budget::new(limit)), (Scope::Node, node)] }, jobs)
     }
 
     /// Reserves room for an append. What it costs beside its bytes counts, too: this is what bounds the queue.
     fn admit(&self, partition: impl FnOnce() -> String, bytes: usize) -> Result<[Share; 2], LogError> {
         let bytes = (bytes + size_of::<Job>()) as u64;
+        let take = |(scope, budget): &(Scope, Arc<Budget>)| {
+            budget.take(bytes).map_err(|in_flight| (*scope, in_flight, budget.limit()))
+        };
         let [own, node] = &self.budgets;
-        let busy = |budget: &Budget, in_flight| (in_flight, budget.limit());
-        let taken = own.take(bytes).map_err(|used| busy(own, used)).and_then(|share| {
-            let of_node = node.take(bytes).map_err(|used| busy(node, used))?;
-            Ok([share, of_node])
-        });
-        taken.map_err(|(in_flight, limit)| LogError::Busy {
+        let taken = take(own).and_then(|share| Ok([share, take(node)?]));
+        taken.map_err(|(scope, in_flight, limit)| LogError::Busy {
             partition: partition(),
+            scope,
             in_flight,
             limit,
             retry_after: BUSY_RETRY,

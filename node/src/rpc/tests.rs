@@ -1,6 +1,6 @@
 //! What clients see of errors, and what they make of it.
 use super::failure::Failure;
-use corduroy_log::error::{LogError, Room};
+use corduroy_log::error::{LogError, Room, Scope};
 use std::{collections::BTreeSet, time::Duration};
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -19,7 +19,13 @@ fn every_error() -> Vec<(LogError, Code, &'static str)> {
             "NOT_HOSTED",
         ),
         (
-            LogError::Busy { partition: partition(), in_flight: 2, limit: 1, retry_after: Duration::from_millis(7) },
+            LogError::Busy {
+                partition: partition(),
+                scope: Scope::Node,
+                in_flight: 2,
+                limit: 1,
+                retry_after: Duration::from_millis(7),
+            },
             Code::ResourceExhausted,
             "BUSY",
         ),
