@@ -274,8 +274,8 @@ impl<W: World> Log<W> {
         self.inner.wal.disk_space()
     }
 
-    /// Stops taking part, takes checkpoints, finishes what is queued for the disk, and releases the data directory. The log is of no use
-    /// afterwards.
+    /// Stops taking part, takes checkpoints, finishes what is queued for the disk, and releases the data directory. The log
+    /// is of no use afterwards.
     pub async fn shutdown(&self) {
         self.inner.stopping.flag.store(true, Ordering::Release);
         self.inner.stopping.changed.notify_waiters();
