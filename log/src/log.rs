@@ -9,7 +9,7 @@ use crate::{
     raft,
     topic::{ClusterId, NodeId, PartitionId},
     wal::{DiskSpace, Identity, SupplyOptions, Wal, WalOptions, WalStats},
-    world::{Connection, Env, Net, Rng, World},
+    world::{Connection, Env, Net, Rng, Tasks as _, World},
 };
 use openraft_rt::{AsyncRuntime, Select2};
 use std::{
@@ -284,8 +284,8 @@ impl<W: World> Log<W> {
         self.inner.wal.disk_space()
     }
 
-    /// Stops taking part, takes checkpoints, finishes what is queued for the disk, and releases the data directory. The log is of no use
-    /// afterwards.
+    /// Stops taking part, takes checkpoints, finishes what is queued for the disk, and releases the data directory. The log
+    /// is of no use afterwards.
     pub async fn shutdown(&self) {
         self.inner.stopping.flag.store(true, Ordering::Release);
         self.inner.stopping.changed.notify_waiters();
@@ -372,11 +372,14 @@ async fn until_stopped<W: World, F: Future<Output = ()> + Send>(stopping: Arc<St
     <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), std::pin::pin!(task)).await;
 }
 
+/// A node that cannot have its part of the cluster halts: one that stayed up would look like one that is still starting.
 async fn run_controller<W: World>(controller: Arc<Controller<W>>, stopping: Arc<Stopping>) {
     let running = std::pin::pin!(controller.run());
-    if let Select2::Second(Err(error)) =
-        <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), running).await
+    let ended = <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), running).await;
+    // A log that is being closed may take from a partition what it needs to open.
+    if let Select2::Second(Err(halt)) = ended
+        && !stopping.flag.load(Ordering::Acquire)
     {
-        tracing::error!(%error, "this node's part of the cluster stopped");
+        W::Tasks::halt(halt);
     }
 }

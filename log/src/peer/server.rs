@@ -154,7 +154,7 @@ impl<W: World> Caller<W> {
     fn admit(&self, append: &AppendBatch) -> Result<Share, String> {
         let Serving { received, vitals, .. } = &*self.serving;
         let records = append.entries.iter().any(|entry| entry.kind() == pb::EntryKind::Batch);
-        if records && vitals.space().space == Space::Full {
+        if records && vitals.space() == Space::Full {
             // What room there is, is for votes and for what a new leader begins with.
             return Err("this node's disk is full".into());
         }

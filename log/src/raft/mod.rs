@@ -17,6 +17,7 @@ mod log_store;
 mod network;
 mod state_machine;
 mod types;
+mod window;
 
 pub(crate) use config::config;
 pub(crate) use convert::{from_log_id, from_vote, to_append_request, to_log_id, to_vote, transfer_request};

@@ -362,6 +362,11 @@ impl<W: World> Wal<W> {
         self.inner.shared.supply.report()
     }
 
+    /// What follows from that for clients, alone.
+    pub fn space(&self) -> Space {
+        self.inner.shared.supply.space()
+    }
+
     /// How long the disk has been at work on the batch the writer gave it; `None`: it has none. Waiting for room is not
     /// work of the disk.
     pub fn at_work(&self) -> Option<Duration> {

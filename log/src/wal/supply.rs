@@ -94,6 +94,10 @@ impl Supply {
         self.stock.lock().expect("nothing panics while it holds the stock")
     }
 
+    pub(crate) fn space(&self) -> Space {
+        self.stock().space
+    }
+
     pub(crate) fn report(&self) -> DiskSpace {
         let stock = self.stock();
         let Gauge { free, total, .. } = stock.gauge;

@@ -7,9 +7,9 @@ use crate::{
 };
 use futures::StreamExt as _;
 
-const TOPIC: &str = "order";
+pub(super) const TOPIC: &str = "order";
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     let me = NodeAddress { id: 1, peer: "node-1".into(), grpc: "".into(), http: "".into(), admin: "".into() };
     let limits = Limits {
         record_bytes: 2 << 10,
@@ -21,7 +21,7 @@ fn config() -> Config {
     Config { dir: DIR.into(), cluster: CLUSTER, node: 1, nodes: vec![me], limits, timing: Timing::default() }
 }
 
-async fn open(sim: &Sim, env: Env<SimWorld>, config: Config) -> Log<SimWorld> {
+pub(super) async fn open(sim: &Sim, env: Env<SimWorld>, config: Config) -> Log<SimWorld> {
     let log = Log::open(config, env).await.expect("opens");
     let ready = |log: &Log<SimWorld>| {
         log.readiness().iter().all(|check| check.ok) && (log.topics().is_empty() || log.partition(TOPIC, 0).is_ok())
@@ -38,7 +38,7 @@ async fn open(sim: &Sim, env: Env<SimWorld>, config: Config) -> Log<SimWorld> {
     log
 }
 
-async fn append(log: &Log<SimWorld>, values: Range<u64>) {
+pub(super) async fn append(log: &Log<SimWorld>, values: Range<u64>) {
     let partition = log.partition(TOPIC, 0).unwrap();
     for value in values {
         partition.append(vec![NewRecord::new(format!("{value:0400}"))]).await.unwrap();
