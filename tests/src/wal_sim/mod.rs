@@ -24,6 +24,7 @@ mod draw;
 mod fault;
 mod model;
 mod plan;
+mod swarm;
 
 mod run;
 
