@@ -149,20 +149,11 @@ fn draw_step(kind: Kind, config: &Config, draw: &mut Draw, steps: &mut Vec<Step>
         Kind::ReadOnly => Step::ReadOnly,
         Kind::Fork => Step::Fork { votes: 10 + draw.below(50) as u8, place: draw_place(draw) },
         Kind::Rot => {
-            let kinds = [
-                RotKind::Flip,
-                RotKind::Flip,
-                RotKind::Zero,
-                RotKind::Garble,
-                RotKind::LostWrite,
-                RotKind::Misdirected,
-                RotKind::Cut,
-                RotKind::Lost,
-                RotKind::Swapped,
-            ];
             let place = draw_place(draw);
             let down = (!draw.one_in(4)).then(|| draw_crash(draw));
-            Step::Rot { kind: *draw.pick(&kinds), place, down }
+            // A flipped bit twice as often as each of the others.
+            let nth = draw.below(1 + RotKind::ALL.len() as u64).saturating_sub(1);
+            Step::Rot { kind: RotKind::ALL[nth as usize], place, down }
         }
     };
     steps.push(step);
