@@ -1,5 +1,8 @@
 //! A plan: everything that happens in a run, known before it begins, so that parts can be left out.
-use super::fault::{Crash, Place, RotKind};
+use super::{
+    copies::{CopyRot, Kept},
+    fault::{Crash, Place, RotKind},
+};
 use corduroy_log::testing::{DiskCall, DiskError};
 
 /// The sizes of a run. Bytes, unless said otherwise.
@@ -142,6 +145,19 @@ pub enum Step {
         place: Place,
         /// The node is down meanwhile: what to do before and after.
         down: Option<Crash>,
+    },
+    /// Copies of the identity or of the manifest rot while the node is down.
+    RotCopies {
+        /// Of which of the two.
+        kept: Kept,
+        /// How.
+        kind: CopyRot,
+        /// Which copies, a bit for each of the three. One alone becomes stale or half new, whatever this says.
+        which: u8,
+        /// Which byte and bit.
+        noise: u64,
+        /// What to do before and after.
+        down: Crash,
     },
 }
 

@@ -1,5 +1,6 @@
 //! From a seed to a plan: sizes, which kinds of calls and faults there are at all, and then one after the other.
 use super::{
+    copies::{CopyRot, Kept},
     draw::Draw,
     fault::{Crash, Place, RotKind},
     plan::{Config, Plan, Step},
@@ -32,11 +33,12 @@ enum Kind {
     Full,
     ReadOnly,
     Rot,
+    RotCopies,
     Fork,
 }
 
 /// The kinds, how often they come, and whether they are faults.
-const KINDS: [(Kind, u64, bool); 21] = [
+const KINDS: [(Kind, u64, bool); 22] = [
     (Kind::Append, 60, false),
     (Kind::LargeAppend, 3, false),
     (Kind::Truncate, 12, false),
@@ -57,6 +59,7 @@ const KINDS: [(Kind, u64, bool); 21] = [
     (Kind::Full, 3, true),
     (Kind::ReadOnly, 1, true),
     (Kind::Rot, 4, true),
+    (Kind::RotCopies, 3, true),
     (Kind::Fork, 2, true),
 ];
 
@@ -155,6 +158,14 @@ fn draw_step(kind: Kind, config: &Config, draw: &mut Draw, steps: &mut Vec<Step>
             let nth = draw.below(1 + RotKind::ALL.len() as u64).saturating_sub(1);
             Step::Rot { kind: RotKind::ALL[nth as usize], place, down }
         }
+        Kind::RotCopies => Step::RotCopies {
+            kept: *draw.pick(&Kept::ALL),
+            kind: *draw.pick(&CopyRot::ALL),
+            // One as often as several.
+            which: if draw.coin() { 1 << draw.below(3) } else { 1 + draw.below(7) as u8 },
+            noise: draw.word(),
+            down: draw_crash(draw),
+        },
     };
     steps.push(step);
 }
@@ -164,7 +175,7 @@ fn draw_place(draw: &mut Draw) -> Place {
 }
 
 fn draw_crash(draw: &mut Draw) -> Crash {
-    let nested = (0..draw.small(4)).map(|_| (1 + draw.below(14), draw.coin())).collect();
+    let nested = (0..draw.small(4)).map(|_| (1 + draw.small(60), draw.coin())).collect();
     let calls = [
         DiskCall::SyncAll,
         DiskCall::SyncDir,
@@ -176,7 +187,7 @@ fn draw_crash(draw: &mut Draw) -> Crash {
         DiskCall::Read,
         DiskCall::List,
     ];
-    let failing = draw.one_in(6).then(|| (*draw.pick(&calls), 1 + draw.small(3), draw_error(draw)));
+    let failing = draw.one_in(6).then(|| (*draw.pick(&calls), 1 + draw.small(16), draw_error(draw)));
     Crash { power: draw.coin(), nested, failing }
 }
 

@@ -1,6 +1,7 @@
 //! What goes wrong while the node runs, and damage while it is down.
 use super::{
     super::{
+        copies::{self, CopyRot, Kept},
         damage,
         fault::{Crash, Place, RotKind},
     },
@@ -15,6 +16,13 @@ pub(super) struct Rotten {
     pub(super) before: Option<DiskImage>,
     /// The end of the newest segment is missing: what opens nevertheless has nothing of the damage left.
     pub(super) ends_early: bool,
+}
+
+/// Copies that were damaged since the node ran last.
+pub(super) struct Hurt {
+    pub(super) kept: Kept,
+    /// The disk before.
+    pub(super) before: DiskImage,
 }
 
 impl<T: FnMut(&str)> Run<T> {
@@ -73,6 +81,26 @@ impl<T: FnMut(&str)> Run<T> {
             Some(crash) => self.start(crash.clone()).await,
             None => self.compare_each(),
         }
+    }
+
+    /// Copies of the identity or of the manifest rot while the node is down. What the next start makes of them is known, so there is
+    /// none of it beside other damage.
+    pub(super) async fn rot_copies(
+        &mut self,
+        (kept, kind): (Kept, CopyRot),
+        which: u8,
+        noise: u64,
+        down: &Crash,
+    ) -> Result<(), Stop> {
+        self.end(down.power)?;
+        let before = self.sim.copy_disk(NODE);
+        let older = self.older.as_ref().filter(|_| self.rotten.is_none());
+        if older.is_some_and(|older| copies::inflict(&self.sim, NODE, (kept, kind), which, noise, older)) {
+            self.tally.copies_stale += u64::from(kind == CopyRot::Stale);
+            self.tally.copies_half += u64::from(kind == CopyRot::Half);
+            self.hurt = Some(Hurt { kept, before });
+        }
+        self.start(down.clone()).await
     }
 
     /// The disk goes two ways from one copy of it, and a segment of the one gets between those of the other. Both have the same

@@ -47,13 +47,17 @@ impl<T: FnMut(&str)> Run<T> {
 
     pub(super) fn end(&mut self, power: bool) -> Result<(), Stop> {
         self.observe()?;
+        self.cut(power);
+        self.count_death(power);
+        self.bury();
+        Ok(())
+    }
+
+    pub(super) fn cut(&self, power: bool) {
         match power {
             true => self.sim.power_cut(NODE),
             false => self.sim.kill(NODE),
         }
-        self.count_death(power);
-        self.bury();
-        Ok(())
     }
 
     pub(super) fn count_death(&mut self, power: bool) {

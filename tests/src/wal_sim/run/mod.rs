@@ -25,7 +25,7 @@ pub use outcome::{Outcome, Violation};
 
 use self::{
     calls::Call,
-    faults::Rotten,
+    faults::{Hurt, Rotten},
     outcome::{Stop, broken},
 };
 use super::{
@@ -35,7 +35,7 @@ use super::{
     tally::Tally,
 };
 use corduroy_log::{
-    testing::{DiskCall, DiskError, PlantedBug, Sim, SimConfig, SimWorld},
+    testing::{DiskCall, DiskError, DiskImage, PlantedBug, Sim, SimConfig, SimWorld},
     topic::{ClusterId, PartitionId},
     wal::{PartitionLog, SupplyOptions, Wal, WalOptions},
 };
@@ -121,6 +121,11 @@ struct Run<T> {
     then: Option<Crash>,
     full: bool,
     rotten: Option<Rotten>,
+    hurt: Option<Hurt>,
+    /// The disk before the last start.
+    older: Option<DiskImage>,
+    /// Starts, those among them that came to nothing.
+    starts: u8,
     /// Terms of votes and entries only grow.
     term: u64,
     longest_recovery: u64,
@@ -160,6 +165,9 @@ impl<T: FnMut(&str)> Run<T> {
             then: None,
             full: false,
             rotten: None,
+            hurt: None,
+            older: None,
+            starts: 0,
             term: 0,
             longest_recovery: 0,
         }
@@ -245,6 +253,9 @@ impl<T: FnMut(&str)> Run<T> {
             Step::ReadOnly => self.read_only().await?,
             Step::Fork { votes, place } => self.fork(*votes, *place).await?,
             Step::Rot { kind, place, down } => self.rot(*kind, *place, down.as_ref()).await?,
+            Step::RotCopies { kept, kind, which, noise, down } => {
+                self.rot_copies((*kept, *kind), *which, *noise, down).await?;
+            }
         }
         Ok(())
     }

@@ -1,18 +1,47 @@
 //! What an opening of the WAL finds or why it is refused, compared with what it may find.
 use super::{
-    super::{fault::Crash, marks},
+    super::{
+        copies::{self, Kept},
+        fault::Crash,
+        marks,
+    },
     NODE, Run,
+    faults::Hurt,
     outcome::{Stop, broken},
 };
 use corduroy_log::{
     error::OpenError,
-    testing::{DiskImage, SimWorld},
-    wal::Wal,
+    testing::{DiskImage, SimDisk, SimWorld},
+    wal::{Identity, Wal, WalOptions},
     world::Halt,
 };
+use std::path::Path;
+
+/// What a node does when it starts: whose directory is it, and what does the log hold? Then it takes part in its cluster. Nobody else
+/// opens the directory, so the lock may go. Gives the identity as it was found.
+fn open(disk: &SimDisk, options: WalOptions, fresh: [u8; 16]) -> Result<(Identity, Wal<SimWorld>), OpenError> {
+    let dir = options.dir.clone();
+    let (identity, _lock) = Identity::open(disk, &dir, options.cluster, options.node, fresh)?;
+    let wal = Wal::open(disk, options)?;
+    let mut joined = identity;
+    let noted = joined.set_joined(disk, &dir);
+    noted.map_err(|error| OpenError::Halt(Halt::DiskFailed(error.to_string())))?;
+    Ok((identity, wal))
+}
+
+/// Refused for what is on the disk.
+fn is_damage(error: &OpenError) -> bool {
+    matches!(error, OpenError::Halt(Halt::Corrupt(_) | Halt::DataLoss(_)))
+}
+
+/// Whether two disks are equal. `but`: these copies aside.
+fn equal(one: &DiskImage, other: &DiskImage, but: Option<Kept>) -> bool {
+    let counts = |(path, _): &(&Path, &[u8])| but.is_none_or(|kept| !kept.has(path));
+    one.files().filter(counts).eq(other.files().filter(counts))
+}
 
 impl<T: FnMut(&str)> Run<T> {
-    /// Opens the WAL, again and again where the node dies in it or the disk fails. `closed`: it was closed in order.
+    /// Starts the node, again and again where the node dies in it or the disk fails. `closed`: it was closed in order.
     pub(super) async fn recover(&mut self, crash: Crash, closed: bool) -> Result<(), Stop> {
         let mut nested = crash.nested.into_iter();
         let mut failing = crash.failing;
@@ -30,8 +59,9 @@ impl<T: FnMut(&str)> Run<T> {
             }
             let before = self.sim.copy_disk(NODE);
             let began = self.sim.disk_operations(NODE);
-            let (disk, options) = (self.sim.env(NODE).disk, self.options.clone());
-            let opened = self.sim.spawn_on(NODE, async move { Wal::<SimWorld>::open(&disk, options) }).await;
+            self.starts = self.starts.wrapping_add(1);
+            let (disk, options, fresh) = (self.sim.env(NODE).disk, self.options.clone(), [self.starts; 16]);
+            let opened = self.sim.spawn_on(NODE, async move { open(&disk, options, fresh) }).await;
             let Some(opened) = opened.ok().filter(|_| self.sim.is_alive(NODE)) else {
                 self.tally.nested += 1;
                 self.say(format_args!("died in the recovery"));
@@ -41,12 +71,15 @@ impl<T: FnMut(&str)> Run<T> {
                 continue;
             };
             match opened {
-                Ok(wal) => {
+                Ok((identity, wal)) => {
                     let operations = self.sim.disk_operations(NODE) - began;
                     self.longest_recovery = self.longest_recovery.max(operations);
                     self.sim.mend_disk(NODE);
                     self.failures = self.sim.disk_failures(NODE).len();
-                    return self.accept(wal, &before, closed && armed.is_none());
+                    self.finds_copies(identity, &before)?;
+                    self.accept(wal, &before, closed && armed.is_none())?;
+                    self.older = Some(before);
+                    return Ok(());
                 }
                 Err(error) => self.refused(&error, &before, crash.power)?,
             }
@@ -59,7 +92,7 @@ impl<T: FnMut(&str)> Run<T> {
         let failed = self.sim.disk_failures(NODE).len() > self.failures;
         self.failures = self.sim.disk_failures(NODE).len();
         let called_so = matches!(error, OpenError::Halt(Halt::DiskFailed(_)) | OpenError::Io { .. });
-        if failed && !called_so && self.rotten.is_none() {
+        if failed && !called_so && self.rotten.is_none() && self.hurt.is_none() {
             return broken("a disk that fails is called so", error);
         }
         if failed && called_so {
@@ -68,24 +101,62 @@ impl<T: FnMut(&str)> Run<T> {
             if self.full {
                 self.space();
             }
-            match power {
-                true => self.sim.power_cut(NODE),
-                false => self.sim.kill(NODE),
-            }
+            self.cut(power);
             return Ok(());
         }
+        if let (Some(kept), Some(hurt)) = (copies::refused(before), self.hurt.take()) {
+            return self.refused_copies(kept, &hurt, error, before);
+        }
         let Some(rotten) = self.rotten.take() else { return broken("what was written opens again", error) };
-        if !matches!(error, OpenError::Halt(Halt::Corrupt(_) | Halt::DataLoss(_))) {
+        if !is_damage(error) {
             return broken("damage is called so", error);
         }
-        let after = self.sim.copy_disk(NODE);
-        if *before != after {
+        // That counts the starts, also those which come to nothing for the log.
+        if !equal(before, &self.sim.copy_disk(NODE), Some(Kept::Identity)) {
             return broken("damage that is refused is left as it is", error);
         }
         self.tally.rot_refused += 1;
         self.sim.kill(NODE);
         let Some(before) = rotten.before else { return Err(Stop::Over) };
         self.sim.restore_disk(NODE, &before);
+        Ok(())
+    }
+
+    /// A start that was refused for copies that do not agree.
+    fn refused_copies(&mut self, kept: Kept, hurt: &Hurt, error: &OpenError, before: &DiskImage) -> Result<(), Stop> {
+        if !is_damage(error) || !error.to_string().contains(kept.name()) {
+            return broken("damage is called so", error);
+        }
+        let counted = (kept == Kept::Manifest).then_some(Kept::Identity);
+        if !equal(before, &self.sim.copy_disk(NODE), counted) {
+            return broken("damage that is refused is left as it is", error);
+        }
+        match kept {
+            Kept::Identity => self.tally.identity_refused += 1,
+            Kept::Manifest => self.tally.manifest_refused += 1,
+        }
+        self.sim.kill(NODE);
+        self.sim.restore_disk(NODE, &hurt.before);
+        Ok(())
+    }
+
+    /// What a start makes of the copies of identity and manifest.
+    fn finds_copies(&mut self, identity: Identity, before: &DiskImage) -> Result<(), Stop> {
+        if let Some(kept) = copies::refused(before) {
+            return broken("copies that do not agree are refused", kept.name());
+        }
+        let after = self.sim.copy_disk(NODE);
+        if let Some(kept) = Kept::ALL.into_iter().find(|kept| !kept.is_whole(&after)) {
+            return broken("a start makes every copy good", kept.name());
+        }
+        if !self.model.finds_identity(identity) {
+            return broken("an identity is kept, and its boot epoch rises", format_args!("{identity:?}"));
+        }
+        match self.hurt.take().map(|hurt| hurt.kept) {
+            Some(Kept::Identity) => self.tally.identity_mended += 1,
+            Some(Kept::Manifest) => self.tally.manifest_mended += 1,
+            None => {}
+        }
         Ok(())
     }
 
