@@ -1,9 +1,13 @@
 //! Small files that must not be lost, in three numbered copies each (R17).
 //!
-//! A change first makes all copies equal to the one that holds, then writes all copies, one after the other, each by side
-//! file, sync, rename, sync of the folder. Two equal copies win. Two intact copies of one directory, one number apart: a
-//! change was interrupted after the first copy, and the older one holds, since a change counts only once all three copies
-//! have it. Anything else is damage. A copy that cannot be read is one that is not intact.
+//! A change writes all copies, one after the other, each by side file, sync, rename, sync of the folder. Two equal copies
+//! win. Two intact copies of one directory, one number apart: a change was interrupted after the first copy, and the older
+//! one holds, since a change counts only once all three copies have it. Anything else is damage. A copy that cannot be read
+//! is one that is not intact.
+//!
+//! **Invariant**: a process that changes what is kept has first written what it read to all copies. A change interrupted
+//! behind another one that was would leave three copies that all differ. That they look equal says nothing: what an earlier
+//! process wrote may so far exist in the page cache alone.
 use super::{recover::io_error, supply::is_out_of_space};
 use crate::{
     error::OpenError,
@@ -41,8 +45,8 @@ pub(crate) enum Missing {
     Damaged(String),
 }
 
-/// The copy that holds, and whether all three are equal to it.
-pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<(T, bool), Missing>, OpenError> {
+/// The copy that holds.
+pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<T, Missing>, OpenError> {
     let mut present = 0;
     let mut intact = Vec::new();
     let mut unreadable = None;
@@ -59,8 +63,7 @@ pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<(T
         }
     }
     if let Some(held) = agree(&intact) {
-        let all = intact.len() == T::NAMES.len() && intact.iter().all(|copy| *copy == held);
-        return Ok(Ok((held, all)));
+        return Ok(Ok(held));
     }
     // The others do not make up for it.
     if let Some(error) = unreadable {
@@ -78,45 +81,32 @@ pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<(T
     }))
 }
 
-/// Changes what is kept. Where the copies are `uneven` they are first brought to what holds now: a change that was
-/// interrupted behind another one that was would leave three copies that all differ. `written` is called after each copy.
-pub(crate) fn store<T: Copied, D: Disk>(
-    disk: &D,
-    dir: &Path,
-    uneven: Option<&T>,
-    copy: &T,
-    written: &mut dyn FnMut(),
-) -> io::Result<()> {
-    for copy in uneven.into_iter().chain([copy]) {
-        for name in T::NAMES {
-            write(disk, dir, name, copy)?;
-            written();
+/// Writes all copies, each completely before the next is touched; `written` is called after each. Durable when it returns;
+/// an error must halt the node.
+pub(crate) fn write<T: Copied, D: Disk>(disk: &D, dir: &Path, copy: &T, written: &mut dyn FnMut()) -> io::Result<()> {
+    for name in T::NAMES {
+        let (path, side) = (dir.join(name), dir.join(format!("{name}.new")));
+        if disk.exists(&side)? {
+            disk.remove_file(&side)?;
         }
+        match write_aside(disk, &side, copy) {
+            Ok(()) => disk.rename(&side, &path)?,
+            // A node must start on a full disk, too (R66). One copy that is torn is as good as one that is missing: the
+            // other two are equal, or one change apart.
+            Err(error) if is_out_of_space(&error) && disk.exists(&path)? => {
+                if disk.exists(&side)? {
+                    disk.remove_file(&side)?;
+                }
+                let file = disk.open(&path)?;
+                file.write_all_at(0, &[&copy.encode()])?;
+                file.sync_all()?;
+            }
+            Err(error) => return Err(error),
+        }
+        disk.sync_dir(dir)?;
+        written();
     }
     Ok(())
-}
-
-/// Writes one copy, completely: only then may the next be touched.
-fn write<T: Copied, D: Disk>(disk: &D, dir: &Path, name: &str, copy: &T) -> io::Result<()> {
-    let (path, side) = (dir.join(name), dir.join(format!("{name}.new")));
-    if disk.exists(&side)? {
-        disk.remove_file(&side)?;
-    }
-    match write_aside(disk, &side, copy) {
-        Ok(()) => disk.rename(&side, &path)?,
-        // A node must start on a full disk, too (R66). One copy that is torn is as good as one that is missing: the
-        // other two are equal, or one change apart.
-        Err(error) if is_out_of_space(&error) && disk.exists(&path)? => {
-            if disk.exists(&side)? {
-                disk.remove_file(&side)?;
-            }
-            let file = disk.open(&path)?;
-            file.write_all_at(0, &[&copy.encode()])?;
-            file.sync_all()?;
-        }
-        Err(error) => return Err(error),
-    }
-    disk.sync_dir(dir)
 }
 
 /// Whether a file in the data directory is a copy, or was to become one.

@@ -72,10 +72,12 @@ impl Identity {
         disk.create_dir_all(dir).map_err(disk_failed("create", dir))?;
         let lock = lock(disk, dir)?;
         refuse_lost(disk, dir)?;
-        let held = copies::read::<Identity, D>(disk, dir)?;
-        let uneven = held.as_ref().ok().and_then(|(identity, whole)| (!whole).then_some(*identity));
-        let mut identity = match held {
-            Ok((identity, _)) => identity.check(disk, dir, cluster, node)?,
+        let mut identity = match copies::read::<Identity, D>(disk, dir)? {
+            Ok(held) => {
+                let identity = held.check(disk, dir, cluster, node)?;
+                copies::write(disk, dir, &identity, &mut || ()).map_err(disk_failed("write the identity in", dir))?;
+                identity
+            }
             Err(Missing::Absent | Missing::Unfinished) => {
                 if has_segments(disk, dir)? {
                     let detail = format!("{} holds a log but no identity", dir.display());
@@ -86,7 +88,7 @@ impl Identity {
             Err(Missing::Damaged(what)) => return Err(OpenError::Halt(Halt::Corrupt(what))),
         };
         identity.boot_epoch += 1;
-        identity.store(disk, dir, uneven).map_err(disk_failed("write the identity in", dir))?;
+        identity.store(disk, dir).map_err(disk_failed("write the identity in", dir))?;
         Ok((identity, lock))
     }
 
@@ -98,11 +100,10 @@ impl Identity {
         if !disk.exists(dir).map_err(io_error("cannot look for", dir))? {
             return Err(not_ours(dir));
         }
-        let held = copies::read(disk, dir)?.map_err(|missing| match missing {
+        copies::read(disk, dir)?.map_err(|missing| match missing {
             Missing::Absent | Missing::Unfinished => not_ours(dir),
             Missing::Damaged(what) => OpenError::Halt(Halt::Corrupt(what)),
-        });
-        held.map(|(identity, _)| identity)
+        })
     }
 
     /// Records that the node takes part in its cluster. Durable when it returns; an error must halt the node.
@@ -111,8 +112,7 @@ impl Identity {
             return Ok(());
         }
         self.joined = true;
-        // All copies have been equal since the directory was opened.
-        self.store(disk, dir, None)
+        self.store(disk, dir)
     }
 
     fn check<D: Disk>(self, disk: &D, dir: &Path, cluster: ClusterId, node: NodeId) -> Result<Identity, OpenError> {
@@ -131,9 +131,9 @@ impl Identity {
         Ok(self)
     }
 
-    fn store<D: Disk>(&mut self, disk: &D, dir: &Path, uneven: Option<Identity>) -> io::Result<()> {
+    fn store<D: Disk>(&mut self, disk: &D, dir: &Path) -> io::Result<()> {
         self.revision += 1;
-        copies::store(disk, dir, uneven.as_ref(), self, &mut || ())
+        copies::write(disk, dir, self, &mut || ())
     }
 }
 

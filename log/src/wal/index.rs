@@ -246,9 +246,11 @@ impl TableCache {
         self.loaded.lock().expect("nothing panics while it holds the tables")
     }
 
+    /// Their bytes, and how many they are.
     #[cfg(test)]
-    pub(crate) fn bytes(&self) -> u64 {
-        self.lock().bytes
+    pub(crate) fn loaded(&self) -> (u64, usize) {
+        let loaded = self.lock();
+        (loaded.bytes, loaded.tables.len())
     }
 }
 

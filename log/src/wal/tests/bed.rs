@@ -157,6 +157,16 @@ pub(super) fn views(wal: &TestWal) -> Views {
     (wal.partitions().into_iter().map(|id| (id, view(&wal.partition(id)))).collect(), wal.peers())
 }
 
+/// Closes a WAL and opens it again: it must be as it was.
+pub(super) async fn reopens_as_it_was(sim: &Sim, wal: TestWal) -> TestWal {
+    let before = views(&wal);
+    wal.close().await;
+    drop(wal);
+    let wal = open(sim).expect("what was closed opens");
+    assert_eq!(views(&wal), before);
+    wal
+}
+
 /// The segment files of a WAL, by name.
 pub(super) type Image = BTreeMap<String, Vec<u8>>;
 
