@@ -12,7 +12,10 @@ use crate::{
     world::{Connection, NetError},
 };
 use arbitrary::Unstructured;
-use corduroy_proto::v1::{Hello, Packet, PeerMessage, Welcome, peer_message::Body, peer_request};
+use corduroy_proto::{
+    packet::{self, ELEMENTS},
+    v1::{AppendBatch, Hello, Packet, PeerMessage, PeerRequest, Welcome, peer_message::Body, peer_request},
+};
 use futures::{StreamExt as _, stream};
 use prost::Message as _;
 use std::{path::Path, sync::Arc};
@@ -21,6 +24,10 @@ use tokio::sync::mpsc;
 const DIR: &str = "/data";
 const CLUSTER: ClusterId = ClusterId([1; 16]);
 const PROTOCOL: u32 = 1;
+/// Bytes of a packet, as the input has them. One of this length is a shorter piece, many times.
+const LONGEST: usize = 512;
+/// Bytes of such a packet: decoded without a limit, they take more than a fuzzer may allocate.
+const REPEATED: usize = 2 << 20;
 
 /// Plays a peer that connects, greets and says something.
 pub fn peer(data: &[u8]) {
@@ -28,9 +35,11 @@ pub fn peer(data: &[u8]) {
     let hello = hello(&mut input);
     let packets: Vec<Packet> = std::iter::from_fn(|| packet(&mut input)).collect();
     for packet in &packets {
-        let again = Packet::decode(&packet.encode_to_vec()[..]).expect("what was encoded decodes");
+        let again = packet::decode(packet.encode_to_vec().into()).expect("what was encoded decodes");
         assert_eq!(&again, packet);
-        packet.messages.iter().filter_map(|message| message.body.as_ref()).for_each(take);
+        let entries = packet.messages.iter().filter_map(appended).map(|append| append.entries.len());
+        assert!(packet.messages.len() + entries.sum::<usize>() <= ELEMENTS, "a packet became too large in memory");
+        packet.messages.iter().filter_map(appended).for_each(take);
     }
     let welcomed = hello.protocol == PROTOCOL
         && hello.cluster_id[..] == CLUSTER.0
@@ -124,20 +133,38 @@ fn packet(input: &mut Unstructured<'_>) -> Option<Packet> {
     if input.is_empty() {
         return None;
     }
-    let len = (1 + number(input, 512)).min(input.len());
-    Packet::decode(input.bytes(len).ok()?).ok()
+    let len = 1 + number(input, LONGEST);
+    let bytes = match len {
+        LONGEST => again_and_again(input),
+        _ => input.bytes(len.min(input.len())).ok()?.to_vec(),
+    };
+    packet::decode(bytes.into()).ok()
 }
 
-/// What is done with a message before Raft sees it.
-fn take(body: &Body) {
-    let append = match body {
-        Body::Append(append) => append,
-        Body::Request(request) => match &request.body {
-            Some(peer_request::Body::Append(append)) => append,
-            _ => return,
-        },
-        _ => return,
-    };
+/// A few bytes as often as it goes: as messages, as the fields of an append, or as those of one that is a request.
+fn again_and_again(input: &mut Unstructured<'_>) -> Vec<u8> {
+    let around: &[u8] = [&[][..], &[5, 1], &[5, 8, 1]][number(input, 3)];
+    let piece = blob(input, 32);
+    let mut bytes = piece.repeat(REPEATED / piece.len().max(1));
+    for field in around {
+        let mut outer = vec![field << 3 | 2];
+        prost::encode_length_delimiter(bytes.len(), &mut outer).expect("a vector grows");
+        outer.append(&mut bytes);
+        bytes = outer;
+    }
+    bytes
+}
+
+fn appended(message: &PeerMessage) -> Option<&AppendBatch> {
+    match message.body.as_ref()? {
+        Body::Append(append) => Some(append),
+        Body::Request(PeerRequest { body: Some(peer_request::Body::Append(append)), .. }) => Some(append),
+        _ => None,
+    }
+}
+
+/// What is done with an append before Raft sees it.
+fn take(append: &AppendBatch) {
     let intact = append.entries.iter().all(|entry| crc32c::crc32c(&entry.payload) == entry.crc);
     if raft::to_append_request::<SimWorld>(append.clone()).is_ok() {
         assert!(intact, "an entry was taken whose checksum does not fit");
