@@ -53,9 +53,10 @@ pub(crate) async fn serve<W: World>(connection: Connection, serving: Arc<Serving
         return;
     };
     let (answer, peer) = match directory.check_hello(&hello).await {
-        Ok(peer) => (Body::Welcome(directory.welcome()), Some(peer)),
+        Ok(peer) => (Body::Welcome(directory.greeting()), Some(peer)),
         Err(Rejected::Refused(refused)) => {
-            tracing::warn!(peer = hello.from, detail = %refused.detail, "refused a peer");
+            let peer = hello.greeting.map(|greeting| greeting.node);
+            tracing::warn!(peer, detail = %refused.detail, "refused a peer");
             (Body::Refused(refused), None)
         }
         Err(Rejected::Disk(_)) => return,

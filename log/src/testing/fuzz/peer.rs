@@ -14,7 +14,7 @@ use crate::{
 use arbitrary::Unstructured;
 use corduroy_proto::{
     packet::{self, ELEMENTS},
-    v1::{AppendBatch, Hello, Packet, PeerMessage, PeerRequest, Welcome, peer_message::Body, peer_request},
+    v1::{AppendBatch, Greeting, Hello, Packet, PeerMessage, PeerRequest, peer_message::Body, peer_request},
 };
 use futures::{StreamExt as _, stream};
 use prost::Message as _;
@@ -41,11 +41,12 @@ pub fn peer(data: &[u8]) {
         assert!(packet.messages.len() + entries.sum::<usize>() <= ELEMENTS, "a packet became too large in memory");
         packet.messages.iter().filter_map(appended).for_each(take);
     }
-    let welcomed = hello.protocol == PROTOCOL
-        && hello.cluster_id[..] == CLUSTER.0
-        && hello.to == 1
-        && [2, 3].contains(&hello.from)
-        && hello.incarnation.len() == 16;
+    let welcome = hello.greeting.clone().unwrap_or_default();
+    let welcomed = hello.to == 1
+        && welcome.protocol == PROTOCOL
+        && welcome.cluster_id[..] == CLUSTER.0
+        && [2, 3].contains(&welcome.node)
+        && welcome.incarnation.len() == 16;
     on_node(move |sim| async move {
         let disk = sim.env(1).disk;
         let (identity, _lock) = Identity::open(&disk, Path::new(DIR), CLUSTER, 1, [7; 16]).expect("the disk is empty");
@@ -63,7 +64,6 @@ pub fn peer(data: &[u8]) {
         let wal = Wal::<SimWorld>::open(&disk, options).expect("the disk is empty");
         let directory = Directory::new(&identity, 70, vec![1, 2, 3], wal.clone());
 
-        let welcome = welcome_of(&hello);
         let said: u64 = packets.iter().map(|packet| packet.messages.len() as u64).sum();
         let greeting = PeerMessage { body: Some(Body::Hello(hello)) };
         let first = Packet { messages: vec![greeting], confirmed: 0 };
@@ -88,8 +88,8 @@ pub fn peer(data: &[u8]) {
         assert!(answered <= said, "{answered} answers to {said} messages");
         assert!(welcomed || answered == 0, "a stranger was answered");
         // The other end of a connection judges the same.
-        let judged = directory.check_welcome(welcome.from, &welcome).await.is_ok();
-        assert!(!judged || welcomed || welcome.from != 1, "this node greets itself");
+        let judged = directory.check_welcome(welcome.node, &welcome).await.is_ok();
+        assert!(!judged || welcomed || welcome.node != 1, "this node greets itself");
         assert_eq!(wal.peers().iter().filter(|peer| peer.node == 1).count(), 0, "this node is none of its peers");
         wal.close().await;
     });
@@ -97,35 +97,31 @@ pub fn peer(data: &[u8]) {
 
 /// Right in everything, or wrong in some of it.
 fn hello(input: &mut Unstructured<'_>) -> Hello {
-    let mut hello = Hello {
+    let mut greeting = Greeting {
         protocol: PROTOCOL,
         cluster_id: CLUSTER.0.to_vec().into(),
-        from: 2,
+        node: 2,
         incarnation: vec![5; 16].into(),
         boot_epoch: u64::from_le_bytes(array(input)),
-        to: 1,
         confirmed: u64::from_le_bytes(array(input)),
         run: u64::from_le_bytes(array(input)),
     };
+    let mut to = 1;
     match number(input, 12) {
-        0 => hello.protocol = number(input, 4) as u32,
-        1 => hello.cluster_id = blob(input, 40).into(),
-        2 => hello.from = number(input, 6) as u64,
-        3 => hello.incarnation = blob(input, 40).into(),
-        4 => hello.to = number(input, 6) as u64,
+        0 => greeting.protocol = number(input, 4) as u32,
+        1 => greeting.cluster_id = blob(input, 40).into(),
+        2 => greeting.node = number(input, 6) as u64,
+        3 => greeting.incarnation = blob(input, 40).into(),
+        4 => to = number(input, 6) as u64,
+        5 => return Hello { greeting: None, to },
         _ => {}
     }
-    hello
+    Hello { greeting: Some(greeting), to }
 }
 
 fn blob(input: &mut Unstructured<'_>, most: usize) -> Vec<u8> {
     let len = number(input, most).min(input.len());
     input.bytes(len).unwrap_or_default().to_vec()
-}
-
-fn welcome_of(hello: &Hello) -> Welcome {
-    let Hello { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run, .. } = hello.clone();
-    Welcome { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run }
 }
 
 /// The next packet of the input, if what is there decodes.
