@@ -313,3 +313,6 @@ fn vote_response<W: World>(response: &openraft::raft::VoteResponse<TypeConfig<W>
         last_log_id: response.last_log_id.as_ref().map(|id| raft::log_id_to_wire(raft::from_log_id::<W>(id))),
     }
 }
+
+#[cfg(test)]
+mod tests;
