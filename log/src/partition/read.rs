@@ -202,3 +202,6 @@ impl<W: World> Core<W> {
         LogError::Unavailable(format!("{}: {detail}", self.name()))
     }
 }
+
+#[cfg(test)]
+mod tests;
