@@ -266,7 +266,7 @@ fn a_log_that_did_not_open_can_be_opened_again_at_once() {
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         let running = sim.spawn_on(1, async move {
-            open(inside.clone(), env.clone()).await.shutdown().await;
+            open(config(), inside.clone(), env.clone()).await.shutdown().await;
             let mut refused = 0;
             loop {
                 let failures = inside.disk_failures(1).len();
@@ -279,7 +279,7 @@ fn a_log_that_did_not_open_can_be_opened_again_at_once() {
                 }
                 let error = opened.err().expect("a folder could not be listed");
                 assert!(matches!(error, OpenError::Io { .. }), "{error}");
-                open(inside.clone(), env.clone()).await.shutdown().await;
+                open(config(), inside.clone(), env.clone()).await.shutdown().await;
                 refused += 1;
             }
             assert!(refused >= 3, "{refused}: the directory, its segments, its checkpoints");

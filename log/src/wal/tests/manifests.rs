@@ -118,7 +118,7 @@ fn a_change_behind_one_that_is_in_the_page_cache_alone_leaves_a_manifest() {
     let dir = Path::new(DIR);
     let advance = move |disk: SimDisk, to: u64| async move {
         let mut held = Held::check(&disk, dir, CLUSTER, 1, to - 1).expect("the manifest holds");
-        held.advance(&disk, dir, to - 1).and_then(|()| held.advance(&disk, dir, to))
+        held.advance(&disk, dir, to - 1, &mut || ()).and_then(|()| held.advance(&disk, dir, to, &mut || ()))
     };
     for killed in 1..35 {
         for cut in 1..35 {
