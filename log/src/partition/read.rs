@@ -202,6 +202,3 @@ impl<W: World> Core<W> {
         LogError::Unavailable(format!("{}: {detail}", self.name()))
     }
 }
-
-#[cfg(test)]
-mod tests;
