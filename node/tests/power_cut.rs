@@ -6,7 +6,7 @@
 mod harness;
 
 use corduroy_tests::checker::{Progress, Replica};
-use harness::{Cluster, FaultLog, FileSystem, Load, LoopDisk, PATIENCE, Verdict, can_cut_power, dump};
+use harness::{Cluster, FileSystem, LoopDisk, PATIENCE, Run, can_cut_power, dump};
 use std::{
     collections::BTreeSet,
     path::Path,
@@ -14,20 +14,16 @@ use std::{
 };
 
 const PARTITIONS: u32 = 4;
-/// Acknowledged records per partition, before, during and after a fault.
-const SOME: u64 = 100;
 
-/// A cluster on disks of its own under load, and what its nodes held when their power came back.
-struct Run {
-    cluster: Cluster,
-    load: Load,
-    faults: FaultLog,
+/// A run on disks whose power can be cut, and what its nodes held when it came back.
+struct Cuts {
+    run: Run,
     held: Vec<Replica>,
     /// Dropped last: a disk is unmounted when the process that used it has ended.
     disks: Vec<LoopDisk>,
 }
 
-impl Run {
+impl Cuts {
     async fn start(kinds: [FileSystem; 3]) -> Self {
         let disks: Vec<LoopDisk> =
             kinds.map(|kind| LoopDisk::new(kind).expect("it worked a moment ago")).into_iter().collect();
@@ -35,16 +31,7 @@ impl Run {
         for (node, disk) in cluster.nodes.iter_mut().zip(&disks) {
             node.data = disk.path().join("data");
         }
-        cluster.start_all();
-        cluster.create_topic(PARTITIONS).await;
-        let load = Load::start(&cluster, PARTITIONS).await;
-        let run = Run { cluster, load, faults: FaultLog::default(), held: Vec::new(), disks };
-        run.progress().await;
-        run
-    }
-
-    async fn progress(&self) {
-        self.load.acknowledged(SOME, &self.cluster).await;
+        Cuts { run: Run::start(cluster, PARTITIONS).await, held: Vec::new(), disks }
     }
 
     /// Cuts the power of some nodes, as close together as it goes.
@@ -54,7 +41,7 @@ impl Run {
     /// machine without power, in any case, tells nobody anything.
     fn cut(&mut self, ids: &[u64]) {
         for &id in ids {
-            self.cluster.node(id).pause();
+            self.run.cluster.node(id).pause();
         }
         let disks: Vec<&LoopDisk> = ids.iter().map(|id| &self.disks[*id as usize - 1]).collect();
         std::thread::scope(|scope| {
@@ -63,48 +50,47 @@ impl Run {
             }
         });
         for &id in ids {
-            self.cluster.node(id).kill();
+            self.run.cluster.node(id).kill();
         }
-        self.faults.fired();
+        self.run.faults.fired();
     }
 
     /// Gives the power back: mounts, keeps what the nodes hold, starts them, waits until they are ready.
     fn power_on(&mut self, ids: &[u64]) {
         for &id in ids {
             self.disks[id as usize - 1].power_on().expect("the process has ended");
-            let node = self.cluster.node(id);
+            let node = self.run.cluster.node(id);
             let held = |node: &_| -> Vec<Replica> { (0..PARTITIONS).map(|partition| dump(node, partition)).collect() };
             let first = held(node);
             assert_eq!(first, held(node), "a dump changes nothing");
             self.held.extend(first);
         }
-        self.cluster.start_all();
+        self.run.cluster.start_all();
     }
 
     /// One node loses its power, the others go on, it comes back.
     async fn cut_one(&mut self, id: u64) {
-        self.faults.begins(&format!("power cut of node {id}"), Progress::Throughout, &self.load.recorder);
+        self.run.fault_begins(&format!("power cut of node {id}"), Progress::Throughout);
         self.cut(&[id]);
-        self.progress().await;
+        self.run.progress().await;
         self.power_on(&[id]);
-        self.faults.ends(&self.load.recorder);
-        self.progress().await;
+        self.run.fault_ends();
+        self.run.progress().await;
     }
 
     /// All nodes lose their power at once and come back.
     async fn cut_all(&mut self) {
-        self.faults.begins("power cut of all nodes", Progress::BeforeAndAfter, &self.load.recorder);
+        self.run.fault_begins("power cut of all nodes", Progress::BeforeAndAfter);
         self.cut(&[1, 2, 3]);
         self.power_on(&[1, 2, 3]);
-        self.faults.ends(&self.load.recorder);
-        self.progress().await;
+        self.run.fault_ends();
+        self.run.progress().await;
     }
 
     async fn judge(self) {
-        let Run { cluster, load, faults, held, disks } = self;
-        let nodes: Vec<_> = cluster.nodes.iter().map(|node| (node.id, node.data.clone())).collect();
-        let acked = u64::from(PARTITIONS) * SOME * 2;
-        Verdict { partitions: PARTITIONS, acked, faults }.judge(load, cluster).await;
+        let Cuts { run, held, disks } = self;
+        let nodes: Vec<_> = run.cluster.nodes.iter().map(|node| (node.id, node.data.clone())).collect();
+        run.judged().await;
         assert!(!held.is_empty() && held.iter().any(|replica| !replica.records.is_empty()), "nothing was held");
         for replica in held {
             let (_, data) = nodes.iter().find(|(id, _)| *id == replica.node).expect("a node of this cluster");
@@ -130,11 +116,11 @@ async fn leader_then_all(kind: FileSystem) {
         return;
     }
     for _ in 0..rounds() {
-        let mut run = Run::start([kind; 3]).await;
-        let leader = run.cluster.leaders(PARTITIONS).await[0];
-        run.cut_one(leader).await;
-        run.cut_all().await;
-        run.judge().await;
+        let mut cuts = Cuts::start([kind; 3]).await;
+        let leader = cuts.run.leader().await;
+        cuts.cut_one(leader).await;
+        cuts.cut_all().await;
+        cuts.judge().await;
     }
 }
 
@@ -155,22 +141,22 @@ async fn power_cuts_right_after_a_rotation_lose_nothing() {
         return;
     }
     for _ in 0..rounds() {
-        let mut run = Run::start([FileSystem::Ext4, FileSystem::Xfs, FileSystem::Ext4]).await;
+        let mut cuts = Cuts::start([FileSystem::Ext4, FileSystem::Xfs, FileSystem::Ext4]).await;
         for id in [1, 2] {
-            run.faults.begins(&format!("power cut of node {id}, rotating"), Progress::Throughout, &run.load.recorder);
-            let wal = run.cluster.node(id).data.join("wal");
+            cuts.run.fault_begins(&format!("power cut of node {id}, rotating"), Progress::Throughout);
+            let wal = cuts.run.cluster.node(id).data.join("wal");
             let (before, deadline) = (segments(&wal), Instant::now() + PATIENCE);
             while segments(&wal).is_subset(&before) {
                 assert!(Instant::now() < deadline, "no segment after {before:?}");
                 std::thread::sleep(Duration::from_millis(1));
             }
-            run.cut(&[id]);
-            run.progress().await;
-            run.power_on(&[id]);
-            run.faults.ends(&run.load.recorder);
-            run.progress().await;
+            cuts.cut(&[id]);
+            cuts.run.progress().await;
+            cuts.power_on(&[id]);
+            cuts.run.fault_ends();
+            cuts.run.progress().await;
         }
-        run.judge().await;
+        cuts.judge().await;
     }
 }
 
