@@ -6,10 +6,14 @@
 mod harness;
 
 use corduroy_tests::checker::{Progress, Replica};
-use harness::{Cluster, FileSystem, LoopDisk, PATIENCE, Run, can_cut_power, dump};
+use harness::{Cluster, FileSystem, LoopDisk, PATIENCE, Run, can_cut_power, dump, machine, wait_until};
+use rustix::fs::{FallocateFlags, fallocate};
 use std::{
     collections::BTreeSet,
+    fs::File,
+    os::unix::fs::FileExt as _,
     path::Path,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -36,9 +40,9 @@ impl Cuts {
 
     /// Cuts the power of some nodes, as close together as it goes.
     ///
-    /// The processes stop first. One that lives on for a moment after its disk has died can hear of a sync that succeeded
-    /// although nothing was written, and tell others. That it is the file system that says so is likely and not shown; a
-    /// machine without power, in any case, tells nobody anything.
+    /// The processes stop first. One that lives on for a moment after its disk has died can be told that a sync succeeded
+    /// which was for nothing, and tell others: `what_was_synced_before_a_cut_is_there_and_only_the_sync_during_it_may_be_for_nothing`.
+    /// A machine without power tells nobody anything.
     fn cut(&mut self, ids: &[u64]) {
         for &id in ids {
             self.run.cluster.node(id).pause();
@@ -164,4 +168,63 @@ async fn power_cuts_right_after_a_rotation_lose_nothing() {
 fn segments(wal: &Path) -> BTreeSet<String> {
     let names = std::fs::read_dir(wal).expect("the node has a log");
     names.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Bytes that one sync is for.
+const BATCH: usize = 3072;
+
+/// One process, alone with its file system. A sync that is under way while the file system is shut down may report success
+/// although what it wrote is not there: reserved space is marked as written by the journal, and that is not written any more.
+#[test]
+fn what_was_synced_before_a_cut_is_there_and_only_the_sync_during_it_may_be_for_nothing() {
+    if !can_cut_power() {
+        return;
+    }
+    let _machine = machine();
+    let cuts = 20 * rounds();
+    for kind in [FileSystem::Ext4, FileSystem::Xfs] {
+        let mut disk = LoopDisk::new(kind).expect("it worked a moment ago");
+        let mut for_nothing = 0;
+        for cut in 0..cuts {
+            let path = disk.path().join(format!("file-{cut}"));
+            let synced = AtomicU64::new(0);
+            let before = std::thread::scope(|scope| {
+                scope.spawn(|| append_until_it_fails(&path, &synced).expect_err("the power is cut"));
+                wait_until("the first sync", || Some(synced.load(Relaxed)).filter(|n| *n > 0).ok_or("none".into()));
+                // Another moment each time.
+                std::thread::sleep(Duration::from_micros(u64::from(cut) * 7919 % 40_000));
+                let before = synced.load(Relaxed);
+                disk.cut_power().expect("it worked a moment ago");
+                before
+            });
+            disk.power_on().expect("nobody has a file open");
+            let (found, synced) = (batches(&path), synced.into_inner());
+            assert!(found >= before, "{kind:?}: {before} were synced before the cut, {found} are there");
+            assert!(found + 1 >= synced, "{kind:?}: {synced} were synced one after the other, {found} are there");
+            for_nothing += u64::from(found < synced);
+            std::fs::remove_file(path).expect("the file was found");
+        }
+        println!("{kind:?}: the last of the syncs that succeeded was for nothing in {for_nothing} of {cuts} cuts");
+    }
+}
+
+/// Writes numbered batches into reserved space, as a segment is written, and counts those that were synced.
+fn append_until_it_fails(path: &Path, synced: &AtomicU64) -> std::io::Result<()> {
+    let file = File::create_new(path)?;
+    fallocate(&file, FallocateFlags::empty(), 0, 48 << 20)?;
+    file.sync_all()?;
+    File::open(path.parent().expect("it is in a directory"))?.sync_all()?;
+    for number in 1_u64.. {
+        file.write_all_at(&number.to_le_bytes().repeat(BATCH / 8), (number - 1) * BATCH as u64)?;
+        file.sync_data()?;
+        synced.store(number, Relaxed);
+    }
+    Ok(())
+}
+
+/// How many batches there are, from the first on.
+fn batches(path: &Path) -> u64 {
+    let bytes = std::fs::read(path).expect("the name was synced");
+    let batches = (1..).zip(bytes.chunks_exact(BATCH));
+    batches.take_while(|(number, batch)| *batch == u64::to_le_bytes(*number).repeat(BATCH / 8)).count() as u64
 }
