@@ -38,13 +38,13 @@ use crate::{
     raft::{LogStore, Network, Raft, RaftConfig, StateMachine},
     topic::{NodeId, Offset, PartitionId},
     wal::Wal,
-    world::{Env, Tasks as _, World},
+    world::{Env, Halt, Tasks as _, World},
 };
 use openraft::{ServerState, async_runtime::watch::WatchReceiver, impls::EmptyNode};
 use openraft_rt::AsyncRuntime;
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, io,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -115,14 +115,14 @@ impl<W: World> Partition<W> {
                 W::Tasks::halt(halt);
                 stopped
             }
-            RestoreError::Io(error) => LogError::Stopped(format!("{name} cannot be restored: {error}")),
+            RestoreError::Io(error) => unreadable::<W>(&name, &error),
         })?;
         host.checkpoints.watch(evolved.clone(), wal.clone());
         let log = LogStore::<W>::new(wal);
         let network = Network::<W>::new(id, host.peers.clone());
         let mut machine = StateMachine::<W>::new(evolved.clone(), log.clone(), checkpoints.clone());
         let replayed = machine.catch_up().await;
-        let replayed = replayed.map_err(|error| LogError::Stopped(format!("{name} cannot be evolved: {error}")))?;
+        let replayed = replayed.map_err(|error| unreadable::<W>(&name, &error))?;
         let raft = Raft::<W>::new(host.node, host.raft_config.clone(), network, log.clone(), machine).await;
         let raft = raft.map_err(|fatal| LogError::Stopped(format!("{name} cannot start: {fatal}")))?;
         let (appends, queue) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
@@ -208,6 +208,18 @@ impl<W: World> Partition<W> {
             role,
         }
     }
+}
+
+/// What a start needs of a partition cannot be read: the node halts, as it does where it finds that before it opens.
+fn unreadable<W: World>(name: &str, error: &io::Error) -> LogError {
+    let what = format!("{error}; {name} does not open");
+    let halt = match error.kind() {
+        io::ErrorKind::InvalidData => Halt::Corrupt(what),
+        _ => Halt::DiskFailed(what),
+    };
+    let stopped = LogError::Stopped(halt.to_string());
+    W::Tasks::halt(halt);
+    stopped
 }
 
 impl<W: World> Core<W> {
