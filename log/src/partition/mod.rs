@@ -36,7 +36,7 @@ use crate::{
     health::{Budget, Vitals},
     peer::Peers,
     raft::{LogStore, Network, Raft, RaftConfig, StateMachine},
-    topic::{NodeId, Offset, PartitionId},
+    topic::{LogId, NodeId, Offset, PartitionId},
     wal::Wal,
     world::{Env, Halt, Tasks as _, World},
 };
@@ -82,6 +82,8 @@ pub(crate) struct Core<W: World> {
     campaigning: AtomicBool,
     /// Entries that were evolved to open it: those behind its checkpoint that were known to be committed.
     replayed: u64,
+    /// The entry its checkpoint ended with, where it was restored from one.
+    restored: Option<LogId>,
 }
 
 impl<W: World> Clone for Partition<W> {
@@ -109,7 +111,7 @@ impl<W: World> Partition<W> {
         let wal = host.wal.partition(id);
         let checkpoints = host.checkpoints.checkpoints();
         let name = format!("{topic}/{}", id.partition());
-        checkpoints.restore(&wal, &evolved).map_err(|error| match error {
+        let restored = checkpoints.restore(&wal, &evolved).map_err(|error| match error {
             RestoreError::Halt(halt) => {
                 let stopped = LogError::Stopped(halt.to_string());
                 W::Tasks::halt(halt);
@@ -127,7 +129,8 @@ impl<W: World> Partition<W> {
         let raft = raft.map_err(|fatal| LogError::Stopped(format!("{name} cannot start: {fatal}")))?;
         let (appends, queue) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
         let campaigning = AtomicBool::new(true);
-        let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed });
+        let core = Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed, restored };
+        let core = Arc::new(core);
         append::start(&core, queue);
         Ok(Partition { core })
     }
@@ -156,6 +159,11 @@ impl<W: World> Partition<W> {
     #[cfg(feature = "testing")]
     pub(crate) fn wal(&self) -> &crate::wal::PartitionLog<W> {
         self.core.log.wal()
+    }
+
+    /// The entry its checkpoint ended with, where it was restored from one.
+    pub(crate) fn restored(&self) -> Option<LogId> {
+        self.core.restored
     }
 
     /// Entries that were evolved to open it.
