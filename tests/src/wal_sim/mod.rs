@@ -28,7 +28,7 @@ mod plan;
 mod run;
 
 mod damage;
-mod marks;
+pub(crate) mod marks;
 mod shrink;
 mod tally;
 
