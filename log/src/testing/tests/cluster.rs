@@ -12,7 +12,7 @@ fn topic() -> NewTopic {
 
 #[test]
 fn a_cluster_outlives_each_of_its_nodes_in_turn() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let cluster = Cluster::new(&sim, 3);
         cluster.start().await;
@@ -31,7 +31,7 @@ fn a_cluster_outlives_each_of_its_nodes_in_turn() {
 
 #[test]
 fn what_is_durable_can_be_read_while_the_node_runs() {
-    let sim = Sim::new(2);
+    let sim = Sim::seed(2);
     sim.run(async {
         let cluster = Cluster::new(&sim, 1);
         cluster.start().await;
@@ -50,7 +50,7 @@ fn what_is_durable_can_be_read_while_the_node_runs() {
 /// evolved from there.
 #[test]
 fn damage_that_a_start_meets_when_it_opens_a_partition_halts_the_node_by_name() {
-    let sim = Sim::new(3);
+    let sim = Sim::seed(3);
     sim.run(async {
         let cluster = Cluster::with_config(&sim, 3, |config| {
             config.limits.segment_bytes = 16 << 10;

@@ -191,7 +191,7 @@ proptest! {
         seed: u64,
         steps in proptest::collection::vec(step(), 1..60),
     ) {
-        let sim = Sim::new(seed);
+        let sim = Sim::seed(seed);
         sim.run(async {
             let new = || vec![Model::default()];
             let mut run = Run {
