@@ -58,7 +58,9 @@ pub(super) async fn inflict(run: Arc<Run>, fault: Fault) {
     fate.fired += 1;
     fate.met += u64::from(met > 0);
     fate.encounters += met;
-    fate.vain += u64::from(met == 0 && lively && must_meet(fault.kind, fault.lasts));
+    // Without a majority there may be nothing to write.
+    let expected = lively && (alone || !fault.kind.needs_writes()) && must_meet(fault.kind, fault.lasts);
+    fate.vain += u64::from(met == 0 && expected);
     // Damage stays.
     if !fault.kind.rots() || met == 0 {
         seen.windows[window].1 = ended + AFTERMATH;

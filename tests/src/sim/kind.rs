@@ -113,6 +113,11 @@ impl Kind {
         matches!(self, Kind::Kill | Kind::PowerCut | Kind::Pause | Kind::Isolate)
     }
 
+    /// Whether it takes a write to notice it. (An idle node looks whether it may write.)
+    pub(super) fn needs_writes(self) -> bool {
+        matches!(self, Kind::SlowDisk | Kind::FailSync | Kind::FailWrite)
+    }
+
     /// Whether it damages what was durable. All of a run are done to the same node.
     pub(super) fn rots(self) -> bool {
         matches!(self, Kind::Rot | Kind::RotInUse)
