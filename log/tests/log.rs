@@ -50,7 +50,7 @@ fn with_config<F>(config: Config, script: impl FnOnce(Sim, Log<SimWorld>) -> F +
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let sim = Sim::new(5);
+    let sim = Sim::seed(5);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         let running = sim.spawn_on(1, async move {
@@ -237,7 +237,7 @@ fn a_subscription_sees_every_record_once_and_ends_with_its_topic() {
 
 #[test]
 fn a_node_without_power_comes_back_with_everything_acknowledged() {
-    let sim = Sim::new(6);
+    let sim = Sim::seed(6);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         let appended = sim.spawn_on(1, async move {

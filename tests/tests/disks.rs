@@ -3,10 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
 use corduroy_log::{
     Config, Consistency, LogError, NewRecord, NewTopic,
-    config::{Limits, NodeAddress, Timing},
-    log::Log,
-    testing::{Sim, SimTasks, SimWorld},
-    topic::{ClusterId, NodeId},
+    config::Limits,
+    testing::{Cluster, Sim, SimTasks},
+    topic::NodeId,
     wal::Space,
     world::Halt,
 };
@@ -26,29 +25,15 @@ const PARTITIONS: u32 = 4;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-fn config(node: NodeId) -> Config {
-    let address = |id: NodeId| NodeAddress {
-        id,
-        peer: format!("node-{id}"),
-        grpc: String::new(),
-        http: String::new(),
-        admin: String::new(),
-    };
-    let limits = Limits {
+fn small(config: &mut Config) {
+    config.limits = Limits {
         record_bytes: 4 << 10,
         batch_bytes: 16 << 10,
         segment_bytes: 64 << 10,
         hot_tail_bytes: 16 << 10,
         ..Limits::default()
     };
-    Config {
-        dir: "/data".into(),
-        cluster: ClusterId([9; 16]),
-        node,
-        nodes: NODES.map(address).to_vec(),
-        limits,
-        timing: Timing { append_timeout: 4 * SECOND, ..Timing::default() },
-    }
+    config.timing.append_timeout = 4 * SECOND;
 }
 
 /// What the clients were told.
@@ -62,67 +47,51 @@ struct Told {
     trouble: BTreeMap<u32, (Duration, String)>,
 }
 
-struct Cluster {
-    sim: Sim,
-    logs: Mutex<BTreeMap<NodeId, Log<SimWorld>>>,
+/// A cluster with a client for each partition, which appends until it is told to stop.
+struct Loaded {
+    cluster: Cluster,
     told: Mutex<Told>,
     stop: AtomicBool,
 }
 
-impl Cluster {
+impl Loaded {
     async fn start(sim: &Sim) -> Arc<Self> {
-        let cluster = Arc::new(Cluster {
-            sim: sim.clone(),
-            logs: Mutex::default(),
-            told: Mutex::default(),
-            stop: AtomicBool::new(false),
-        });
-        for node in NODES {
-            cluster.start_node(node).await;
-        }
-        cluster.wait("all are ready", || NODES.iter().all(|node| cluster.is_ready(*node))).await;
-        let log = cluster.log(1);
+        let cluster = Cluster::with_config(sim, NODES.len() as u64, small);
+        cluster.start().await;
         let new = NewTopic { name: TOPIC.into(), partitions: PARTITIONS, replication: None };
-        sim.spawn_on(1, async move { log.create_topic(new).await }).await.unwrap().unwrap();
-        cluster.wait("every partition is led", || cluster.leads().len() == PARTITIONS as usize).await;
+        cluster.create_topic(new).await.unwrap();
+        let loaded = Arc::new(Loaded { cluster, told: Mutex::default(), stop: AtomicBool::new(false) });
         for partition in 0..PARTITIONS {
-            drop(SimTasks::spawn(cluster.clone().client(partition)));
+            drop(SimTasks::spawn(loaded.clone().client(partition)));
         }
-        cluster.progress().await;
-        cluster
+        loaded.progress().await;
+        loaded
+    }
+
+    fn sim(&self) -> &Sim {
+        self.cluster.sim()
     }
 
     async fn start_node(&self, node: NodeId) {
-        let env = if self.sim.is_alive(node) { self.sim.env(node) } else { self.sim.restart(node) };
-        let opened = self.sim.spawn_on(node, Log::open(config(node), env)).await;
-        self.logs.lock().unwrap().insert(node, opened.unwrap().unwrap());
-    }
-
-    fn log(&self, node: NodeId) -> Log<SimWorld> {
-        self.logs.lock().unwrap()[&node].clone()
+        self.cluster.restart(node).await.unwrap();
     }
 
     fn is_ready(&self, node: NodeId) -> bool {
-        self.sim.is_alive(node) && self.log(node).readiness().iter().all(|check| check.ok)
+        self.cluster.log(node).is_some_and(|log| log.readiness().iter().all(|check| check.ok))
     }
 
     fn space(&self, node: NodeId) -> Space {
-        self.log(node).disk_space().space
+        self.cluster.log(node).unwrap().disk_space().space
     }
 
     /// Who leads each partition, by its own word and with the highest term: (node, term).
     fn leads(&self) -> BTreeMap<u32, (NodeId, u64)> {
-        let mut leads = BTreeMap::<u32, (NodeId, u64)>::new();
-        for node in NODES.into_iter().filter(|node| self.sim.is_alive(*node)) {
-            for partition in 0..PARTITIONS {
-                let Ok(found) = self.log(node).partition(TOPIC, partition) else { continue };
-                let info = found.info();
-                if info.leader == Some(node) && leads.get(&partition).is_none_or(|(_, term)| *term < info.term) {
-                    leads.insert(partition, (node, info.term));
-                }
-            }
-        }
-        leads
+        let of = |partition| {
+            let leader = self.cluster.leader(TOPIC, partition)?;
+            let info = self.cluster.log(leader)?.partition(TOPIC, partition).ok()?.info();
+            Some((partition, (leader, info.term)))
+        };
+        (0..PARTITIONS).filter_map(of).collect()
     }
 
     fn leader(&self) -> NodeId {
@@ -138,17 +107,17 @@ impl Cluster {
     }
 
     async fn wait(&self, what: &str, ready: impl Fn() -> bool) {
-        let deadline = self.sim.elapsed() + 30 * SECOND;
+        let deadline = self.sim().elapsed() + 30 * SECOND;
         while !ready() {
             assert!(
-                self.sim.elapsed() < deadline,
+                self.sim().elapsed() < deadline,
                 "seed {}: {what} did not happen in time: {:?}, {:?}, {:#?}",
-                self.sim.drawn_from(),
+                self.sim().drawn_from(),
                 self.leads(),
                 self.acked(),
                 self.told.lock().unwrap().trouble
             );
-            self.sim.sleep(10 * MS).await;
+            self.sim().sleep(10 * MS).await;
         }
     }
 
@@ -171,7 +140,7 @@ impl Cluster {
             let value = format!("{partition}-{number}-{}", "x".repeat(number as usize % 900));
             let outcome = self.append(target, partition, value.clone()).await;
             target = self.hear(target, partition, value, outcome);
-            self.sim.sleep(20 * MS).await;
+            self.sim().sleep(20 * MS).await;
         }
     }
 
@@ -180,7 +149,7 @@ impl Cluster {
         let next = NODES[target as usize % 3];
         let mut told = self.told.lock().unwrap();
         if let Err(error) = &outcome {
-            told.trouble.insert(partition, (self.sim.elapsed(), format!("{target}: {error}")));
+            told.trouble.insert(partition, (self.sim().elapsed(), format!("{target}: {error}")));
         }
         match outcome {
             Ok(offset) => {
@@ -201,19 +170,18 @@ impl Cluster {
     }
 
     async fn append(&self, node: NodeId, partition: u32, value: String) -> Result<u64, LogError> {
-        if !self.sim.is_alive(node) {
+        if self.cluster.log(node).is_none() {
             return Err(LogError::Unavailable("down".into()));
         }
-        let log = self.log(node);
-        let appending = async move { log.partition(TOPIC, partition)?.append(vec![NewRecord::new(value)]).await };
+        let appending = self
+            .cluster
+            .on(node, async move |log| log.partition(TOPIC, partition)?.append(vec![NewRecord::new(value)]).await);
         let cut_short = |_| Err(LogError::UnknownOutcome("the node died".into()));
-        let ack = self.sim.spawn_on(node, appending).await.unwrap_or_else(cut_short);
-        ack.map(|ack| ack.first_offset)
+        appending.await.unwrap_or_else(cut_short).map(|ack| ack.first_offset)
     }
 
     async fn read(&self, node: NodeId, partition: u32, consistency: Consistency) -> Result<Vec<String>, LogError> {
-        let log = self.log(node);
-        let reading = async move {
+        let reading = self.cluster.on(node, async move |log| {
             let partition = log.partition(TOPIC, partition)?;
             let mut values = Vec::new();
             loop {
@@ -223,15 +191,15 @@ impl Cluster {
                 }
                 values.extend(page.records.into_iter().map(|record| String::from_utf8(record.value.to_vec()).unwrap()));
             }
-        };
-        self.sim.spawn_on(node, reading).await.unwrap()
+        });
+        reading.await.unwrap()
     }
 
     /// Stops the clients and compares every replica with what they were told.
     async fn check(&self) {
         self.progress().await;
         self.stop.store(true, Ordering::Relaxed);
-        self.sim.sleep(5 * SECOND).await;
+        self.sim().sleep(5 * SECOND).await;
         for partition in 0..PARTITIONS {
             let first = self.read(1, partition, Consistency::Linearizable).await.unwrap();
             for node in [2, 3] {
@@ -248,7 +216,7 @@ impl Cluster {
 }
 
 fn run<F: Future<Output = ()>>(seed: u64, scenario: impl FnOnce(Sim) -> F) {
-    let sim = Sim::new(seed);
+    let sim = Sim::seed(seed);
     sim.run(scenario(sim.clone()));
 }
 
@@ -256,7 +224,7 @@ fn run<F: Future<Output = ()>>(seed: u64, scenario: impl FnOnce(Sim) -> F) {
 fn a_leader_whose_disk_became_slow_leads_no_more_and_leads_move_once() {
     for seed in 0..3 {
         run(seed, |sim| async move {
-            let cluster = Cluster::start(&sim).await;
+            let cluster = Loaded::start(&sim).await;
             let slow = cluster.leader();
             let (led, terms) = (cluster.led_by(slow) as u64, cluster.terms());
             sim.set_sync_delay(slow, 3 * SECOND..=3 * SECOND);
@@ -278,7 +246,7 @@ fn where_all_disks_are_slow_nobody_is_deposed() {
     // A hundred times slower than at the start.
     for seed in 0..3 {
         run(seed, |sim| async move {
-            let cluster = Cluster::start(&sim).await;
+            let cluster = Loaded::start(&sim).await;
             let before = cluster.leads();
             assert_eq!(before.len(), PARTITIONS as usize);
             NODES.iter().for_each(|node| sim.set_sync_delay(*node, 5 * MS..=50 * MS));
@@ -298,7 +266,7 @@ fn where_all_disks_are_slow_nobody_is_deposed() {
 fn where_all_disks_are_slower_than_an_election_nobody_halts_and_all_goes_on_when_they_are_fast_again() {
     for (seed, delay) in [(1, 400 * MS..=600 * MS), (2, 2 * SECOND..=3 * SECOND)] {
         run(seed, |sim| async move {
-            let cluster = Cluster::start(&sim).await;
+            let cluster = Loaded::start(&sim).await;
             let terms = cluster.terms();
             NODES.iter().for_each(|node| sim.set_sync_delay(*node, delay.clone()));
             sim.sleep(30 * SECOND).await;
@@ -315,7 +283,7 @@ fn where_all_disks_are_slower_than_an_election_nobody_halts_and_all_goes_on_when
 #[test]
 fn a_disk_that_hangs_halts_its_node_after_ten_seconds_and_the_others_have_gone_on_long_before() {
     run(4, |sim| async move {
-        let cluster = Cluster::start(&sim).await;
+        let cluster = Loaded::start(&sim).await;
         let stuck = cluster.leader();
         sim.set_sync_delay(stuck, 1000 * SECOND..=1000 * SECOND);
         cluster.wait("others lead", || cluster.led_by(stuck) == 0 && cluster.leads().len() == 4).await;
@@ -336,7 +304,7 @@ fn a_disk_that_hangs_halts_its_node_after_ten_seconds_and_the_others_have_gone_o
 fn a_leader_whose_disk_is_full_hands_over_and_restarts_and_resumes_alone() {
     for seed in 0..3 {
         run(seed, |sim| async move {
-            let cluster = Cluster::start(&sim).await;
+            let cluster = Loaded::start(&sim).await;
             let full = cluster.leader();
             sim.set_disk_capacity(full, Some(sim.disk_used(full)));
             cluster.wait("others lead", || cluster.led_by(full) == 0 && cluster.leads().len() == 4).await;
@@ -364,7 +332,7 @@ fn a_leader_whose_disk_is_full_hands_over_and_restarts_and_resumes_alone() {
 fn where_all_disks_are_full_leads_stay_appends_are_refused_and_reads_go_on() {
     for seed in 0..3 {
         run(seed, |sim| async move {
-            let cluster = Cluster::start(&sim).await;
+            let cluster = Loaded::start(&sim).await;
             NODES.iter().for_each(|node| sim.set_disk_capacity(*node, Some(sim.disk_used(*node))));
             cluster.wait("all refuse", || NODES.iter().all(|node| cluster.space(*node) != Space::Plenty)).await;
             sim.sleep(8 * SECOND).await;
@@ -397,7 +365,7 @@ fn where_all_disks_are_full_leads_stay_appends_are_refused_and_reads_go_on() {
 #[test]
 fn a_leader_whose_file_system_turns_read_only_halts_and_the_others_go_on() {
     run(5, |sim| async move {
-        let cluster = Cluster::start(&sim).await;
+        let cluster = Loaded::start(&sim).await;
         let leader = cluster.leader();
         sim.set_disk_read_only(leader, true);
         cluster.wait("it halts", || !sim.is_alive(leader)).await;

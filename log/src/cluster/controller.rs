@@ -155,7 +155,7 @@ impl<W: World> Controller<W> {
     async fn open(&self, id: PartitionId, topic: String, replicas: Vec<NodeId>) -> Result<(), Halt> {
         let machine = (id == PartitionId::CLUSTER).then(|| self.map.machine::<W>());
         let partition = Partition::open(self.host.clone(), id, topic, replicas, machine).await?;
-        tracing::info!(partition = %partition.name(), evolved = partition.evolved_offset(), replayed = partition.replayed(), "opened");
+        tracing::info!(partition = %partition.name(), restored = ?partition.restored(), evolved = partition.evolved_offset(), replayed = partition.replayed(), "opened");
         self.hosted.insert(partition.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(async move { partition.initialize().await }));
         Ok(())

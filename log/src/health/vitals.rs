@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn silence_is_judged_by_the_replicas_of_the_partition() {
-        let sim = Sim::new(1);
+        let sim = Sim::seed(1);
         sim.run(async {
             let inside = sim.clone();
             let judged = sim.spawn_on(1, async move {
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn somebody_full_is_seen_as_long_as_it_is() {
-        let sim = Sim::new(2);
+        let sim = Sim::seed(2);
         sim.run(async {
             let inside = sim.clone();
             let judged = sim.spawn_on(1, async move {

@@ -33,8 +33,8 @@ use crate::{
     error::LogError,
     health::{Budget, Vitals},
     peer::Peers,
-    raft::{LogStore, Network, Raft, RaftConfig, StateMachine},
-    topic::{NodeId, Offset, PartitionId},
+    raft::{self, LogStore, Network, Raft, RaftConfig, StateMachine},
+    topic::{LogId, NodeId, Offset, PartitionId},
     wal::Wal,
     world::{Env, Halt, World},
 };
@@ -80,6 +80,8 @@ pub(crate) struct Core<W: World> {
     campaigning: AtomicBool,
     /// Entries that were evolved to open it: those behind its checkpoint that were known to be committed.
     replayed: u64,
+    /// The entry its checkpoint ended with, where it was restored from one.
+    restored: Option<LogId>,
 }
 
 impl<W: World> Clone for Partition<W> {
@@ -110,21 +112,23 @@ impl<W: World> Partition<W> {
         let wal = host.wal.partition(id);
         let checkpoints = host.checkpoints.checkpoints();
         let name = format!("{topic}/{}", id.partition());
-        let restored = checkpoints.restore(&wal, &evolved).map_err(|error| error.into_halt(&name))?.map(Arc::new);
+        let snapshot = checkpoints.restore(&wal, &evolved).map_err(|error| error.into_halt(&name))?.map(Arc::new);
+        let restored = snapshot.as_ref().and_then(|snapshot| snapshot.last.as_ref()).map(raft::log_id_from_wire);
         host.checkpoints.watch(evolved.clone(), wal.clone());
         let log = LogStore::<W>::new(wal);
         let network = Network::<W>::new(id, &replicas, host.peers.clone(), host.vitals.clone());
-        let kept = restored.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let kept = snapshot.as_ref().map(Arc::downgrade).unwrap_or_default();
         let machine = StateMachine::<W>::new(evolved.clone(), log.clone(), checkpoints.clone(), kept);
         let replayed = machine.catch_up().await.map_err(|error| unreadable(&name, &error))?;
         machine.check_tail().await.map_err(|error| unreadable(&name, &error))?;
         let raft = Raft::<W>::new(host.node, host.raft_config.clone(), network, log.clone(), machine).await;
         // Everything it reads could be read a moment ago, so what it says is that this does not hold together.
         let raft = raft.map_err(|fatal| Halt::Corrupt(format!("{name} cannot start: {fatal}")))?;
-        drop(restored);
+        drop(snapshot);
         let (appends, queue) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
         let campaigning = AtomicBool::new(true);
-        let core = Arc::new(Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed });
+        let core = Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed, restored };
+        let core = Arc::new(core);
         append::start(&core, queue);
         Ok(Partition { core })
     }
@@ -153,6 +157,11 @@ impl<W: World> Partition<W> {
     #[cfg(feature = "testing")]
     pub(crate) fn wal(&self) -> &crate::wal::PartitionLog<W> {
         self.core.log.wal()
+    }
+
+    /// The entry its checkpoint ended with, where it was restored from one.
+    pub(crate) fn restored(&self) -> Option<LogId> {
+        self.core.restored
     }
 
     /// Entries that were evolved to open it.

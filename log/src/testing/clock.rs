@@ -7,19 +7,29 @@ use std::{
     ops::{Add, AddAssign, Sub, SubAssign},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 /// Where wall clocks stand when a run begins: 2026-01-01T00:00:00Z.
 const START_MICROS: u64 = 1_767_225_600_000_000;
+/// Local nanoseconds per 1000 virtual ones, of a clock that is right.
+const USUAL_RATE: u64 = 1000;
 
 /// A node's clocks. They survive restarts, as a machine's do.
 #[derive(Clone, Debug, Default)]
 pub struct SimClock {
     offset_micros: Arc<AtomicI64>,
     oscillator: Arc<Mutex<Oscillator>>,
+    misread: Arc<Misread>,
+}
+
+/// How often it told something else than virtual time.
+#[derive(Debug, Default)]
+struct Misread {
+    wall: AtomicU64,
+    monotonic: AtomicU64,
 }
 
 /// Local time as a function of virtual time. Nanoseconds since the run began, on either side.
@@ -35,7 +45,7 @@ struct Oscillator {
 
 impl Default for Oscillator {
     fn default() -> Self {
-        Oscillator { since: 0, local: 0, rate: 1000 }
+        Oscillator { since: 0, local: 0, rate: USUAL_RATE }
     }
 }
 
@@ -60,7 +70,16 @@ impl SimClock {
     }
 
     fn local_nanos(&self) -> u64 {
-        lock(&self.oscillator).show(virtual_nanos())
+        let oscillator = *lock(&self.oscillator);
+        if oscillator.rate != USUAL_RATE {
+            self.misread.monotonic.fetch_add(1, Ordering::Relaxed);
+        }
+        oscillator.show(virtual_nanos())
+    }
+
+    /// How often the wall clock was read while it was off, and the monotonic one while its speed was another.
+    pub(super) fn misreadings(&self) -> (u64, u64) {
+        (self.misread.wall.load(Ordering::Relaxed), self.misread.monotonic.load(Ordering::Relaxed))
     }
 
     /// Virtual time until the clock shows `local`, at its present rate.
@@ -74,6 +93,9 @@ impl SimClock {
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
         let offset = self.offset_micros.load(Ordering::Relaxed);
+        if offset != 0 {
+            self.misread.wall.fetch_add(1, Ordering::Relaxed);
+        }
         Timestamp((START_MICROS + self.local_nanos() / 1000).saturating_add_signed(offset))
     }
 }

@@ -63,6 +63,7 @@
 mod cluster;
 mod probe;
 mod sim;
+mod stats;
 
 mod clock;
 mod disk;
@@ -88,6 +89,7 @@ pub use probe::{Glimpse, Probe};
 pub use rng::SimRng;
 pub use sim::{Sim, SimConfig};
 pub use sleep::{SimElapsed, SimSleep, SimTimeout};
+pub use stats::{LinkStats, NodeStats};
 pub use tasks::{SimTasks, TaskError, TaskHandle};
 
 #[cfg(doc)]

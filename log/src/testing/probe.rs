@@ -60,6 +60,11 @@ impl Probe {
         }
     }
 
+    /// The entry the replica's checkpoint ended with, where it was restored from one when the node started.
+    pub fn restored(&self) -> Option<LogId> {
+        self.partition.restored()
+    }
+
     /// The last vote that is durable, by the WAL's word.
     pub fn vote(&self) -> Option<Vote> {
         self.partition.wal().vote()

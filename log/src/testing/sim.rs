@@ -71,11 +71,6 @@ impl Sim {
         Self::with_config(seed, SimConfig::default())
     }
 
-    /// [`Sim::seed`], by the name constructors have.
-    pub fn new(seed: u64) -> Self {
-        Self::seed(seed)
-    }
-
     /// A world with times of the caller's choice.
     pub fn with_config(seed: u64, config: SimConfig) -> Self {
         let runtime = Mutex::new(SimRuntime::with_seed(seed));

@@ -312,7 +312,7 @@ impl AsyncRuntime for SimTasks {
     where
         F: Future<Output = T>,
     {
-        super::Sim::new(0).run(future)
+        super::Sim::seed(0).run(future)
     }
 
     /// Fails with `Unsupported`: a thread would end at a time that differs between runs.

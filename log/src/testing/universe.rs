@@ -84,8 +84,18 @@ struct Machine {
     life: Arc<Life>,
     halted: Option<Halt>,
     powered: bool,
+    ends: Ends,
     platter: Arc<Mutex<Platter>>,
     clock: SimClock,
+}
+
+/// What the lives of a node came to, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ends {
+    pub(super) deaths: u64,
+    pub(super) halts: u64,
+    /// Times a task could not run because its node was paused.
+    pub(super) held_back: u64,
 }
 
 /// A simulation.
@@ -144,6 +154,7 @@ impl Universe {
             life: Life::begin(node, 1, clock.clone()),
             halted: None,
             powered: true,
+            ends: Ends::default(),
             platter: Arc::new(Mutex::new(Platter::new(
                 self.stream(&format!("disk/{node}")),
                 self.config.sync_delay.clone(),
@@ -160,6 +171,10 @@ impl Universe {
 
     pub(super) fn halted(&self, node: NodeId) -> Option<Halt> {
         self.machine(node, |machine| machine.halted.clone())
+    }
+
+    pub(super) fn ends(&self, node: NodeId) -> Ends {
+        self.machine(node, |machine| machine.ends)
     }
 
     pub(super) fn clock(&self, node: NodeId) -> SimClock {
@@ -188,7 +203,10 @@ impl Universe {
     pub(super) fn halt(self: &Arc<Self>, life: &Arc<Life>, reason: Halt) {
         if life.is_alive() {
             self.trace().event(format_args!("{life} halts: {reason}"));
-            self.machine(life.node, |machine| machine.halted = Some(reason));
+            self.machine(life.node, |machine| {
+                machine.halted = Some(reason);
+                machine.ends.halts += 1;
+            });
             self.end(life, Death::Process);
         }
     }
@@ -206,6 +224,7 @@ impl Universe {
             return;
         }
         self.trace().event(format_args!("{life} ends"));
+        self.machine(life.node, |machine| machine.ends.deaths += 1);
         lock(&platter).release_locks();
         self.node_died(life, death);
         self.resume(life);
@@ -252,6 +271,7 @@ impl Universe {
     pub(super) fn resume(&self, life: &Life) {
         let Some(waiting) = lock(&life.paused).take() else { return };
         self.trace().event(format_args!("{life} goes on"));
+        self.machine(life.node, |machine| machine.ends.held_back += waiting.len() as u64);
         for waker in waiting {
             waker.wake();
         }

@@ -1,6 +1,6 @@
 //! `sim`: runs seeds of the cluster simulator, replays one with its events, or makes a failing one small.
 use clap::Parser;
-use corduroy_tests::sim::{self, Bug, Failed, Plan, Settings};
+use corduroy_tests::sim::{self, Bug, Event, Failed, Passed, Plan, Settings, Tally};
 use std::{
     process::ExitCode,
     sync::{
@@ -41,9 +41,9 @@ struct Arguments {
     /// With --seed: if the run fails, leave out faults and operations for as long as it still does.
     #[arg(long)]
     shrink: bool,
-    /// With --shrink: for so many minutes.
-    #[arg(long, default_value_t = 10)]
-    shrink_minutes: u64,
+    /// With --shrink: at most so many runs.
+    #[arg(long, default_value_t = 2000)]
+    shrink_runs: u32,
     /// Go on after a run that failed.
     #[arg(long)]
     keep_going: bool,
@@ -76,8 +76,12 @@ fn one(seed: u64, arguments: &Arguments) -> u64 {
     let began = Instant::now();
     match sim::run_plan(&settings, &plan, (arguments.trace > 0).then_some(listener)) {
         Ok(passed) => {
-            println!("seed {seed} held: {}", passed.summary);
-            println!("trace {:016x}, {:.1} s", passed.trace, began.elapsed().as_secs_f64());
+            println!(
+                "{}\nseed {seed} held, trace {:016x}, {:.1} s",
+                passed.tally,
+                passed.trace,
+                began.elapsed().as_secs_f64()
+            );
             0
         }
         Err(failed) => {
@@ -89,12 +93,13 @@ fn one(seed: u64, arguments: &Arguments) -> u64 {
 }
 
 fn smaller(failed: Failed, arguments: &Arguments) -> Failed {
-    println!("seed {} failed: {}", failed.settings.seed, failed.what);
-    sim::shrink(failed, Duration::from_secs(60 * arguments.shrink_minutes), |step| println!("  {step}"))
+    println!("seed {} failed: {}", failed.settings.seed, failed.violation);
+    sim::shrink(failed, arguments.shrink_runs, |step| println!("  {step}"))
 }
 
 fn many(arguments: &Arguments) -> u64 {
     let (next, done) = (AtomicU64::new(arguments.from), AtomicU64::new(0));
+    let tally: Mutex<Tally> = Mutex::default();
     // Seed, seeds run until then, what was wrong.
     let failures: Mutex<Vec<(u64, u64, String)>> = Mutex::default();
     let stop = AtomicBool::new(false);
@@ -111,15 +116,25 @@ fn many(arguments: &Arguments) -> u64 {
                     }
                     let outcome = report(seed, arguments.bug);
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    if let Err(what) = outcome {
-                        failures.lock().expect("nobody panics with it").push((seed, done, what));
-                        stop.store(!arguments.keep_going, Ordering::Relaxed);
+                    match outcome {
+                        Ok(run) => tally.lock().expect("nobody panics with it").add(&run),
+                        Err(what) => {
+                            failures.lock().expect("nobody panics with it").push((seed, done, what));
+                            stop.store(!arguments.keep_going, Ordering::Relaxed);
+                        }
                     }
                 }
             });
         }
     });
-    let (done, failures) = (done.into_inner(), failures.into_inner().expect("nobody panics with it"));
+    let done = done.into_inner();
+    let tally = tally.into_inner().expect("nobody panics with it");
+    let mut failures = failures.into_inner().expect("nobody panics with it");
+    println!("{tally}");
+    let missing = tally.missing();
+    if failures.is_empty() && !missing.is_empty() {
+        failures.push((arguments.from, done, format!("nothing of this happened: {}", missing.join(", "))));
+    }
     match failures.first() {
         Some((seed, after, what)) => {
             println!("{} of {done} seeds failed", failures.len());
@@ -131,12 +146,19 @@ fn many(arguments: &Arguments) -> u64 {
 }
 
 /// Runs a seed, every hundredth of them twice, and says in one line how it went.
-fn report(seed: u64, bug: Option<Bug>) -> Result<(), String> {
+fn report(seed: u64, bug: Option<Bug>) -> Result<Tally, String> {
     let began = Instant::now();
     let first = sim::run(seed, bug);
     let seconds = began.elapsed().as_secs_f64();
     match &first {
-        Ok(passed) => println!("seed {seed}: {}, trace {:016x}, {seconds:.1} s", passed.summary, passed.trace),
+        Ok(Passed { tally, trace }) => {
+            let of = |event| tally.of(event);
+            let (acked, read, committed) = (of(Event::Acknowledged), of(Event::Read), of(Event::Committed));
+            let faults = tally.fired();
+            println!(
+                "seed {seed}: {acked} acknowledged, {read} reads, {committed} committed, {faults} faults, trace {trace:016x}, {seconds:.1} s"
+            );
+        }
         Err(failed) => println!("{failed}"),
     }
     let trace = |outcome: &Result<sim::Passed, Box<Failed>>| match outcome {
@@ -149,5 +171,5 @@ fn report(seed: u64, bug: Option<Bug>) -> Result<(), String> {
             return Err(format!("not reproducible: traces {:016x} and {:016x}", trace(&first), trace(&second)));
         }
     }
-    first.map(drop).map_err(|failed| failed.what)
+    first.map(|passed| passed.tally).map_err(|failed| failed.violation.to_string())
 }

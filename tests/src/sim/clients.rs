@@ -2,9 +2,11 @@
 use super::{
     plan::{Operation, What},
     run::{Called, Run, TOPIC},
+    tally::Event,
+    violation::Invariant,
 };
 use crate::checker::{Append, Consistency, Entry, Moment, Outcome, Read, RecordId, SessionId, ValueHash};
-use corduroy_log::{Consistency as Ask, Log, LogError, NewRecord, NewTopic, Record, testing::SimTasks, topic::NodeId};
+use corduroy_log::{Consistency as Ask, Log, LogError, NewRecord, Record, testing::SimTasks, topic::NodeId};
 use futures::StreamExt as _;
 use openraft_rt::AsyncRuntime as _;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -12,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 /// Attempts to append before a client gives up.
 const ATTEMPTS: u32 = 12;
 /// Pause after a refusal without a hint.
-const PAUSE: Duration = Duration::from_millis(60);
+pub(super) const PAUSE: Duration = Duration::from_millis(60);
 
 /// Partitions of topics created in the run have numbers of their own towards the checker.
 pub(super) fn checker_number(topic: u64, partition: u32) -> u32 {
@@ -21,8 +23,8 @@ pub(super) fn checker_number(topic: u64, partition: u32) -> u32 {
 
 /// One client.
 pub(super) struct Client {
-    run: Arc<Run>,
-    session: SessionId,
+    pub(super) run: Arc<Run>,
+    pub(super) session: SessionId,
     /// Who led, when last heard.
     routes: BTreeMap<(String, u32), NodeId>,
     /// How far this client has seen a partition.
@@ -97,8 +99,8 @@ impl Client {
                 Called::Answered(Err(LogError::NotHosted { replicas, .. })) => {
                     (Outcome::Refused, Some((replicas[attempt % replicas.len()], Duration::from_millis(2))))
                 }
-                Called::Answered(Err(LogError::Full { .. })) => {
-                    self.run.seen().full += 1;
+                Called::Answered(Err(LogError::Full { node, .. })) => {
+                    *self.run.seen().full.entry(node).or_default() += 1;
                     (Outcome::Refused, Some((nodes[(target as usize + attempt) % nodes.len()], PAUSE)))
                 }
                 Called::Answered(Err(LogError::Busy { retry_after, .. })) => {
@@ -142,7 +144,8 @@ impl Client {
             let (outcome, end) = match &called {
                 Called::Answered(Ok(ack)) if ack.first_offset != expected => {
                     let at = ack.first_offset;
-                    self.run.fail(format_args!("partition {partition}: an append at {expected} or nowhere is at {at}"));
+                    let what = format_args!("partition {partition}: an append at {expected} or nowhere is at {at}");
+                    self.run.fail(Invariant::Answers, what);
                     return false;
                 }
                 Called::Answered(Ok(_)) => (Outcome::Acked { partition, offset: expected }, Some(expected + 1)),
@@ -247,89 +250,18 @@ impl Client {
     fn take_subscribed(&mut self, partition: u32, start: Moment, next: u64, got: &[Record]) -> u64 {
         let first = got.first().map_or(next, |record| record.offset);
         if first != next || got.is_empty() {
-            self.run.fail(format_args!(
-                "a subscription of partition {partition} got {} records from {first} on, {next} was due",
-                got.len()
-            ));
+            self.run.fail(
+                Invariant::Answers,
+                format_args!(
+                    "a subscription of partition {partition} got {} records from {first} on, {next} was due",
+                    got.len()
+                ),
+            );
         }
         let end = first + got.len() as u64;
-        self.run.seen().subscribed += got.len() as u64;
+        self.run.seen().tally.note(Event::Subscribed, got.len() as u64);
         self.note_read(partition, start, Consistency::Stale, got, end);
         end
-    }
-
-    /// Creates a topic, trying until it is there, and appends a few records to each of its partitions.
-    async fn create_topic(&mut self, number: u64, partitions: u32) -> bool {
-        let name = format!("extra-{number}");
-        if !self.make_topic(&name, partitions).await {
-            return false;
-        }
-        self.run.seen().topics.insert(name.clone(), (number + 1, partitions));
-        let mut all = true;
-        for partition in 0..partitions {
-            for _ in 0..3 {
-                all &= self.append(&name, number + 1, partition, 1, 50).await;
-            }
-        }
-        all
-    }
-
-    async fn make_topic(&mut self, name: &str, partitions: u32) -> bool {
-        let nodes = self.run.cluster.nodes();
-        let mut turn = self.session.0 as usize;
-        while !self.run.is_over() {
-            let node = nodes[turn % nodes.len()];
-            turn += 1;
-            let replication = Some(self.run.settings.replication);
-            let new = NewTopic { name: name.to_owned(), partitions, replication };
-            match self.run.call(node, async move |log: Log<_>| log.create_topic(new).await).await {
-                // One whose outcome was unknown may have been ours.
-                Called::Answered(Ok(_) | Err(LogError::TopicExists(_))) => return true,
-                _ => self.run.sim().sleep(PAUSE).await,
-            }
-        }
-        false
-    }
-
-    /// Creates a topic, appends to it, deletes it, and sees that it is gone.
-    async fn delete_topic(&mut self, number: u64) -> bool {
-        let name = format!("brief-{number}");
-        if !self.make_topic(&name, 1).await {
-            return false;
-        }
-        let nodes = self.run.cluster.nodes();
-        for node in nodes.iter().cycle().take(3 * nodes.len()) {
-            let topic = name.clone();
-            let appended = self
-                .run
-                .call(*node, async move |log: Log<_>| {
-                    log.partition(&topic, 0)?.append(vec![NewRecord::new("brief")]).await
-                })
-                .await;
-            if matches!(appended, Called::Answered(Ok(_))) {
-                break;
-            }
-            self.run.sim().sleep(PAUSE).await;
-        }
-        let mut turn = 0;
-        while !self.run.is_over() {
-            let node = nodes[turn % nodes.len()];
-            turn += 1;
-            let topic = name.clone();
-            match self.run.call(node, async move |log: Log<_>| log.delete_topic(&topic).await).await {
-                Called::Answered(Ok(())) => {
-                    let knows = self.run.cluster.log(node).map(|log| log.topics());
-                    if knows.is_some_and(|topics| topics.iter().any(|topic| topic.name == name)) {
-                        self.run.fail(format_args!("node {node} deleted topic {name} and still knows it"));
-                    }
-                    return true;
-                }
-                // Deleted by an attempt whose outcome was unknown, or not known here yet.
-                Called::Answered(Err(LogError::UnknownTopic(_))) => return true,
-                _ => self.run.sim().sleep(PAUSE).await,
-            }
-        }
-        false
     }
 }
 

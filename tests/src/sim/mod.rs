@@ -17,6 +17,7 @@
 //! **Invariant**: a run is a function of its settings, its plan and the code.
 
 mod draw;
+mod kind;
 mod settings;
 
 mod plan;
@@ -24,16 +25,33 @@ mod plan;
 mod run;
 
 mod clients;
+mod topics;
+
+mod damage;
+mod encounter;
 mod faults;
+mod nodes;
+
+mod durable;
 mod watch;
 
 mod phases;
+mod verdict;
+
+mod tally;
+mod violation;
 
 mod shrink;
 
+#[cfg(test)]
+mod tests;
+
+pub use kind::Kind;
 pub use plan::{Fault, Operation, Outside, Plan, Victim, What};
-pub use settings::{Bug, Kind, Settings};
+pub use settings::{Bug, Settings};
 pub use shrink::shrink;
+pub use tally::{Event, Fate, MANY, Tally};
+pub use violation::{Invariant, Violation};
 
 use corduroy_log::{
     NewTopic,
@@ -47,7 +65,7 @@ use watch::Watch;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passed {
     /// What happened, in numbers.
-    pub summary: String,
+    pub tally: Tally,
     /// [`Sim::trace_hash`].
     pub trace: u64,
 }
@@ -60,7 +78,7 @@ pub struct Failed {
     /// What was done.
     pub plan: Plan,
     /// The first thing that was wrong.
-    pub what: String,
+    pub violation: Violation,
     /// What happened last, oldest first.
     pub events: Vec<String>,
     /// [`Sim::trace_hash`].
@@ -69,13 +87,13 @@ pub struct Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {} failed: {}", self.settings.seed, self.what)?;
+        writeln!(f, "seed {} failed: {}", self.settings.seed, self.violation)?;
         writeln!(f, "{}\n{}", self.settings, self.plan)?;
         for event in &self.events {
             writeln!(f, "    {event}")?;
         }
         let seed = self.settings.seed;
-        writeln!(f, "what happened: {}", self.what)?;
+        writeln!(f, "what happened: {}", self.violation)?;
         writeln!(f, "replay: cargo run -p corduroy-tests --bin sim -- --seed {seed} --trace")?;
         write!(f, "shrink: cargo run -p corduroy-tests --bin sim -- --seed {seed} --shrink")
     }
@@ -104,25 +122,26 @@ pub fn run_plan(settings: &Settings, plan: &Plan, listener: Option<Listener>) ->
     }
     // A panic of the product's code fails the run like anything else that must not be.
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| sim.run(whole(&sim, settings, plan))));
-    let outcome = outcome.unwrap_or_else(|payload| Err(format!("panic: {}", words(payload.as_ref()))));
+    let outcome = outcome.unwrap_or_else(|payload| Err(Violation::new(Invariant::NoPanic, words(payload.as_ref()))));
     let trace = sim.trace_hash();
     match outcome {
-        Ok(summary) => Ok(Passed { summary, trace }),
-        Err(what) => {
+        Ok(tally) => Ok(Passed { tally, trace }),
+        Err(violation) => {
             let (settings, plan) = (settings.clone(), plan.clone());
-            Err(Box::new(Failed { settings, plan, what, events: sim.milestones(), trace }))
+            Err(Box::new(Failed { settings, plan, violation, events: sim.milestones(), trace }))
         }
     }
 }
 
-async fn whole(sim: &Sim, settings: &Settings, plan: &Plan) -> Result<String, String> {
+async fn whole(sim: &Sim, settings: &Settings, plan: &Plan) -> Result<Tally, Violation> {
     if let Some(bug) = settings.bug {
         (1..=settings.nodes).for_each(|node| sim.plant_disk_bug(node, Some(bug.planted())));
     }
     let cluster = Cluster::with_config(sim, settings.nodes, |config| settings.apply(config));
     cluster.start().await;
     let new = NewTopic { name: TOPIC.into(), partitions: settings.partitions, replication: Some(settings.replication) };
-    cluster.create_topic(new).await.map_err(|error| format!("the topic is not created: {error}"))?;
+    let created = cluster.create_topic(new).await;
+    created.map_err(|error| Violation::new(Invariant::Start, format_args!("the topic is not created: {error}")))?;
     cluster.ready().await;
     sim.trace("ready");
     let run = Run::new(settings.clone(), cluster);
@@ -130,8 +149,8 @@ async fn whole(sim: &Sim, settings: &Settings, plan: &Plan) -> Result<String, St
     phases::safety(&run, plan, &mut watch).await?;
     phases::liveness(&run, plan, &mut watch).await?;
     phases::settle(&run, &mut watch).await?;
-    let logs = phases::dump(&run).await?;
-    phases::judge(&run, logs, &watch, plan)
+    let logs = verdict::dump(&run).await?;
+    verdict::judge(&run, logs, &watch, plan)
 }
 
 fn words(payload: &(dyn Any + Send)) -> String {

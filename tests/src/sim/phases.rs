@@ -1,19 +1,20 @@
 //! The phases of a run: faults, then a majority that must make progress, then everybody, then the verdict.
 use super::{
-    clients::{Client, checker_number, entry},
-    faults,
+    clients::Client,
+    faults, nodes,
     plan::{Outside, Plan, SAFETY},
-    run::{Called, Run, TOPIC},
+    run::{Run, TOPIC},
+    tally::Event,
+    violation::{Invariant, Verdict, Violation},
     watch::Watch,
 };
-use crate::checker::{Checker, Entry, Expectation, FinalLogs};
 use corduroy_log::{
-    Consistency, Log, LogError,
-    testing::{SimLink, SimTasks, SimWorld},
+    LogError,
+    testing::{SimLink, SimTasks},
     topic::NodeId,
 };
 use openraft_rt::AsyncRuntime as _;
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// How often the invariants are looked at.
 const LOOK: Duration = Duration::from_millis(2);
@@ -21,11 +22,11 @@ const LOOK: Duration = Duration::from_millis(2);
 const READ_DISKS: Duration = Duration::from_secs(4);
 /// Within this a healed majority must serve.
 const RECOVERY: Duration = Duration::from_secs(15);
+const RECOVERS: (Duration, Invariant) = (RECOVERY, Invariant::Liveness);
 /// Within this everybody must have caught up.
-const SETTLING: Duration = Duration::from_secs(30);
-
-/// The first thing that was wrong ends a run.
-pub(super) type Verdict = Result<(), String>;
+/// Within this a node that started must run its partitions.
+const OPENS: (Duration, Invariant) = (Duration::from_secs(20), Invariant::Damage);
+const SETTLES: (Duration, Invariant) = (Duration::from_secs(30), Invariant::Settling);
 
 /// The safety phase: clients work, faults happen, nothing that is promised may break.
 pub(super) async fn safety(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> Verdict {
@@ -66,14 +67,14 @@ async fn look(run: &Arc<Run>, watch: &mut Watch) -> Verdict {
 async fn until(
     run: &Arc<Run>,
     watch: &mut Watch,
-    bound: Duration,
+    (bound, invariant): (Duration, Invariant),
     what: &str,
     mut missing: impl FnMut() -> Option<String>,
 ) -> Verdict {
     let deadline = run.now() + bound;
     while let Some(missing) = missing() {
         if run.now() > deadline {
-            return Err(format!("{what} within {bound:?}: {missing}"));
+            return Err(Violation::new(invariant, format_args!("{what} within {bound:?}: {missing}")));
         }
         look(run, watch).await?;
     }
@@ -90,7 +91,7 @@ pub(super) async fn liveness(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> 
         if outside.contains(&node) {
             leave(run, node, plan.outside).await;
         } else if cluster.log(node).is_none() {
-            faults::start(run, node).await;
+            nodes::start(run, node).await;
         }
     }
     let healed = run.now();
@@ -103,7 +104,7 @@ pub(super) async fn liveness(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> 
             (!led).then(|| format!("{name}/{partition} has no leader"))
         })
     };
-    until(run, watch, RECOVERY, "a majority is healed, so every partition must be led", led).await?;
+    until(run, watch, RECOVERS, "a majority is healed, so every partition must be led", led).await?;
     let mut client = Client::new(run, u32::MAX);
     for (name, topic, partition) in &partitions {
         let deadline = healed + RECOVERY;
@@ -115,7 +116,8 @@ pub(super) async fn liveness(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> 
             while !client.append(name, *topic, *partition, 1, 30).await {
                 if run.now() > deadline {
                     let what = "takes no append, though a majority is healed";
-                    return Err(format!("{name}/{partition} {what} for {RECOVERY:?}"));
+                    let what = format_args!("{name}/{partition} {what} for {RECOVERY:?}");
+                    return Err(Violation::new(Invariant::Liveness, what));
                 }
             }
             Ok(())
@@ -133,15 +135,15 @@ pub(super) async fn liveness(run: &Arc<Run>, plan: &Plan, watch: &mut Watch) -> 
         let open = seen.open_calls.iter().find(|(node, calls)| plan.core.contains(node) && **calls > 0);
         open.map(|(node, calls)| format!("{calls} calls to node {node} are open"))
     };
-    until(run, watch, RECOVERY, "every call must be answered", calls).await?;
-    until(run, watch, RECOVERY, "the replicas of the core must agree", || apart(run, &plan.core)).await?;
+    until(run, watch, RECOVERS, "every call must be answered", calls).await?;
+    until(run, watch, RECOVERS, "the replicas of the core must agree", || apart(run, &plan.core)).await?;
     let unready = || {
         let checks = plan.core.iter().filter_map(|node| Some((node, cluster.log(*node)?.readiness())));
         let mut unready =
             checks.flat_map(|(node, checks)| checks.into_iter().filter(|c| !c.ok).map(move |c| (node, c)));
         unready.next().map(|(node, check)| format!("{check:?} on node {node}"))
     };
-    until(run, watch, RECOVERY, "the core must be ready", unready).await?;
+    until(run, watch, RECOVERS, "the core must be ready", unready).await?;
     watch.read_disks();
     run.failure().map_or(Ok(()), Err)
 }
@@ -157,7 +159,7 @@ fn heal(run: &Run) {
 
 async fn leave(run: &Arc<Run>, node: NodeId, outside: Outside) {
     match outside {
-        Outside::Healed if run.cluster.log(node).is_none() => faults::start(run, node).await,
+        Outside::Healed if run.cluster.log(node).is_none() => nodes::start(run, node).await,
         Outside::Healed => {}
         Outside::Dead => run.cluster.kill(node),
         Outside::CutOff => {
@@ -170,7 +172,7 @@ async fn leave(run: &Arc<Run>, node: NodeId, outside: Outside) {
 }
 
 /// Name, number towards the checker, and partition of everything that can be written to.
-fn all_partitions(run: &Run) -> Vec<(String, u64, u32)> {
+pub(super) fn all_partitions(run: &Run) -> Vec<(String, u64, u32)> {
     let of = |name: &str, number: u64, count: u32| (0..count).map(move |p| (name.to_owned(), number, p)).collect();
     let mut all: Vec<(String, u64, u32)> = of(TOPIC, 0, run.settings.partitions);
     for (name, (number, count)) in &run.seen().topics {
@@ -196,7 +198,8 @@ fn apart(run: &Run, nodes: &[NodeId]) -> Option<String> {
     })
 }
 
-/// Everybody works again and catches up; then all machines lose their power once more, and everything is still there.
+/// Everybody works again and catches up; then all machines lose their power once more, and everything is still there. A node
+/// whose log was damaged need not catch up.
 pub(super) async fn settle(run: &Arc<Run>, watch: &mut Watch) -> Verdict {
     let (sim, cluster) = (run.sim(), &run.cluster);
     sim.trace("settling");
@@ -204,119 +207,51 @@ pub(super) async fn settle(run: &Arc<Run>, watch: &mut Watch) -> Verdict {
     for node in cluster.nodes() {
         cluster.resume(node);
         if cluster.log(node).is_none() {
-            faults::start(run, node).await;
+            nodes::start(run, node).await;
         }
     }
-    let nodes = cluster.nodes();
-    until(run, watch, SETTLING, "all replicas must agree", || missing_node(run).or_else(|| apart(run, &nodes))).await?;
+    let (damaged, well): (Vec<_>, Vec<_>) = cluster.nodes().into_iter().partition(|node| run.seen().is_damaged(*node));
+    let agree = || missing_node(run, &well).or_else(|| apart(run, &well));
+    until(run, watch, SETTLES, "all replicas must agree", agree).await?;
+    count_checkpoints(run, &well);
     sim.trace("the last power cut");
     for node in cluster.nodes() {
         cluster.power_cut(node);
     }
-    for node in cluster.nodes() {
-        faults::start(run, node).await;
+    for node in &well {
+        nodes::start(run, *node).await;
     }
-    cluster.ready().await;
-    until(run, watch, SETTLING, "all replicas must agree", || missing_node(run).or_else(|| apart(run, &nodes))).await
-}
-
-fn missing_node(run: &Run) -> Option<String> {
-    run.cluster
-        .nodes()
-        .into_iter()
-        .find(|node| run.cluster.log(*node).is_none())
-        .map(|node| format!("node {node} is down"))
-}
-
-/// Every replica's records, by its own word.
-pub(super) async fn dump(run: &Arc<Run>) -> Result<FinalLogs, String> {
-    let mut logs = FinalLogs::new();
-    for (name, topic, partition) in all_partitions(run) {
-        for node in run.cluster.nodes() {
-            let topic_name = name.clone();
-            let dumped = run.call(node, async move |log: Log<SimWorld>| read_all(&log, &topic_name, partition).await);
-            match dumped.await {
-                Called::Answered(Ok(records)) => {
-                    if let Some(pair) = records.windows(2).find(|pair| pair[0].time > pair[1].time) {
-                        return Err(format!("{name}/{partition} on node {node}: log time goes back at {:?}", pair[1]));
-                    }
-                    logs.add_records(node, checker_number(topic, partition), true, 0, records);
-                }
-                Called::Answered(Err(LogError::NotHosted { .. })) => {}
-                Called::Answered(Err(error)) => return Err(format!("{name}/{partition} on node {node}: {error}")),
-                Called::NotRunning | Called::Lost => return Err(format!("node {node} is gone")),
-            }
-        }
+    if run.failure().is_none() {
+        cluster.ready().await;
     }
-    Ok(logs)
+    for node in &damaged {
+        nodes::start(run, *node).await;
+    }
+    until(run, watch, SETTLES, "all replicas must agree", agree).await?;
+    let whole = || damaged.iter().find_map(|node| unhosted(run, *node));
+    until(run, watch, OPENS, "a damaged node must run what it has, or halt", whole).await?;
+    watch.list_all();
+    run.failure().map_or(Ok(()), Err)
 }
 
-async fn read_all(log: &Log<SimWorld>, topic: &str, partition: u32) -> Result<Vec<Entry>, LogError> {
-    let partition = log.partition(topic, partition)?;
-    let mut records: Vec<Entry> = Vec::new();
-    loop {
-        // A replica that was just started may not know yet how far its log is committed; its leader does.
-        let read = partition.read(records.len() as u64, 256 << 10, u32::MAX, Consistency::Linearizable).await?;
-        if read.records.is_empty() {
-            return Ok(records);
-        }
-        records.extend(read.records.iter().map(entry));
+/// A partition that a node should run, and does not, although the node lives.
+fn unhosted(run: &Run, node: NodeId) -> Option<String> {
+    let log = run.cluster.log(node)?;
+    all_partitions(run).into_iter().find_map(|(name, _, partition)| match log.partition(&name, partition) {
+        Ok(_) | Err(LogError::NotHosted { .. }) => None,
+        Err(error) => Some(format!("node {node}: {error}")),
+    })
+}
+
+/// Checkpoints that the next start could use.
+fn count_checkpoints(run: &Run, nodes: &[NodeId]) {
+    let is_checkpoint = |path: &Path| path.extension().is_some_and(|extension| extension == "ckpt");
+    for node in nodes {
+        let found = run.sim().durable_image(*node).files().filter(|(path, _)| is_checkpoint(path)).count();
+        run.seen().tally.note(Event::Checkpoint, found as u64);
     }
 }
 
-/// No promise of the log was broken, and the run was worth checking.
-pub(super) fn judge(run: &Run, logs: FinalLogs, watch: &Watch, plan: &Plan) -> Result<String, String> {
-    let partitions = all_partitions(run).len();
-    let seen = run.seen();
-    let reads = u64::from(plan.operations.iter().any(|operation| {
-        matches!(operation.what, super::plan::What::Read { .. } | super::plan::What::Subscribe { .. })
-    }));
-    let expected = Expectation {
-        acked: u64::from(!plan.operations.is_empty()),
-        reads: reads.min(seen.reads.len() as u64),
-        partitions,
-        replicas: run.settings.replication.min(3) as usize,
-        percent_acked_outside_faults: 0,
-        faults: Vec::new(),
-    };
-    let mut checker = Checker::new(logs, expected);
-    for append in &seen.appends {
-        checker.append(append).map_err(|error| error.to_string())?;
-    }
-    for read in &seen.reads {
-        checker.read(read).map_err(|error| error.to_string())?;
-    }
-    let report = checker.finish();
-    if !report.is_clean() {
-        return Err(format!("the log checker: {report}"));
-    }
-    let outside = |at: &Duration| seen.windows.iter().all(|(from, to)| at < from || at > to);
-    let quiet: Vec<bool> = seen.operations.iter().filter(|(at, _)| outside(at)).map(|(_, done)| *done).collect();
-    let done = quiet.iter().filter(|done| **done).count();
-    if done * 10 < quiet.len() * 9 {
-        return Err(format!("vacuous: outside of faults only {done} of {} operations succeeded", quiet.len()));
-    }
-    let fired: u64 = seen.fired.values().sum();
-    if fired + seen.skipped != plan.faults.len() as u64 || fired <= seen.unmet && plan.faults.len() > 3 {
-        return Err(format!("vacuous: of {} faults {fired} fired, {} were skipped", plan.faults.len(), seen.skipped));
-    }
-    if watch.committed() == 0 || watch.disk_checks < 2 {
-        return Err("vacuous: the invariants saw nothing".into());
-    }
-    let segments = run.cluster.nodes().into_iter().filter_map(|node| run.cluster.log(node));
-    let segment = segments.map(|log| log.wal_stats().segment).max().unwrap_or(0);
-    Ok(format!(
-        "{} acknowledged, {} refused, {} unknown, {} reads, {} subscribed; {fired} faults ({} met nobody, {} nothing), {} leaderships, {} partitions moved, segment {segment}, {} entries committed, {done} of {} operations in quiet times",
-        report.acked,
-        report.refused,
-        report.unknown,
-        report.reads,
-        seen.subscribed,
-        seen.skipped,
-        seen.unmet,
-        watch.leaders(),
-        watch.moved(),
-        watch.committed(),
-        quiet.len(),
-    ))
+fn missing_node(run: &Run, nodes: &[NodeId]) -> Option<String> {
+    nodes.iter().find(|node| run.cluster.log(**node).is_none()).map(|node| format!("node {node} is down"))
 }

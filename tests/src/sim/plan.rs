@@ -1,8 +1,5 @@
 //! What happens in a run, as a list from which any part can be left out.
-use super::{
-    draw::Draw,
-    settings::{Kind, Settings},
-};
+use super::{draw::Draw, kind::Kind, settings::Settings};
 use corduroy_log::topic::NodeId;
 use std::{fmt, time::Duration};
 
@@ -128,20 +125,31 @@ impl Plan {
         let seed = settings.seed;
         let outside =
             Draw::named(seed, "outside").pick(&[Outside::Healed, Outside::Dead, Outside::CutOff, Outside::Paused]);
-        Plan { faults: faults(settings), operations: operations(settings), core: core(settings), outside }
+        let faults = faults(settings);
+        let core = core(settings, &faults);
+        Plan { faults, operations: operations(settings), core, outside }
     }
 }
 
-fn core(settings: &Settings) -> Vec<NodeId> {
+fn core(settings: &Settings, faults: &[Fault]) -> Vec<NodeId> {
     let mut draw = Draw::named(settings.seed, "core");
     // With fewer replicas than nodes, a majority of the nodes may hold a minority of a partition.
     let whole = u64::from(settings.replication) == settings.nodes;
     let leave = if whole { (settings.nodes - 1) / 2 } else { 1 };
     let mut core: Vec<NodeId> = (1..=settings.nodes).collect();
-    for _ in 0..leave {
+    // What was damaged need not work again.
+    if faults.iter().any(|fault| fault.kind.rots()) {
+        core.retain(|node| *node != rotting(settings));
+    }
+    while core.len() as u64 > settings.nodes - leave {
         core.remove(draw.below(core.len() as u64) as usize);
     }
     core
+}
+
+/// The node whose disk rots, if one does.
+fn rotting(settings: &Settings) -> NodeId {
+    Draw::named(settings.seed, "rot").within(1..=settings.nodes)
 }
 
 fn faults(settings: &Settings) -> Vec<Fault> {
@@ -154,6 +162,7 @@ fn faults(settings: &Settings) -> Vec<Fault> {
             let lasts = draw.scaled_millis(100..=LONGEST_MILLIS);
             let at = draw.millis(QUIET.as_millis() as u64..=safety - LONGEST_MILLIS);
             let victim = match draw.percent(50) {
+                _ if kind.rots() => Victim::Node(rotting(settings)),
                 true => Victim::LeaderOf(draw.below(u64::from(settings.partitions)) as u32),
                 false => Victim::Node(draw.within(1..=settings.nodes)),
             };
@@ -170,6 +179,7 @@ fn faults(settings: &Settings) -> Vec<Fault> {
                 Kind::LateRequests => draw.pick(&[10, 100]),
                 Kind::NarrowLinks => draw.pick(&[8_000, 100_000]),
                 Kind::DiskFull => draw.below(3) * 8192,
+                Kind::Rot | Kind::RotInUse => draw.below(u64::MAX),
                 _ => 0,
             };
             Fault { number: 0, at, lasts, kind, victim, detail }

@@ -1,5 +1,11 @@
 //! What the parts of a run share: the cluster, what was seen so far, and the first thing that was wrong.
-use super::{plan::SAFETY, settings::Settings};
+use super::{
+    damage::Damaged,
+    plan::SAFETY,
+    settings::Settings,
+    tally::Tally,
+    violation::{Invariant, Violation},
+};
 use crate::checker::{Append, Moment, Read, RecordId};
 use corduroy_log::{
     Log,
@@ -38,16 +44,13 @@ pub(super) struct Seen {
     pub(super) operations: Vec<(Duration, bool)>,
     /// Topics created beside the one under load, with their numbers and partitions.
     pub(super) topics: BTreeMap<String, (u64, u32)>,
-    /// Records that subscribers got.
-    pub(super) subscribed: u64,
     /// Times around a fault, within which an operation may fail.
     pub(super) windows: Vec<(Duration, Duration)>,
-    pub(super) fired: BTreeMap<String, u64>,
-    pub(super) skipped: u64,
-    /// Faults that were ordered and that nothing ran into.
-    pub(super) unmet: u64,
-    /// Appends that were refused for want of space.
-    pub(super) full: u64,
+    pub(super) tally: Tally,
+    /// Appends that the disk of a node had no space for.
+    pub(super) full: BTreeMap<NodeId, u64>,
+    /// The node whose disk rots.
+    pub(super) damaged: Option<Damaged>,
     /// Nodes some fault has in its hands.
     pub(super) busy: BTreeSet<NodeId>,
     /// Nodes whose disk was told to fail, and which may halt therefore.
@@ -57,7 +60,24 @@ pub(super) struct Seen {
     /// Calls that were made and not answered yet, by node.
     pub(super) open_calls: BTreeMap<NodeId, u64>,
     next_id: u64,
-    failure: Option<String>,
+    failure: Option<Violation>,
+}
+
+impl Seen {
+    /// Appends that the disk of a node had no space for.
+    pub(super) fn full(&self, node: NodeId) -> u64 {
+        self.full.get(&node).copied().unwrap_or_default()
+    }
+
+    /// Whether what was durable on a node was damaged.
+    pub(super) fn is_damaged(&self, node: NodeId) -> bool {
+        self.damaged.as_ref().is_some_and(|damaged| damaged.node == node)
+    }
+
+    /// Whether a node refused its damaged log, and stays down.
+    pub(super) fn is_lost(&self, node: NodeId) -> bool {
+        self.damaged.as_ref().is_some_and(|damaged| damaged.node == node && damaged.refused)
+    }
 }
 
 /// What became of a call.
@@ -103,12 +123,13 @@ impl Run {
     }
 
     /// Something that must not be. The first one fails the run.
-    pub(super) fn fail(&self, what: impl fmt::Display) {
-        self.sim().trace(format_args!("violation: {what}"));
-        self.seen().failure.get_or_insert_with(|| what.to_string());
+    pub(super) fn fail(&self, invariant: Invariant, what: impl fmt::Display) {
+        let violation = Violation::new(invariant, what);
+        self.sim().trace(format_args!("violation: {violation}"));
+        self.seen().failure.get_or_insert(violation);
     }
 
-    pub(super) fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<Violation> {
         self.seen().failure.clone()
     }
 
@@ -141,7 +162,7 @@ impl Run {
             Ok(Ok(answer)) => Called::Answered(answer),
             Ok(Err(TaskError::Cancelled)) | Err(_) => Called::Lost,
             Ok(Err(TaskError::Panicked(message))) => {
-                self.fail(format_args!("a call to node {node} panicked: {message}"));
+                self.fail(Invariant::NoPanic, format_args!("a call to node {node} panicked: {message}"));
                 Called::Lost
             }
         }

@@ -1,118 +1,11 @@
 //! What a run is made of besides its plan, drawn from the seed: sizes, times, which faults and operations there are.
-use super::draw::Draw;
+use super::{draw::Draw, kind::Kind};
 use corduroy_log::{
     Config,
     config::{Limits, Timing},
     testing::{PlantedBug, SimConfig},
 };
 use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
-
-/// A kind of fault a run may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The process ends, the machine stays.
-    Kill,
-    /// The machine of one node loses its power.
-    PowerCut,
-    /// All machines lose their power at once.
-    PowerCutAll,
-    /// The power goes in the middle of a disk operation.
-    PowerCutAtOperation,
-    /// The power goes while the node recovers from the last cut.
-    CutInRecovery,
-    /// The process stands still.
-    Pause,
-    /// One direction of a link is cut.
-    OneWay,
-    /// A link is cut.
-    Cut,
-    /// A node is cut off from all others.
-    Isolate,
-    /// Every node is cut off from all but its neighbours.
-    Ring,
-    /// Two halves that only one node connects.
-    Bridge,
-    /// A link goes and comes.
-    Flap,
-    /// Syncs take long.
-    SlowDisk,
-    /// A sync fails.
-    FailSync,
-    /// A write fails.
-    FailWrite,
-    /// The wall clock jumps.
-    ClockJump,
-    /// A node's clocks run up to twice as fast, or half.
-    Drift,
-    /// All links of a node are slow and uneven.
-    SlowLinks,
-    /// All links of a node lose packets, so that connections stall.
-    LossyLinks,
-    /// Requests from a node arrive twice, the second time late.
-    LateRequests,
-    /// All links of a node pass few bytes.
-    NarrowLinks,
-    /// All connections of a node are reset, several times.
-    Resets,
-    /// A link accepts connections and passes nothing on.
-    HalfOpen,
-    /// The file system is full.
-    DiskFull,
-    /// The file system turns read-only.
-    ReadOnly,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Kind; 25] = [
-        Kind::Kill,
-        Kind::PowerCut,
-        Kind::PowerCutAll,
-        Kind::PowerCutAtOperation,
-        Kind::CutInRecovery,
-        Kind::Pause,
-        Kind::OneWay,
-        Kind::Cut,
-        Kind::Isolate,
-        Kind::Ring,
-        Kind::Bridge,
-        Kind::Flap,
-        Kind::SlowDisk,
-        Kind::FailSync,
-        Kind::FailWrite,
-        Kind::ClockJump,
-        Kind::Drift,
-        Kind::SlowLinks,
-        Kind::LossyLinks,
-        Kind::LateRequests,
-        Kind::NarrowLinks,
-        Kind::Resets,
-        Kind::HalfOpen,
-        Kind::DiskFull,
-        Kind::ReadOnly,
-    ];
-
-    /// Whether a node can have only one such fault at a time. Links and wall clocks are nobody's: any number may have them.
-    pub(super) fn seizes(self) -> bool {
-        use Kind::*;
-        match self {
-            OneWay | Cut | Isolate | Ring | Bridge | Flap | ClockJump => false,
-            SlowLinks | LossyLinks | LateRequests | NarrowLinks | Resets | HalfOpen => false,
-            Kill | PowerCut | PowerCutAll | PowerCutAtOperation | CutInRecovery | Pause => true,
-            SlowDisk | FailSync | FailWrite | Drift | DiskFull | ReadOnly => true,
-        }
-    }
-
-    /// How many nodes there must be for it to mean anything.
-    pub(super) fn least_nodes(self) -> u64 {
-        match self {
-            Kind::OneWay | Kind::Cut | Kind::Isolate | Kind::Flap | Kind::Bridge | Kind::HalfOpen => 3,
-            Kind::SlowLinks | Kind::LossyLinks | Kind::LateRequests | Kind::NarrowLinks | Kind::Resets => 3,
-            Kind::Ring => 5,
-            _ => 1,
-        }
-    }
-}
 
 /// A bug planted in every node's disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +89,9 @@ impl Settings {
         let replication = if nodes == 5 && draw.percent(40) { 3 } else { nodes as u32 };
         let (limits, timing, world) = (limits(&mut draw), timing(&mut draw), world(&mut draw));
         let allowed: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| kind.least_nodes() <= nodes).collect();
-        let mut kinds: Vec<Kind> = allowed.iter().copied().filter(|_| draw.percent(30)).collect();
+        // The one that only a few clusters can have is more frequent in these.
+        let share = |kind| if kind == Kind::Ring { 60 } else { 30 };
+        let mut kinds: Vec<Kind> = allowed.iter().copied().filter(|kind| draw.percent(share(*kind))).collect();
         if kinds.is_empty() {
             kinds.push(draw.pick(&allowed));
         }

@@ -4,33 +4,38 @@
 //! - Logs are equal up to what is committed: each replica's committed entries are those the first replica committed.
 //! - Term, durable vote and commit never go back; a node votes once in a term.
 //! - No group stops and no node halts that was not made to.
-//! - What is committed is in the durable logs of a majority, and no durable entry is of a later term than the durable
-//!   vote: read from the disk model as a power cut would leave it, not from memory.
-use super::run::Run;
-use corduroy_log::{
-    testing::Probe,
-    topic::{LogId, NodeId, PartitionId, Term, Vote},
-    wal::read_offline,
+//! - A node whose log was damaged has everything that was committed and durable on it, or does not run.
+use super::{
+    damage,
+    run::Run,
+    tally::Event,
+    violation::{Invariant, Verdict, Violation},
 };
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use corduroy_log::{
+    Log,
+    testing::{Probe, SimWorld},
+    topic::{LogId, NodeId, PartitionId, Term, Vote},
+};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Every so many looks the partitions of a node are listed again.
 const RELIST: u64 = 16;
 
 /// What was seen of the cluster so far.
 pub(super) struct Watch {
-    run: Arc<Run>,
+    pub(super) run: Arc<Run>,
     looks: u64,
     nodes: BTreeMap<NodeId, Watched>,
-    partitions: BTreeMap<PartitionId, Group>,
+    pub(super) partitions: BTreeMap<PartitionId, Group>,
     votes: BTreeMap<(NodeId, PartitionId), Vote>,
-    /// How often the disks were read.
-    pub(super) disk_checks: u64,
 }
 
 /// One boot of a node.
 struct Watched {
     boot_epoch: u64,
+    /// The segment it was writing when it was last listed, and what it had written until then.
+    segment: u64,
+    bytes: u64,
     replicas: Vec<(Probe, Replica)>,
 }
 
@@ -43,12 +48,12 @@ struct Replica {
 
 /// One partition, over all nodes and boots.
 #[derive(Default)]
-struct Group {
-    name: String,
-    voters: Vec<NodeId>,
+pub(super) struct Group {
+    pub(super) name: String,
+    pub(super) voters: Vec<NodeId>,
     leaders: BTreeMap<Term, NodeId>,
     /// The term of each entry that was ever seen committed.
-    committed: Vec<Term>,
+    pub(super) committed: Vec<Term>,
 }
 
 impl Watch {
@@ -59,29 +64,20 @@ impl Watch {
             nodes: BTreeMap::new(),
             partitions: BTreeMap::new(),
             votes: BTreeMap::new(),
-            disk_checks: 0,
         }
     }
 
-    /// Terms that had a leader, over all partitions.
-    pub(super) fn leaders(&self) -> usize {
-        self.partitions.values().map(|group| group.leaders.len()).sum()
-    }
-
-    /// Partitions that were led by more than one node over time.
-    pub(super) fn moved(&self) -> usize {
-        let moved = |group: &&Group| {
-            let mut nodes: Vec<_> = group.leaders.values().collect();
-            nodes.sort_unstable();
-            nodes.dedup();
-            nodes.len() > 1
-        };
-        self.partitions.values().filter(moved).count()
-    }
-
-    /// Entries seen committed, over all partitions.
-    pub(super) fn committed(&self) -> usize {
-        self.partitions.values().map(|group| group.committed.len()).sum()
+    /// Counts what was seen, in the end.
+    pub(super) fn count(&self) {
+        let led_by = |group: &Group| group.leaders.values().collect::<std::collections::BTreeSet<_>>().len();
+        let (leaders, committed) = self.partitions.values().fold((0, 0), |(leaders, committed), group| {
+            (leaders + group.leaders.len(), committed + group.committed.len())
+        });
+        let moved = self.partitions.values().filter(|group| led_by(group) > 1).count();
+        let tally = &mut self.run.seen().tally;
+        tally.note(Event::Leadership, leaders as u64);
+        tally.note(Event::Committed, committed as u64);
+        tally.note(Event::Moved, moved as u64);
     }
 
     /// Looks at every replica that runs.
@@ -90,51 +86,74 @@ impl Watch {
         let run = self.run.clone();
         for node in run.cluster.nodes() {
             let Some(log) = run.cluster.log(node) else {
-                if let Some(halt) = run.sim().halted(node)
-                    && !run.seen().may_halt.contains(&node)
-                {
-                    run.fail(format_args!("node {node} halts, and nothing was done to it: {halt}"));
+                let Some(halt) = run.sim().halted(node) else { continue };
+                let (may_halt, damaged, lost) = {
+                    let seen = run.seen();
+                    (seen.may_halt.contains(&node), seen.is_damaged(node), seen.is_lost(node))
+                };
+                if damaged && !lost && !may_halt {
+                    damage::refused(&run, node, &halt, None);
+                } else if !damaged && !may_halt {
+                    run.fail(Invariant::Halts, format_args!("node {node} halts, and nothing was done to it: {halt}"));
                 }
                 continue;
             };
             let known = self.nodes.get(&node).is_some_and(|watched| watched.boot_epoch == log.boot_epoch());
             if !known || self.looks.is_multiple_of(RELIST) {
-                self.list(node, log.boot_epoch(), log.partitions());
+                self.list(node, &log);
             }
             let Some(mut watched) = self.nodes.remove(&node) else { continue };
             for (probe, replica) in &mut watched.replicas {
-                if let Err(what) = self.look_at(node, probe, replica) {
-                    run.fail(format_args!("{} on node {node}: {what}", probe.name()));
+                if let Err(Violation { invariant, detail }) = self.look_at(node, probe, replica) {
+                    run.fail(invariant, format_args!("{} on node {node}: {detail}", probe.name()));
                 }
             }
             self.nodes.insert(node, watched);
         }
     }
 
-    fn list(
-        &mut self,
-        node: NodeId,
-        boot_epoch: u64,
-        partitions: Vec<corduroy_log::Partition<corduroy_log::testing::SimWorld>>,
-    ) {
+    /// Lists the partitions of every node that runs.
+    pub(super) fn list_all(&mut self) {
+        for node in self.run.cluster.nodes() {
+            if let Some(log) = self.run.cluster.log(node) {
+                self.list(node, &log);
+            }
+        }
+    }
+
+    fn list(&mut self, node: NodeId, log: &Log<SimWorld>) {
+        let (boot_epoch, stats) = (log.boot_epoch(), log.wal_stats());
         let before = self.nodes.remove(&node).filter(|watched| watched.boot_epoch == boot_epoch);
+        let (segment, bytes) = before.as_ref().map_or((stats.segment, 0), |watched| (watched.segment, watched.bytes));
         let mut known: BTreeMap<PartitionId, Replica> = before
             .map(|watched| watched.replicas.iter().map(|(probe, replica)| (probe.id(), *replica)).collect())
             .unwrap_or_default();
+        let mut seen = self.run.seen();
+        seen.tally.note(Event::Rotation, stats.segment - segment);
+        let much = 2 * self.run.settings.limits.segment_bytes;
+        if bytes <= much && stats.bytes > much {
+            seen.tally.note(Event::Outgrown, 1);
+        }
         let mut replicas = Vec::new();
-        for partition in partitions {
+        for partition in log.partitions() {
             let group = self.partitions.entry(partition.id()).or_default();
             if group.voters.is_empty() {
                 group.name = partition.name();
                 group.voters = partition.info().replicas;
             }
-            let replica = known.remove(&partition.id()).unwrap_or_default();
-            replicas.push((Probe::new(partition), replica));
+            let replica = known.remove(&partition.id());
+            let probe = Probe::new(partition);
+            if replica.is_none() && probe.restored().is_some() {
+                seen.tally.note(Event::Restored, 1);
+            }
+            replicas.push((probe, replica.unwrap_or_default()));
         }
-        self.nodes.insert(node, Watched { boot_epoch, replicas });
+        drop(seen);
+        self.nodes.insert(node, Watched { boot_epoch, segment: stats.segment, bytes: stats.bytes, replicas });
     }
 
-    fn look_at(&mut self, node: NodeId, probe: &Probe, replica: &mut Replica) -> Result<(), String> {
+    fn look_at(&mut self, node: NodeId, probe: &Probe, replica: &mut Replica) -> Verdict {
+        let wrong = |invariant, what: String| Err(Violation::new(invariant, what));
         let glimpse = probe.look();
         let group = self.partitions.entry(probe.id()).or_default();
         if let Some(term) = glimpse.leads {
@@ -143,23 +162,37 @@ impl Watch {
                 node
             });
             if leader != node {
-                return Err(format!("node {leader} leads in term {term}, too"));
+                return wrong(Invariant::OneLeader, format!("node {leader} leads in term {term}, too"));
             }
         }
         if glimpse.term < replica.term {
-            return Err(format!("the term went back from {} to {}", replica.term, glimpse.term));
+            let what = format!("the term went back from {} to {}", replica.term, glimpse.term);
+            return wrong(Invariant::NothingGoesBack, what);
         }
         replica.term = glimpse.term;
-        if let Some(vote) = probe.vote() {
+        let vote = probe.vote();
+        if let (None, Some(before)) = (vote, self.votes.get(&(node, probe.id()))) {
+            return wrong(Invariant::NothingGoesBack, format!("the durable vote was {before:?} and is gone"));
+        }
+        if let Some(vote) = vote {
             let before = *self.votes.entry((node, probe.id())).or_insert(vote);
             let twice = vote.term == before.term && vote.node != before.node && !vote.committed;
             if vote.term < before.term || twice {
-                return Err(format!("the durable vote was {before:?} and is {vote:?}"));
+                let what = format!("the durable vote was {before:?} and is {vote:?}");
+                return wrong(Invariant::NothingGoesBack, what);
             }
             self.votes.insert((node, probe.id()), vote);
         }
+        if let Some(damaged) = self.run.seen().damaged.as_ref().filter(|damaged| damaged.node == node)
+            && let Some(had) = damaged.must_have(probe.id(), |index| group.committed.get(index as usize).copied())
+            && probe.last().is_none_or(|last| last.index < had.index)
+        {
+            let what = format!("its log was damaged and opened, and ends with {:?} before {had}", probe.last());
+            return wrong(Invariant::Damage, what);
+        }
         if glimpse.committed < replica.committed {
-            return Err(format!("the commit went back from {:?} to {:?}", replica.committed, glimpse.committed));
+            let what = format!("the commit went back from {:?} to {:?}", replica.committed, glimpse.committed);
+            return wrong(Invariant::NothingGoesBack, what);
         }
         let Some(committed) = glimpse.committed else { return Ok(()) };
         let next = replica.committed.map_or(0, |id| id.index + 1);
@@ -168,15 +201,15 @@ impl Watch {
             let Some(id) = probe.log_id(index) else { continue };
             match group.committed.get(index as usize) {
                 Some(term) if *term != id.term => {
-                    return Err(format!("entry {id} is committed, and another replica committed {index}@{term}"));
+                    let what = format!("entry {id} is committed, and another replica committed {index}@{term}");
+                    return wrong(Invariant::EqualLogs, what);
                 }
                 Some(_) => {}
                 None if group.committed.len() as u64 == index => group.committed.push(id.term),
                 None => {
-                    return Err(format!(
-                        "entry {id} is committed, and of {} entries before it one was never seen",
-                        group.committed.len()
-                    ));
+                    let seen = group.committed.len();
+                    let what = format!("entry {id} is committed, and of {seen} entries before it one was never seen");
+                    return wrong(Invariant::EqualLogs, what);
                 }
             }
         }
@@ -186,57 +219,10 @@ impl Watch {
             let log = self.run.cluster.log(node);
             log.is_some_and(|log| log.partitions().iter().any(|partition| partition.id() == probe.id()))
         };
-        if glimpse.stopped && self.run.sim().is_alive(node) && hosted() {
-            return Err("the group has stopped".into());
+        let damaged = self.run.seen().is_damaged(node);
+        if glimpse.stopped && !damaged && self.run.sim().is_alive(node) && hosted() {
+            return wrong(Invariant::GroupsRun, "the group has stopped".into());
         }
         Ok(())
-    }
-
-    /// Reads every disk as a power cut at this moment would leave it.
-    pub(super) fn read_disks(&mut self) {
-        self.disk_checks += 1;
-        let mut holders: BTreeMap<PartitionId, usize> = BTreeMap::new();
-        for node in self.run.cluster.nodes() {
-            let disk = self.run.sim().durable_disk(node);
-            let wal = match read_offline(&disk, Path::new("/data")) {
-                Ok(wal) => wal,
-                Err(error) => {
-                    self.run.fail(format_args!("what is durable on node {node} does not verify: {error}"));
-                    continue;
-                }
-            };
-            for found in wal.partitions() {
-                let name = || self.partitions.get(&found.id).map_or("a new partition", |group| &group.name);
-                let voted = found.vote.map_or(0, |vote| vote.term);
-                if found.last.is_some_and(|last| last.term > voted) {
-                    self.run.fail(format_args!(
-                        "{} on node {node}: entry {:?} is durable, the durable vote is {:?}",
-                        name(),
-                        found.last,
-                        found.vote
-                    ));
-                }
-                let Some(group) = self.partitions.get(&found.id) else { continue };
-                let Some(last) = group.committed.len().checked_sub(1) else { continue };
-                let newest = LogId { term: group.committed[last], index: last as u64 };
-                let entry = wal.entries(found.id, newest.index..newest.index + 1, 1);
-                let purged = found.purged.is_some_and(|purged| purged.index >= newest.index);
-                if purged || entry.is_ok_and(|entries| entries.first().is_some_and(|entry| entry.id == newest)) {
-                    *holders.entry(found.id).or_default() += 1;
-                }
-            }
-        }
-        for (id, group) in &self.partitions {
-            let holders = holders.get(id).copied().unwrap_or(0);
-            if !group.committed.is_empty() && holders <= group.voters.len() / 2 {
-                self.run.fail(format_args!(
-                    "{}: entry {} of term {:?} is committed, and durable on {holders} of {} replicas",
-                    group.name,
-                    group.committed.len() - 1,
-                    group.committed.last(),
-                    group.voters.len()
-                ));
-            }
-        }
     }
 }

@@ -7,10 +7,10 @@ const BATCH_HEADER: u8 = 1;
 
 /// "Everything up to here is durable": segment, offset in it, sequence number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark {
-    pub(super) segment: u64,
-    pub(super) offset: u64,
-    pub(super) sequence: u64,
+pub(crate) struct Mark {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) sequence: u64,
 }
 
 impl Mark {
@@ -20,12 +20,12 @@ impl Mark {
 }
 
 /// The segments of a disk, oldest first.
-pub(super) fn segments(image: &DiskImage) -> Vec<(&Path, &[u8])> {
+pub(crate) fn segments(image: &DiskImage) -> Vec<(&Path, &[u8])> {
     image.files().filter(|(path, _)| path.extension().is_some_and(|extension| extension == "seg")).collect()
 }
 
 /// The highest mark that can be read: in the headers of batches, and in the header of the newest segment.
-pub(super) fn highest(image: &DiskImage) -> Mark {
+pub(crate) fn highest(image: &DiskImage) -> Mark {
     let mut highest = Mark::default();
     for (_, bytes) in segments(image) {
         if bytes.len() >= 4096 && crc(&bytes[..4092]) == half(bytes, 4092) && bytes.starts_with(b"CDWS") {
@@ -39,17 +39,17 @@ pub(super) fn highest(image: &DiskImage) -> Mark {
 }
 
 /// Where the segment before this one ends, as this one's header says.
-pub(super) fn previous_end(bytes: &[u8]) -> u64 {
+pub(crate) fn previous_end(bytes: &[u8]) -> u64 {
     Mark::at(bytes, 48).offset
 }
 
 /// Whether the footer of the segment before this one is in this one, as this one's header says: that one was cut.
-pub(super) fn holds_footer_of_previous(bytes: &[u8]) -> bool {
+pub(crate) fn holds_footer_of_previous(bytes: &[u8]) -> bool {
     word(bytes, 72) == word(bytes, 32)
 }
 
 /// Where what was written in a segment ends, as far as its intact frames say.
-pub(super) fn end(bytes: &[u8]) -> u64 {
+pub(crate) fn end(bytes: &[u8]) -> u64 {
     let last = bytes.iter().rposition(|&byte| byte != 0);
     last.map_or(0, |last| last as u64 + 1)
 }

@@ -32,7 +32,7 @@ mod run;
 
 mod copies;
 mod damage;
-mod marks;
+pub(crate) mod marks;
 mod shrink;
 mod tally;
 

@@ -81,7 +81,7 @@ fn append(bytes: usize) -> AppendBatch {
 /// R65: each of the connections is far below what one alone may send.
 #[test]
 fn what_all_connections_together_have_received_is_bounded_and_who_is_above_is_told() {
-    let sim = Sim::new(0);
+    let sim = Sim::seed(0);
     sim.run(async {
         let serving = node(&sim);
         let mut connections: Vec<Connected> = (0..4).map(|_| Connected::new(&serving)).collect();

@@ -133,8 +133,10 @@ impl Content {
         copy
     }
 
-    /// Decides what of the unsynced content is left. `whole`: bytes that the device writes whole or not at all.
-    pub(super) fn lose_power(&mut self, rng: &mut Stream, whole: u64) {
+    /// Decides what of the unsynced content is left, and says how many sectors that was about. `whole`: bytes that the device
+    /// writes whole or not at all.
+    pub(super) fn lose_power(&mut self, rng: &mut Stream, whole: u64) -> u64 {
+        let unsynced = self.undo.len() as u64;
         let mut decided = None;
         for (at, old) in std::mem::take(&mut self.undo) {
             let unit = at * SECTOR / whole;
@@ -156,6 +158,7 @@ impl Content {
         // A sync that was under way is over with its node; should its end still come, it is an old one.
         self.last_sync_done = self.syncs_begun + 1;
         self.syncs_begun = self.last_sync_done;
+        unsynced
     }
 
     /// Everything that is read.

@@ -101,19 +101,18 @@ impl Directory {
     }
 
     /// Leaves each name at its durable state or at any later one, and goes on with what is left. `whole`: bytes that the device
-    /// writes whole or not at all.
-    pub(super) fn lose_power(&mut self, rng: &mut Stream, whole: u64) {
+    /// writes whole or not at all. Says how many sectors were not synced.
+    pub(super) fn lose_power(&mut self, rng: &mut Stream, whole: u64) -> u64 {
         self.settle(|name| match name.since.len() as u64 {
             0 => 0,
             changes => rng.below(changes + 1) as usize,
         });
-        for name in self.names.values() {
-            match &name.durable {
-                Some(Entry::File(content)) => lock(content).lose_power(rng, whole),
-                Some(Entry::Directory(directory)) => lock(directory).lose_power(rng, whole),
-                None => {}
-            }
-        }
+        let mut lose = |name: &Name| match &name.durable {
+            Some(Entry::File(content)) => lock(content).lose_power(rng, whole),
+            Some(Entry::Directory(directory)) => lock(directory).lose_power(rng, whole),
+            None => 0,
+        };
+        self.names.values().map(&mut lose).sum()
     }
 
     fn settle(&mut self, mut choose: impl FnMut(&Name) -> usize) {

@@ -120,16 +120,16 @@ fn holds_a_vote(bytes: &[u8]) -> bool {
 
 /// The orders for one disk.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(in crate::testing) struct Faults {
     orders: Vec<Order>,
-    fired: Vec<(DiskCall, DiskError)>,
+    pub(in crate::testing) fired: Vec<(DiskCall, DiskError)>,
     pub(super) capacity: Option<u64>,
     read_only: bool,
     planted: Option<PlantedBug>,
     /// Whether the predicate of [`PlantedBug::SyncDataLies`] held for a write since the last sync.
     lie: bool,
     pub(super) stale_reads: u64,
-    pub(super) rotten: Vec<Rotten>,
+    pub(in crate::testing) rotten: Vec<Rotten>,
 }
 
 impl Faults {
@@ -277,6 +277,13 @@ impl Sim {
     /// Copies everything the node's processes can see on its disk.
     pub fn copy_disk(&self, node: NodeId) -> DiskImage {
         lock(&self.universe().platter(node)).copy()
+    }
+
+    /// Copies what is durable on the node's disk: what a power cut now leaves when it takes all it may.
+    pub fn durable_image(&self, node: NodeId) -> DiskImage {
+        let universe = self.universe();
+        let durable = lock(&universe.platter(node)).durable(universe.stream("durable"));
+        durable.copy()
     }
 
     /// Puts a copy in place of everything on the disk of a node that is dead, durably.

@@ -29,9 +29,16 @@ pub(in crate::testing) struct Platter {
     sync_delay: RangeInclusive<Duration>,
     operations: u64,
     crash_at: Option<(u64, Death)>,
+    /// Deaths that came at the operation they were ordered for.
+    pub(in crate::testing) deaths: u64,
+    /// Sectors that were not synced when the power went.
+    pub(in crate::testing) unsynced: u64,
+    /// What a sync takes at most, unless it was made slower; and how many took longer.
+    usual_sync: Duration,
+    pub(in crate::testing) slow_syncs: u64,
     /// Bytes that are written whole or not at all.
     pub(super) sector: u64,
-    pub(super) faults: Faults,
+    pub(in crate::testing) faults: Faults,
 }
 
 impl Platter {
@@ -41,9 +48,13 @@ impl Platter {
             locks: BTreeMap::new(),
             next_lock: 0,
             rng,
+            usual_sync: *sync_delay.end(),
             sync_delay,
             operations: 0,
             crash_at: None,
+            deaths: 0,
+            unsynced: 0,
+            slow_syncs: 0,
             sector: SECTOR,
             faults: Faults::default(),
         }
@@ -58,7 +69,7 @@ impl Platter {
 
     pub(in crate::testing) fn lose_power(&mut self) {
         self.crash_at = None;
-        lock(&self.root).lose_power(&mut self.rng, self.sector);
+        self.unsynced += lock(&self.root).lose_power(&mut self.rng, self.sector);
     }
 
     pub(in crate::testing) fn crash_at(&mut self, operations: u64, death: Death) {
@@ -92,6 +103,7 @@ impl Platter {
         let (at, death) = self.crash_at?;
         (at == self.operations).then(|| {
             self.crash_at = None;
+            self.deaths += 1;
             death
         })
     }
@@ -124,7 +136,9 @@ impl Platter {
     }
 
     pub(super) fn draw_sync_delay(&mut self) -> Duration {
-        self.rng.duration(&self.sync_delay)
+        let delay = self.rng.duration(&self.sync_delay);
+        self.slow_syncs += u64::from(delay > self.usual_sync);
+        delay
     }
 
     /// Takes a lock unless it is taken; its number releases it.

@@ -356,7 +356,7 @@ where
     T: Send + 'static,
     F: Future<Output = T> + 'static,
 {
-    let sim = Sim::new(0);
+    let sim = Sim::seed(0);
     let script = script(sim.clone());
     sim.run(script)
 }

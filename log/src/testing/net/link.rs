@@ -4,7 +4,7 @@
 //! it. So loss is a delay here, too. The one thing that TCP hides and that can still happen is a *request* that comes twice
 //! or late: its sender asked again, or a proxy held it back. [`SimLink::late_percent`] does that for requests that
 //! may be repeated, over any later connection of the same two nodes.
-use crate::testing::rng::Stream;
+use crate::testing::{LinkStats, rng::Stream};
 use corduroy_proto::v1::{PeerMessage, peer_message::Body, peer_request};
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -33,26 +33,31 @@ pub struct SimLink {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) quality: SimLink,
+    pub(super) stats: LinkStats,
     usual: RangeInclusive<Duration>,
     rng: Stream,
 }
 
 impl Link {
     pub(super) fn new(usual: RangeInclusive<Duration>, rng: Stream) -> Self {
-        Link { quality: SimLink::default(), usual, rng }
+        Link { quality: SimLink::default(), stats: LinkStats::default(), usual, rng }
     }
 
     pub(super) fn draw_latency(&mut self) -> Duration {
         let latency = self.rng.duration(self.quality.latency.as_ref().unwrap_or(&self.usual));
         let lost = |rng: &mut Stream| self.quality.loss_percent > 0 && rng.below(100) < self.quality.loss_percent;
         let losses = (0..LOSSES).take_while(|_| lost(&mut self.rng)).count() as u32;
+        self.stats.slowed += u64::from(latency > *self.usual.end());
+        self.stats.resent += u64::from(losses > 0);
         latency + RETRANSMIT * (2_u32.pow(losses) - 1)
     }
 
     /// How long the line is taken by a packet of so many bytes.
-    pub(super) fn transmission(&self, bytes: usize) -> Duration {
+    pub(super) fn transmission(&mut self, bytes: usize) -> Duration {
         let of = |rate: u64| Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / rate.max(1));
-        self.quality.bytes_per_second.map_or(Duration::ZERO, of)
+        let taken = self.quality.bytes_per_second.map_or(Duration::ZERO, of);
+        self.stats.narrowed += u64::from(!taken.is_zero());
+        taken
     }
 
     /// Whether the requests of the next packet arrive once more.

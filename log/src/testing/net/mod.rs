@@ -10,7 +10,7 @@
 //! **Invariant**: news travels no faster than packets. That a process died, a peer hung up or nobody listens is learned a
 //! latency later; that a machine lost power, or a link was cut, only by a timeout.
 use super::{
-    lock,
+    LinkStats, lock,
     universe::{Death, Life, Universe},
 };
 use crate::{
@@ -94,6 +94,10 @@ impl Universe {
         look(link)
     }
 
+    pub(super) fn link_stats(&self, from: NodeId, to: NodeId) -> LinkStats {
+        self.link(from, to, |link| link.stats)
+    }
+
     /// How long the next packet over a link takes.
     fn latency(&self, from: NodeId, to: NodeId) -> Duration {
         self.link(from, to, Link::draw_latency)
@@ -105,6 +109,7 @@ impl Universe {
 
     pub(super) fn reset(self: &Arc<Self>, a: NodeId, b: NodeId) {
         for wire in self.between(a, b) {
+            self.link(a, b, |link| link.stats.reset += 1);
             self.lose(wire.id(), "connection reset by a stranger");
         }
     }
@@ -158,7 +163,9 @@ impl Universe {
             }
             universe.trace().detail(format_args!("packet {from} -> {to} once more"));
             // A connection that is full or over loses it.
-            there.try_send(packet).ok();
+            if there.try_send(packet).is_ok() {
+                universe.link(from, to, |link| link.stats.late += 1);
+            }
         });
     }
 
@@ -168,6 +175,9 @@ impl Universe {
 
     /// Waits until a packet that has come to the end of its way may pass.
     async fn passable(&self, from: NodeId, to: NodeId) {
+        if self.is_cut(from, to) {
+            self.link(from, to, |link| link.stats.held += 1);
+        }
         loop {
             let healed = lock(&self.network).healed.clone();
             // The one thread makes this free of races: nothing heals between the look and the wait.
@@ -322,6 +332,11 @@ impl Net for SimNet {
             return Err(unreachable("nobody ever listened there"));
         };
         let silent = universe.is_cut(here, there) || universe.is_cut(there, here) || !universe.is_responsive(there);
+        for (from, to) in [(here, there), (there, here)] {
+            if universe.is_cut(from, to) {
+                universe.link(from, to, |link| link.stats.unanswered += 1);
+            }
+        }
         if silent {
             SimRuntime::sleep(universe.config.connect_timeout).await;
             return Err(unreachable("timed out"));

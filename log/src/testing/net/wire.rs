@@ -198,6 +198,7 @@ impl Wire {
             SimRuntime::sleep_until(at).await;
             universe.passable(sender.node, receiver.node).await;
             if self.0.stuck.load(Ordering::Relaxed) {
+                universe.link(sender.node, receiver.node, |link| link.stats.swallowed += 1);
                 return std::future::pending().await;
             }
             let Some(bytes) = bytes else {

@@ -7,7 +7,7 @@ use openraft_rt::{AsyncRuntime as _, Instant as _};
 
 #[test]
 fn a_nodes_time_follows_its_own_oscillator() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         for (permille, virtually) in [(1000, 2000), (2000, 1000), (500, 4000)] {
             sim.set_clock_rate(1, permille);
@@ -28,7 +28,7 @@ fn a_nodes_time_follows_its_own_oscillator() {
 
 #[test]
 fn nobody_wakes_before_the_time_when_the_clock_slows_down_meanwhile() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let slept = sim.spawn_on(1, async {
             let deadline = SimTime::now() + ms(1000);
@@ -44,7 +44,7 @@ fn nobody_wakes_before_the_time_when_the_clock_slows_down_meanwhile() {
 
 #[test]
 fn the_clock_of_a_machine_outlives_the_process() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         sim.set_clock_rate(1, 2000);
         sim.sleep(ms(1000)).await;

@@ -2,7 +2,8 @@ use super::*;
 use crate::{
     log::NewTopic,
     record::NewRecord,
-    testing::{Cluster, Probe, TaskError},
+    testing::{Cluster, Probe, Rot, TaskError},
+    world::Halt,
 };
 
 fn topic() -> NewTopic {
@@ -11,7 +12,7 @@ fn topic() -> NewTopic {
 
 #[test]
 fn a_cluster_outlives_each_of_its_nodes_in_turn() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let cluster = Cluster::new(&sim, 3);
         cluster.start().await;
@@ -30,7 +31,7 @@ fn a_cluster_outlives_each_of_its_nodes_in_turn() {
 
 #[test]
 fn what_is_durable_can_be_read_while_the_node_runs() {
-    let sim = Sim::new(2);
+    let sim = Sim::seed(2);
     sim.run(async {
         let cluster = Cluster::new(&sim, 1);
         cluster.start().await;
@@ -42,5 +43,41 @@ fn what_is_durable_can_be_read_while_the_node_runs() {
         let durable = wal.partitions().into_iter().find(|found| found.id == probe.id()).unwrap();
         assert_eq!((durable.last, probe.log_id(committed.index)), (Some(committed), Some(committed)));
         cluster.append("order", 0, vec![NewRecord::new("y")]).await.expect("reading the copy left the node alone");
+    });
+}
+
+/// A start goes by footers, so it opens a log with damage in an old segment, and comes upon it when a partition has to be
+/// evolved from there.
+#[test]
+fn damage_that_a_start_meets_when_it_opens_a_partition_halts_the_node_by_name() {
+    let sim = Sim::seed(3);
+    sim.run(async {
+        let cluster = Cluster::with_config(&sim, 3, |config| {
+            config.limits.segment_bytes = 16 << 10;
+            config.limits.batch_bytes = 8 << 10;
+            config.limits.record_bytes = 4 << 10;
+            config.limits.hot_tail_bytes = 1;
+            // No checkpoint, so that the whole log is evolved.
+            config.timing.checkpoint_interval = Duration::from_secs(600);
+        });
+        cluster.start().await;
+        cluster.create_topic(topic()).await.unwrap();
+        for _ in 0..12 {
+            cluster.append("order", 0, vec![NewRecord::new(vec![b'x'; 3 << 10])]).await.unwrap();
+        }
+        sim.sleep(Duration::from_millis(100)).await;
+        cluster.kill(1);
+        let image = sim.copy_disk(1);
+        assert!(image.files().all(|(path, _)| path.extension().is_none_or(|extension| extension != "ckpt")));
+        let first = image.files().find(|(_, bytes)| bytes.windows(64).any(|window| window == [b'x'; 64]));
+        let (path, bytes) = first.expect("the records are in some segment");
+        let payload = bytes.windows(64).position(|window| window == [b'x'; 64]).expect("just found") as u64;
+        sim.rot(1, path, Rot::FlipBit { offset: payload, bit: 0 }).unwrap();
+
+        cluster.restart(1).await.expect("what a start reads first is intact");
+        sim.sleep(Duration::from_secs(10)).await;
+        let halt = sim.halted(1).expect("it cannot go on");
+        assert!(matches!(&halt, Halt::Corrupt(what) if what.starts_with(path.to_str().unwrap())), "{halt}");
+        cluster.append("order", 0, vec![NewRecord::new("the others go on")]).await.unwrap();
     });
 }

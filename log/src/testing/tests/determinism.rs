@@ -79,7 +79,7 @@ fn another_seed_gives_another_trace() {
 #[test]
 fn events_of_the_test_count_in_the_trace() {
     let hash = |event: &str| {
-        let sim = Sim::new(1);
+        let sim = Sim::seed(1);
         sim.run(async { sim.trace(event) });
         sim.trace_hash()
     };
@@ -89,7 +89,7 @@ fn events_of_the_test_count_in_the_trace() {
 
 #[test]
 fn a_simulation_that_is_over_is_freed() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     let kept = std::sync::Arc::new(());
     sim.run(async {
         let env = sim.env(1);

@@ -24,7 +24,7 @@ fn contents(disk: &SimDisk, path: &str) -> Vec<u8> {
 fn outcomes<T: Ord>(run: impl AsyncFn(&Sim) -> T) -> std::collections::BTreeSet<T> {
     (0..64)
         .map(|seed| {
-            let sim = Sim::new(seed);
+            let sim = Sim::seed(seed);
             sim.run(run(&sim))
         })
         .collect()
@@ -32,13 +32,13 @@ fn outcomes<T: Ord>(run: impl AsyncFn(&Sim) -> T) -> std::collections::BTreeSet<
 
 #[test]
 fn it_keeps_the_contract_of_the_seam() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async { conformance::disk(&sim.env(1).disk, Path::new("/")).await });
 }
 
 #[test]
 fn what_was_written_survives_a_kill_and_what_was_synced_a_power_cut() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = prepared(&sim);
         file.write_all_at(0, &[b"one ", b"two "]).unwrap();
@@ -132,7 +132,7 @@ fn a_sync_that_did_not_end_promises_nothing() {
 
 #[test]
 fn an_older_sync_that_ends_later_does_not_take_back_a_newer_one() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = std::sync::Arc::new(prepared(&sim));
         sim.set_sync_delay(1, ms(10)..=ms(10));
@@ -208,7 +208,7 @@ fn a_removal_is_durable_after_the_directory_was_synced() {
 
 #[test]
 fn after_a_failed_sync_the_bytes_are_read_until_the_power_is_cut_and_then_gone() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = prepared(&sim);
         file.write_all_at(0, &[b"old"]).unwrap();
@@ -236,7 +236,7 @@ fn a_failed_write_may_have_written_a_part() {
 
 #[test]
 fn a_lock_is_exclusive_and_ends_with_its_holder_or_its_node() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let disk = sim.env(1).disk;
         let path = Path::new("/lock");
@@ -254,7 +254,7 @@ fn a_lock_is_exclusive_and_ends_with_its_holder_or_its_node() {
 
 #[test]
 fn handles_of_a_dead_incarnation_fail() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = prepared(&sim);
         let disk = sim.env(1).disk;
@@ -279,12 +279,12 @@ fn the_power_can_fail_at_every_operation() {
         });
         matches!(task.await, Ok(Ok(())))
     };
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     assert!(sim.run(script(&sim)));
     let operations = sim.disk_operations(1);
     assert_eq!(operations, 6, "a sync has a beginning and an end");
     for point in 1..=operations {
-        let sim = Sim::new(1);
+        let sim = Sim::seed(1);
         sim.power_cut_at(1, point);
         assert!(!sim.run(script(&sim)), "the power fails before operation {point}");
         assert!(!sim.is_alive(1));
@@ -294,7 +294,7 @@ fn the_power_can_fail_at_every_operation() {
 
 #[test]
 fn space_that_was_allocated_reads_as_zeros_and_reads_past_the_end_fail() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = prepared(&sim);
         file.write_all_at(5000, &[b"x"]).unwrap();

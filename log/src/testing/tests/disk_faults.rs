@@ -34,7 +34,7 @@ fn sectors(disk: &SimDisk) -> Vec<u8> {
 
 #[test]
 fn a_full_disk_refuses_to_grow_and_takes_what_has_its_place() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = three_sectors(&sim).await;
         let disk = sim.env(1).disk;
@@ -67,7 +67,7 @@ fn a_full_disk_refuses_to_grow_and_takes_what_has_its_place() {
 
 #[test]
 fn the_nth_call_of_a_kind_fails_once_with_the_error_that_was_ordered() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = three_sectors(&sim).await;
         let disk = sim.env(1).disk;
@@ -104,7 +104,7 @@ fn the_nth_call_of_a_kind_fails_once_with_the_error_that_was_ordered() {
 
 #[test]
 fn a_read_only_file_system_is_read_and_nothing_else() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = three_sectors(&sim).await;
         sim.set_disk_read_only(1, true);
@@ -124,7 +124,7 @@ fn sectors_of_4096_bytes_are_written_whole_or_not_at_all() {
     for size in [512, 4096] {
         let mut mixed = 0;
         for seed in 0..32 {
-            let sim = Sim::new(seed);
+            let sim = Sim::seed(seed);
             sim.set_sector_size(1, size);
             sim.run(async {
                 let file = three_sectors(&sim).await;
@@ -140,7 +140,7 @@ fn sectors_of_4096_bytes_are_written_whole_or_not_at_all() {
 
 #[test]
 fn what_rots_is_what_was_ordered_and_it_is_on_record() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = three_sectors(&sim).await;
         let path = Path::new(FILE);
@@ -175,7 +175,7 @@ fn what_rots_is_what_was_ordered_and_it_is_on_record() {
 
 #[test]
 fn what_was_not_synced_yet_may_still_overwrite_the_rot() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = three_sectors(&sim).await;
         file.write_all_at(0, &[&[9; 512]]).unwrap();
@@ -190,7 +190,7 @@ fn what_was_not_synced_yet_may_still_overwrite_the_rot() {
 
 #[test]
 fn a_stale_read_gives_what_was_there_before_once() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = three_sectors(&sim).await;
         file.write_all_at(512, &[&[9; 512]]).unwrap();
@@ -207,7 +207,7 @@ fn a_planted_bug_loses_what_was_said_to_be_durable() {
     for bug in [PlantedBug::SyncDataLies(|bytes| bytes.contains(&9)), PlantedBug::SyncDirLies] {
         let mut lost = 0;
         for seed in 0..16 {
-            let sim = Sim::new(seed);
+            let sim = Sim::seed(seed);
             sim.run(async {
                 let file = three_sectors(&sim).await;
                 sim.plant_disk_bug(1, Some(bug));
@@ -234,7 +234,7 @@ fn a_planted_bug_loses_what_was_said_to_be_durable() {
 
 #[test]
 fn a_copy_put_back_is_the_disk_as_it_was() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = three_sectors(&sim).await;
         let copy = sim.copy_disk(1);
@@ -256,7 +256,7 @@ fn a_copy_put_back_is_the_disk_as_it_was() {
 
 #[test]
 fn a_process_can_die_at_an_operation_and_lose_nothing_it_wrote() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let file = three_sectors(&sim).await;
         sim.kill_at(1, 2);

@@ -35,13 +35,13 @@ async fn call(net: &SimNet) -> Result<Connection, NetError> {
 
 #[test]
 fn it_keeps_the_contract_of_the_seam() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async { conformance::net(&sim.env(1).net, &sim.env(2).net, "two").await });
 }
 
 #[test]
 fn packets_arrive_in_order_and_take_the_latency() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let (_listener, caller, mut callee) = pair(&sim).await;
         let start = sim.elapsed();
@@ -62,7 +62,7 @@ fn packets_arrive_in_order_and_take_the_latency() {
 
 #[test]
 fn a_link_cut_one_way_holds_packets_back_until_it_is_mended() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let (_listener, mut caller, mut callee) = pair(&sim).await;
         sim.cut_one_way(1, 2);
@@ -80,7 +80,7 @@ fn a_link_cut_one_way_holds_packets_back_until_it_is_mended() {
 
 #[test]
 fn a_cut_longer_than_the_keepalive_loses_the_connection_on_both_sides() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let (_listener, mut caller, mut callee) = pair(&sim).await;
         sim.cut_one_way(2, 1);
@@ -100,7 +100,7 @@ fn a_cut_longer_than_the_keepalive_loses_the_connection_on_both_sides() {
 
 #[test]
 fn a_killed_peer_is_noticed_after_what_it_sent() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let (mut listener, caller, callee) = pair(&sim).await;
         let mut caller = caller;
@@ -123,7 +123,7 @@ fn a_killed_peer_is_noticed_after_what_it_sent() {
 
 #[test]
 fn a_machine_without_power_is_silent() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let (_listener, mut caller, _callee) = pair(&sim).await;
         sim.power_cut(2);
@@ -137,7 +137,7 @@ fn a_machine_without_power_is_silent() {
 
 #[test]
 fn a_machine_that_is_back_resets_the_connections_it_does_not_know() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let (_listener, mut caller, _callee) = pair(&sim).await;
         sim.power_cut(2);
@@ -149,7 +149,7 @@ fn a_machine_that_is_back_resets_the_connections_it_does_not_know() {
 
 #[test]
 fn hanging_up_ends_the_other_side_and_fails_its_sends() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let (_listener, caller, mut callee) = pair(&sim).await;
         caller.outgoing.send(packet("bye")).await.unwrap();
@@ -162,7 +162,7 @@ fn hanging_up_ends_the_other_side_and_fails_its_sends() {
 
 #[test]
 fn a_receiver_that_does_not_read_makes_the_sender_wait() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let (_listener, caller, mut callee) = pair(&sim).await;
         let mut sent = 0;
@@ -178,7 +178,7 @@ fn a_receiver_that_does_not_read_makes_the_sender_wait() {
 
 #[test]
 fn an_address_is_listened_on_once_and_free_when_the_listener_is_dropped() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let listener = sim.env(2).net.listen("two").await.unwrap();
         assert_eq!(sim.env(3).net.listen("two").await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
@@ -191,7 +191,7 @@ fn an_address_is_listened_on_once_and_free_when_the_listener_is_dropped() {
 
 #[test]
 fn nobody_ever_listening_is_unreachable() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         assert!(matches!(call(&sim.env(1).net).await, Err(NetError::Unreachable(_))));
     });
@@ -212,7 +212,7 @@ async fn delays(sim: &Sim, count: u64) -> Vec<Duration> {
 
 #[test]
 fn a_lossy_link_stalls_and_loses_nothing() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         sim.set_link(1, 2, SimLink { loss_percent: 20, ..SimLink::default() });
         let delays = delays(&sim, 200).await;
@@ -223,12 +223,12 @@ fn a_lossy_link_stalls_and_loses_nothing() {
 
 #[test]
 fn a_link_may_have_latencies_and_a_width_of_its_own() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         sim.set_link(1, 2, SimLink { latency: Some(ms(30)..=ms(40)), ..SimLink::default() });
         assert!(delays(&sim, 20).await.iter().all(|delay| (ms(30)..ms(41)).contains(delay)));
     });
-    let sim = Sim::new(2);
+    let sim = Sim::seed(2);
     sim.run(async {
         sim.set_link(1, 2, SimLink { bytes_per_second: Some(1000), ..SimLink::default() });
         let (_listener, caller, mut callee) = pair(&sim).await;
@@ -246,7 +246,7 @@ fn a_link_may_have_latencies_and_a_width_of_its_own() {
 
 #[test]
 fn a_reset_ends_the_connections_of_two_nodes_and_no_others() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let (mut listener, mut caller, mut callee) = pair(&sim).await;
         let third = sim.env(3).net.connect("two", Purpose::Consensus).await.unwrap();
@@ -261,7 +261,7 @@ fn a_reset_ends_the_connections_of_two_nodes_and_no_others() {
 
 #[test]
 fn a_half_open_link_accepts_passes_nothing_and_is_found_out() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let (mut listener, before, mut at_two) = pair(&sim).await;
         sim.half_open(2, 1);
@@ -291,7 +291,7 @@ fn request(id: u64) -> Packet {
 
 #[test]
 fn a_late_request_comes_twice_even_over_another_connection() {
-    let sim = Sim::new(3);
+    let sim = Sim::seed(3);
     sim.run(async {
         sim.set_link(1, 2, SimLink { late_percent: 100, ..SimLink::default() });
         let (mut listener, caller, mut callee) = pair(&sim).await;

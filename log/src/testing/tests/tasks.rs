@@ -36,7 +36,7 @@ fn openraft_accepts_the_runtime() {
 
 #[test]
 fn a_kill_drops_the_tasks_of_the_node_and_of_no_other() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     let dropped = Arc::new(AtomicU32::new(0));
     let others = Arc::new(AtomicU32::new(0));
     sim.run(async {
@@ -71,7 +71,7 @@ fn a_destructor_of_a_dead_node_may_spawn_and_nothing_runs() {
             drop(SimTasks::spawn(async move { ran.fetch_add(1, Ordering::Relaxed) }));
         }
     }
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     let ran = Arc::new(AtomicU32::new(0));
     sim.run(async {
         let spawns = SpawnsWhenDropped(ran.clone());
@@ -88,7 +88,7 @@ fn a_destructor_of_a_dead_node_may_spawn_and_nothing_runs() {
 
 #[test]
 fn a_node_that_halts_goes_no_further_than_its_next_await() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     let ticks = Arc::new(AtomicU32::new(0));
     sim.run(async {
         sim.spawn_on(1, tick(ticks.clone()));
@@ -113,7 +113,7 @@ fn a_node_that_halts_goes_no_further_than_its_next_await() {
 
 #[test]
 fn a_paused_node_does_nothing_until_it_goes_on() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     let ticks = Arc::new(AtomicU32::new(0));
     sim.run(async {
         sim.spawn_on(1, tick(ticks.clone()));
@@ -130,7 +130,7 @@ fn a_paused_node_does_nothing_until_it_goes_on() {
 
 #[test]
 fn the_panic_of_a_task_fails_the_run_and_names_the_seed() {
-    let sim = Sim::new(77);
+    let sim = Sim::seed(77);
     let failed = catch_unwind(AssertUnwindSafe(|| {
         sim.run(async {
             sim.spawn_on(3, async { panic!("a broken invariant") });
@@ -146,7 +146,7 @@ fn the_panic_of_a_task_fails_the_run_and_names_the_seed() {
 
 #[test]
 fn wall_clocks_follow_virtual_time_and_can_be_off() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let env = sim.env(1);
         let start = env.clock.now().0;
@@ -161,7 +161,7 @@ fn wall_clocks_follow_virtual_time_and_can_be_off() {
 #[test]
 fn randomness_differs_between_nodes_incarnations_and_seeds_and_repeats_otherwise() {
     let draws = |seed| {
-        let sim = Sim::new(seed);
+        let sim = Sim::seed(seed);
         sim.run(async {
             let first = sim.env(1).rng.next_u64();
             let other = sim.env(2).rng.next_u64();

@@ -53,7 +53,7 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
-    let sim = Sim::new(seed);
+    let sim = Sim::seed(seed);
     let script = script(sim.clone());
     sim.run(async { sim.spawn_on(1, script).await.expect("nobody kills the node") })
 }

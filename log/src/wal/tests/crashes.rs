@@ -60,7 +60,7 @@ async fn script(sim: Sim, options: WalOptions, told: Arc<Mutex<Told>>) {
 
 /// Runs the script with a power cut at an operation, `None` for an undisturbed run; gives how many operations it took.
 fn run(seed: u64, options: &WalOptions, operation: Option<u64>) -> u64 {
-    let sim = Sim::new(seed);
+    let sim = Sim::seed(seed);
     sim.run(async {
         let told = Arc::new(Mutex::new(Told::default()));
         if let Some(operation) = operation {
@@ -114,7 +114,7 @@ fn a_power_cut_inside_a_recovery_loses_nothing_either() {
     for seed in 0..15 {
         // With three copies of the manifest, a recovery that cuts is some fifty operations.
         for operation in 1..60 {
-            let sim = Sim::new(seed);
+            let sim = Sim::seed(seed);
             sim.run(async {
                 let node = sim.clone();
                 let wal = sim.spawn_on(1, async move {
@@ -154,7 +154,7 @@ fn a_power_cut_inside_the_recovery_from_a_kill_loses_nothing_either() {
     for killed in 1..=operations {
         for cut in (1..30).step_by(3) {
             let cut = cut + killed % 3;
-            let sim = Sim::new(killed);
+            let sim = Sim::seed(killed);
             sim.run(async {
                 let told = Arc::new(Mutex::new(Told::default()));
                 sim.kill_at(1, killed);

@@ -9,7 +9,7 @@ use std::{
 
 /// Runs until the disk fails as told; gives the outcomes in order of completion.
 fn failing(how: impl FnOnce(&Sim)) -> (Vec<(u64, bool)>, Option<Halt>) {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     let outcomes = Arc::new(Mutex::new(Vec::new()));
     let halt = sim.run(async {
         let (node, outcomes) = (sim.clone(), outcomes.clone());
@@ -64,7 +64,7 @@ fn a_recovery_that_cannot_sync_does_not_open() {
 
 #[test]
 fn a_rotation_that_fails_is_a_failure_of_the_disk() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let node = sim.clone();
         let wal = sim.spawn_on(1, async move { open(&node).unwrap() }).await.unwrap();

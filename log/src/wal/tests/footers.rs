@@ -136,7 +136,7 @@ fn a_start_reads_headers_footers_and_the_newest_segment() {
 
 #[test]
 fn the_footer_of_a_cut_segment_is_the_first_batch_of_the_next() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         for round in 0..12_u64 {
             let node = sim.clone();
@@ -162,7 +162,7 @@ fn the_footer_of_a_cut_segment_is_the_first_batch_of_the_next() {
 #[test]
 fn a_footer_that_does_not_verify_is_replaced_by_the_frames_it_is_about() {
     // Sealed segments whose footer is their last batch, and cut ones whose footer is the first batch of the next.
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     let (good, image) = sim.run(async {
         for round in 0..4_u64 {
             let node = sim.clone();
@@ -343,7 +343,7 @@ fn a_level_is_what_the_largest_may_keep() {
 /// Found by the WAL simulator: the damage was taken for a torn tail, the node went on, and the next start refused.
 #[test]
 fn damage_in_the_footer_that_begins_the_newest_segment_is_refused_before_anything_is_written() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     let image = sim.run(async {
         for round in 0..2 {
             let node = sim.clone();

@@ -222,7 +222,7 @@ fn copies_further_apart_are_not_believed() {
 fn a_power_cut_at_any_point_of_an_open_loses_nothing_that_was_told() {
     for seed in 0..4 {
         for operation in 1..60 {
-            let sim = Sim::new(seed);
+            let sim = Sim::seed(seed);
             sim.run(async {
                 let mut told = 0;
                 sim.power_cut_at(1, operation);
@@ -264,7 +264,7 @@ fn a_directory_that_was_refused_once_is_never_opened_again() {
 
 #[test]
 fn a_mark_of_lost_data_counts_without_its_text_and_outlives_a_power_cut() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let node = sim.clone();
         let marked = async move {
@@ -299,7 +299,7 @@ async fn epoch_after_a_cut(sim: &Sim, operation: u64) -> u64 {
 fn two_changes_interrupted_one_after_the_other_leave_an_identity() {
     for operation in 1..60 {
         for seed in 0..3 {
-            let sim = Sim::new(seed);
+            let sim = Sim::seed(seed);
             sim.run(async {
                 let disk = sim.env(1).disk;
                 let prepare = async move {
@@ -323,7 +323,7 @@ fn two_changes_interrupted_one_after_the_other_leave_an_identity() {
 fn a_change_behind_one_that_is_in_the_page_cache_alone_leaves_an_identity() {
     for killed in 1..35 {
         for operation in 1..35 {
-            let sim = Sim::new(killed);
+            let sim = Sim::seed(killed);
             sim.run(async {
                 let disk = sim.env(1).disk;
                 sim.spawn_on(1, async move { open_identity(&disk).unwrap() }).await.unwrap();

@@ -40,7 +40,7 @@ fn a_busy_log_writes_no_marks() {
 #[test]
 fn a_log_that_is_killed_at_rest_goes_on_in_its_segment() {
     for power in [false, true] {
-        let sim = Sim::new(1);
+        let sim = Sim::seed(1);
         sim.run(async {
             for round in 0..4_u64 {
                 let node = sim.clone();

@@ -122,7 +122,7 @@ fn a_change_behind_one_that_is_in_the_page_cache_alone_leaves_a_manifest() {
     };
     for killed in 1..35 {
         for cut in 1..35 {
-            let sim = Sim::new(killed);
+            let sim = Sim::seed(killed);
             sim.run(async {
                 sim.env(1).disk.create_dir_all(dir).unwrap();
                 sim.spawn_on(1, advance(sim.env(1).disk, 1)).await.unwrap().unwrap();

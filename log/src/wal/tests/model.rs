@@ -317,7 +317,7 @@ fn id(partition: usize) -> PartitionId {
 }
 
 fn run(seed: u64, options: WalOptions, steps: Vec<Step>, seen: &RefCell<Seen>) {
-    let sim = Sim::new(seed);
+    let sim = Sim::seed(seed);
     sim.run(async {
         let mut run = Run {
             sim: sim.clone(),

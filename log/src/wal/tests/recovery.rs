@@ -116,7 +116,7 @@ fn a_wal_that_was_closed_goes_on_in_its_segment() {
 
 #[test]
 fn a_wal_that_was_not_closed_goes_on_in_a_fresh_segment() {
-    let sim = Sim::new(3);
+    let sim = Sim::seed(3);
     sim.run(async {
         for round in 0..10_u64 {
             let node = sim.clone();
@@ -147,7 +147,7 @@ fn what_was_only_in_the_page_cache_is_durable_after_the_recovery() {
     // The sync fails, so the kernel forgets that the pages are dirty; the process ends, the machine goes on; the next
     // process reads the bytes from the page cache; then the power fails. What the second process saw must stay.
     for seed in 0..50 {
-        let sim = Sim::new(seed);
+        let sim = Sim::seed(seed);
         sim.run(async {
             let node = sim.clone();
             let script = sim.spawn_on(1, async move {

@@ -62,7 +62,7 @@ fn ran_out_of_space(sim: &Sim) -> bool {
 
 #[test]
 fn a_writer_without_room_waits_and_goes_on_when_there_is_some() {
-    let sim = Sim::new(3);
+    let sim = Sim::seed(3);
     sim.run(async {
         let (wal, log) = on_a_small_disk(&sim).await;
         sim.sleep(LOOK).await;
@@ -89,7 +89,7 @@ fn a_writer_without_room_waits_and_goes_on_when_there_is_some() {
 
 #[test]
 fn clients_are_refused_while_votes_still_find_room() {
-    let sim = Sim::new(3);
+    let sim = Sim::seed(3);
     sim.run(async {
         let (wal, log) = on_a_small_disk(&sim).await;
         sim.sleep(LOOK).await;
@@ -109,7 +109,7 @@ fn clients_are_refused_while_votes_still_find_room() {
 
 #[test]
 fn a_node_opens_with_no_byte_free_again_and_again() {
-    let sim = Sim::new(5);
+    let sim = Sim::seed(5);
     sim.run(async {
         sim.set_disk_capacity(1, Some(8 * SEGMENT));
         let node = sim.clone();
@@ -143,7 +143,7 @@ fn a_node_opens_with_no_byte_free_again_and_again() {
 
 #[test]
 fn a_wal_that_waits_for_room_can_be_closed() {
-    let sim = Sim::new(5);
+    let sim = Sim::seed(5);
     sim.run(async {
         let (wal, log) = on_a_small_disk(&sim).await;
         let acknowledged = fill(&sim, &log).await;
@@ -207,7 +207,7 @@ fn a_segment_made_ahead_that_has_another_name_already_is_never_used_twice() {
 
 #[test]
 fn a_disk_that_turns_read_only_halts_an_idle_node_in_seconds() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let wal = opened(&sim).await;
         append(&wal.partition(P), entries(1, 0..1)).await.unwrap();
@@ -229,7 +229,7 @@ async fn attempt(log: &Log, entry: WalEntry) -> bool {
 /// A node that rotates while its disk does what it is told; gives the halt, if there was one, and whether all of what was
 /// acknowledged is there afterwards.
 fn rotating(call: DiskCall, nth: u64, error: DiskError, options: &WalOptions) -> Option<Halt> {
-    let sim = Sim::new(nth);
+    let sim = Sim::seed(nth);
     sim.run(async {
         let (node, chosen) = (sim.clone(), options.clone());
         let wal = sim.spawn_on(1, async move { open_with(&node, chosen).unwrap() }).await.unwrap();

@@ -6,7 +6,7 @@ type Meta = SnapshotMetaOf<crate::raft::TypeConfig<SimWorld>>;
 
 /// A snapshot as the leader of a log of `end` entries would send it: its metadata and its bytes, and the state it stands for.
 fn of_a_leader(end: u64) -> (Meta, Bytes, pb::PartitionSnapshot) {
-    let sim = Sim::new(77);
+    let sim = Sim::seed(77);
     sim.run(async {
         let disk = sim.env(1).disk;
         on_node(&sim, async move {
@@ -36,7 +36,7 @@ async fn follow(disk: SimDisk, meta: Meta, data: Bytes) -> io::Result<()> {
 #[test]
 fn an_installed_snapshot_is_what_the_next_start_begins_with() {
     let (meta, data, state) = of_a_leader(150);
-    let sim = Sim::new(6);
+    let sim = Sim::seed(6);
     sim.run(async {
         let disk = sim.env(1).disk;
         on_node(&sim, follow(disk, meta, data)).await.unwrap();
@@ -56,7 +56,7 @@ fn an_installed_snapshot_is_what_the_next_start_begins_with() {
 fn a_power_cut_at_any_operation_of_an_installation_leaves_the_old_state_or_the_new() {
     let (meta, data, _) = of_a_leader(150);
     let run = |seed: u64, operation: Option<u64>| {
-        let sim = Sim::new(seed);
+        let sim = Sim::seed(seed);
         sim.run(async {
             if let Some(operation) = operation {
                 sim.power_cut_at(1, operation);
@@ -100,7 +100,7 @@ fn a_power_cut_at_any_operation_of_an_installation_leaves_the_old_state_or_the_n
 #[test]
 fn a_snapshot_that_is_not_what_it_says_changes_nothing() {
     let (meta, data, _) = of_a_leader(150);
-    let sim = Sim::new(7);
+    let sim = Sim::seed(7);
     sim.run(async {
         let disk = sim.env(1).disk;
         on_node(&sim, async move {
@@ -133,7 +133,7 @@ fn a_snapshot_that_is_not_what_it_says_changes_nothing() {
 #[test]
 fn a_purged_log_without_a_checkpoint_is_not_passed_off_as_an_empty_one() {
     let (meta, data, _) = of_a_leader(150);
-    let sim = Sim::new(8);
+    let sim = Sim::seed(8);
     sim.run(async {
         let disk = sim.env(1).disk;
         on_node(&sim, follow(disk, meta, data)).await.unwrap();

@@ -32,7 +32,7 @@ fn with_checkpoints_every<F>(seconds: u64, script: impl FnOnce(Sim, SimDisk, Log
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let sim = Sim::new(13);
+    let sim = Sim::seed(13);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         on_node(&sim, async move {
@@ -88,7 +88,7 @@ fn replayed(log: &Log<SimWorld>) -> Vec<u64> {
 
 #[test]
 fn a_clean_stop_leaves_nothing_to_evolve() {
-    let sim = Sim::new(11);
+    let sim = Sim::seed(11);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         on_node(&sim, async move {
@@ -111,7 +111,7 @@ fn a_clean_stop_leaves_nothing_to_evolve() {
 
 #[test]
 fn after_a_power_cut_only_what_followed_the_last_sealed_segment_is_evolved() {
-    let sim = Sim::new(12);
+    let sim = Sim::seed(12);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         on_node(&sim, async move {
@@ -169,7 +169,7 @@ fn a_full_disk_costs_a_checkpoint_and_nothing_else() {
 
 #[test]
 fn the_checkpoints_of_a_deleted_topic_go_with_it_now_or_at_the_next_start() {
-    let sim = Sim::new(15);
+    let sim = Sim::seed(15);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         let (deleted, file) = on_node(&sim, async move {
@@ -207,7 +207,7 @@ fn the_checkpoints_of_a_deleted_topic_go_with_it_now_or_at_the_next_start() {
 
 #[test]
 fn a_subscription_goes_on_inside_a_batch_and_a_page_is_never_empty() {
-    let sim = Sim::new(16);
+    let sim = Sim::seed(16);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         on_node(&sim, async move {

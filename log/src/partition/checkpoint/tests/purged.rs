@@ -29,7 +29,7 @@ async fn append_and_purge(log: &Log<SimWorld>, offset: u64) {
 
 #[test]
 fn what_was_purged_is_refused_and_what_follows_keeps_its_offsets() {
-    let sim = Sim::new(20);
+    let sim = Sim::seed(20);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         on_node(&sim, async move {
@@ -73,7 +73,7 @@ fn what_was_purged_is_refused_and_what_follows_keeps_its_offsets() {
 /// As after a snapshot from elsewhere: the log goes on behind a checkpoint, and nothing before it is kept.
 #[test]
 fn everything_behind_an_installed_checkpoint_is_found() {
-    let sim = Sim::new(21);
+    let sim = Sim::seed(21);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         on_node(&sim, async move {

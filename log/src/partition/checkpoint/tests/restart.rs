@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 #[test]
 fn a_restart_evolves_only_what_follows_the_checkpoint_and_ends_in_the_same_state() {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async {
         let disk = sim.env(1).disk;
         let before = on_node(&sim, async move {
@@ -50,7 +50,7 @@ proptest! {
         pieces in proptest::collection::vec((1..40_u64, any::<bool>()), 1..8),
         cut in any::<bool>(),
     ) {
-        let sim = Sim::new(9);
+        let sim = Sim::seed(9);
         let total: u64 = pieces.iter().map(|(len, _)| len).sum();
         // The power cut keeps what was synced: everything, since every feed waited.
         let mut whole = Fold::default();
@@ -133,7 +133,7 @@ async fn with_checkpoints(sim: &Sim) {
 
 #[test]
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_then_for_the_log() {
-    let sim = Sim::new(2);
+    let sim = Sim::seed(2);
     sim.run(async {
         with_checkpoints(&sim).await;
         for (damage, restored, replayed) in [(199, Some(149), 60), (149, None, 210)] {
@@ -164,7 +164,7 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_then_for_the_log()
 
 #[test]
 fn a_start_reads_a_checkpoint_once_and_one_that_rots_later_ends_no_group() {
-    let sim = Sim::new(19);
+    let sim = Sim::seed(19);
     sim.run(async {
         with_checkpoints(&sim).await;
         let disk = sim.restart(1).disk;
@@ -190,7 +190,7 @@ fn a_checkpoint_that_is_not_of_this_log_is_passed_over() {
         (205, |snapshot| snapshot.last = Some(pb::LogId { term: 11, index: 400 })),
     ];
     for (nth, (index, change)) in changes.into_iter().enumerate() {
-        let sim = Sim::new(3);
+        let sim = Sim::seed(3);
         sim.run(async {
             with_checkpoints(&sim).await;
             let disk = sim.restart(1).disk;
@@ -210,7 +210,7 @@ fn a_checkpoint_that_is_not_of_this_log_is_passed_over() {
 
 #[test]
 fn a_checkpoint_ahead_of_the_log_is_passed_over() {
-    let sim = Sim::new(4);
+    let sim = Sim::seed(4);
     sim.run(async {
         with_checkpoints(&sim).await;
         let disk = sim.restart(1).disk;
@@ -238,7 +238,7 @@ fn a_checkpoint_of_somebody_else_or_of_a_later_version_halts() {
         Owner { incarnation: [1; 16], ..OWNER },
     ];
     for other in others.map(Some).into_iter().chain([None]) {
-        let sim = Sim::new(5);
+        let sim = Sim::seed(5);
         sim.run(async {
             with_checkpoints(&sim).await;
             let disk = sim.restart(1).disk;
@@ -271,7 +271,7 @@ fn a_checkpoint_of_somebody_else_or_of_a_later_version_halts() {
 fn a_checkpoint_waits_until_its_log_is_durable() {
     let mut lost_tails = 0;
     for seed in 0..8 {
-        let sim = Sim::new(seed);
+        let sim = Sim::seed(seed);
         sim.run(async {
             let disk = sim.env(1).disk;
             let slow = sim.clone();

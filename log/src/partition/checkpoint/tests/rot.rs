@@ -24,7 +24,7 @@ fn frame(disk: &SimDisk, partition: PartitionId, index: u64) -> (PathBuf, u64) {
 
 #[test]
 fn damage_found_while_a_partition_opens_halts_the_node() {
-    let sim = Sim::new(17);
+    let sim = Sim::seed(17);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         let id = on_node(&sim, async move {
@@ -57,7 +57,7 @@ fn damage_found_while_a_partition_opens_halts_the_node() {
 
 #[test]
 fn damage_behind_what_is_known_to_be_committed_is_found_before_raft_starts() {
-    let sim = Sim::new(18);
+    let sim = Sim::seed(18);
     sim.run(async {
         let disk = sim.env(1).disk;
         on_node(&sim, async move {

@@ -26,7 +26,7 @@ fn names(disk: &SimDisk) -> Vec<String> {
 }
 
 fn on_disk<T>(script: impl FnOnce(Sim, SimDisk) -> T) -> T {
-    let sim = Sim::new(1);
+    let sim = Sim::seed(1);
     sim.run(async { script(sim.clone(), sim.env(1).disk) })
 }
 
@@ -156,7 +156,7 @@ fn script(disk: SimDisk, returned: &Mutex<u64>) -> Result<(), WriteError> {
 #[test]
 fn a_power_cut_at_any_operation_leaves_the_old_checkpoint_or_the_new() {
     let run = |seed: u64, operation: Option<u64>| {
-        let sim = Sim::new(seed);
+        let sim = Sim::seed(seed);
         sim.run(async {
             if let Some(operation) = operation {
                 sim.power_cut_at(1, operation);
