@@ -75,6 +75,11 @@ impl Probe {
         self.partition.wal().last()
     }
 
+    /// The last entry that is durable, by the WAL's word.
+    pub fn last_durable(&self) -> Option<LogId> {
+        self.partition.wal().last_durable()
+    }
+
     /// The entry at an index, or `None` where the log does not have it.
     pub fn log_id(&self, index: u64) -> Option<LogId> {
         self.partition.wal().log_id(index)

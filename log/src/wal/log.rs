@@ -67,6 +67,12 @@ impl<W: World> PartitionLog<W> {
         self.core.lock().log().last
     }
 
+    /// The last entry that is durable; where the durable log is empty, the last purged one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn last_durable(&self) -> Option<LogId> {
+        self.core.lock().durable().log.last
+    }
+
     /// The log id at `index`, which is in the log or the last purged one.
     pub fn log_id(&self, index: u64) -> Option<LogId> {
         self.core.lock().log().log_id(index)

@@ -5,6 +5,7 @@
 //! - Term, durable vote and commit never go back; a node votes once in a term.
 //! - No group stops and no node halts that was not made to.
 //! - A node whose log was damaged has everything that was committed and durable on it, or does not run.
+//! - What is newly committed is durable on a majority: by the word of the WALs, and where that does not do, by the disks.
 use super::{
     damage,
     run::Run,
@@ -28,6 +29,8 @@ pub(super) struct Watch {
     nodes: BTreeMap<NodeId, Watched>,
     pub(super) partitions: BTreeMap<PartitionId, Group>,
     votes: BTreeMap<(NodeId, PartitionId), Vote>,
+    /// The last entry each replica was seen to have on disk.
+    durable: BTreeMap<(NodeId, PartitionId), LogId>,
 }
 
 /// One boot of a node.
@@ -54,6 +57,8 @@ pub(super) struct Group {
     leaders: BTreeMap<Term, NodeId>,
     /// The term of each entry that was ever seen committed.
     pub(super) committed: Vec<Term>,
+    /// How many of them were found to be durable on a majority.
+    majority: usize,
 }
 
 impl Watch {
@@ -64,6 +69,7 @@ impl Watch {
             nodes: BTreeMap::new(),
             partitions: BTreeMap::new(),
             votes: BTreeMap::new(),
+            durable: BTreeMap::new(),
         }
     }
 
@@ -110,6 +116,26 @@ impl Watch {
             }
             self.nodes.insert(node, watched);
         }
+        // A node that died since, or was not listed yet, has more than was seen of it: the disks know.
+        if !self.is_on_majorities() {
+            self.read_disks();
+        }
+    }
+
+    /// Whether everything newly committed was seen to be durable on a majority. It is not asked for again.
+    fn is_on_majorities(&mut self) -> bool {
+        let mut all = true;
+        for (id, group) in &mut self.partitions {
+            let newly = std::mem::replace(&mut group.majority, group.committed.len()) < group.committed.len();
+            let Some(&term) = group.committed.last().filter(|_| newly) else { continue };
+            let newest = LogId { term, index: group.committed.len() as u64 - 1 };
+            let has = |voter: &&NodeId| {
+                let last = self.durable.get(&(**voter, *id));
+                last.is_some_and(|last| last.index >= newest.index && last.term >= newest.term)
+            };
+            all &= group.voters.iter().filter(has).count() > group.voters.len() / 2;
+        }
+        all
     }
 
     /// Lists the partitions of every node that runs.
@@ -170,6 +196,9 @@ impl Watch {
             return wrong(Invariant::NothingGoesBack, what);
         }
         replica.term = glimpse.term;
+        if let Some(last) = probe.last_durable() {
+            self.durable.insert((node, probe.id()), last);
+        }
         let vote = probe.vote();
         if let (None, Some(before)) = (vote, self.votes.get(&(node, probe.id()))) {
             return wrong(Invariant::NothingGoesBack, format!("the durable vote was {before:?} and is gone"));
