@@ -1,15 +1,25 @@
 //! Compiles `corduroy/v1/*.proto` with protox, a protobuf compiler in Rust: no `protoc` is needed.
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
+use tonic_prost_build::configure;
+
+/// What clients and operators say.
+const CLIENTS: [&str; 2] = ["corduroy/v1/log.proto", "corduroy/v1/admin.proto"];
+/// What nodes say to each other and keep.
+const NODES: [&str; 3] = ["corduroy/v1/peer.proto", "corduroy/v1/cluster.proto", "corduroy/v1/snapshot.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["log", "admin", "peer", "cluster", "snapshot"].map(|name| format!("corduroy/v1/{name}.proto"));
+    let files = [&CLIENTS[..], &NODES].concat();
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
     }
-    let descriptors = protox::compile(&files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    fs::write(out.join("descriptors.bin"), protox::compile(&files, ["."])?.encode_to_vec())?;
+    configure().bytes(".").compile_fds(protox::compile(CLIENTS, ["."])?)?;
+    // A builder has one codec: the only service of these files is `Peer`.
+    let nodes = out.join("nodes");
+    fs::create_dir_all(&nodes)?;
+    let builder = configure().bytes(".").codec_path("crate::packet::Codec").out_dir(nodes);
+    builder.compile_fds(protox::compile(NODES, ["."])?)?;
     Ok(())
 }

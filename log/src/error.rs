@@ -3,7 +3,7 @@ use crate::{
     topic::{NodeId, Offset},
     world::Halt,
 };
-use std::{io, path::PathBuf, time::Duration};
+use std::{fmt, io, path::PathBuf, time::Duration};
 
 /// Why the log did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,10 +19,12 @@ pub enum LogError {
         leader: Option<NodeId>,
     },
     /// Too much in flight. Nothing was appended; try again after the given time.
-    #[error("{partition} is busy: {in_flight} bytes are in flight, the bound is {limit}")]
+    #[error("{partition} is busy: {in_flight} bytes are in flight in {scope}, the bound is {limit}")]
     Busy {
         /// `topic/partition`.
         partition: String,
+        /// Whose bytes in flight reach their bound.
+        scope: Scope,
         /// Bytes accepted and not yet committed.
         in_flight: u64,
         /// The bound on them.
@@ -119,6 +121,24 @@ pub enum LogError {
     /// The node is shutting down, or the partition has stopped for the reason given.
     #[error("stopped: {0}")]
     Stopped(String),
+}
+
+/// What a bound is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The partition that was asked: another one may take more.
+    Partition,
+    /// All partitions of the node together.
+    Node,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scope::Partition => "it",
+            Scope::Node => "all partitions of its leader's node",
+        })
+    }
 }
 
 /// Room in the file system of a data directory. Bytes.

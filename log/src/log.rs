@@ -9,7 +9,7 @@ use crate::{
     raft,
     topic::{ClusterId, NodeId, PartitionId},
     wal::{DiskSpace, Identity, SupplyOptions, Wal, WalOptions, WalStats},
-    world::{Connection, Env, Net, Rng, World},
+    world::{Connection, Env, Net, Rng, Tasks as _, World},
 };
 use openraft_rt::{AsyncRuntime, Select2};
 use std::{
@@ -117,8 +117,18 @@ impl<W: World> Log<W> {
             env.net.listen(&me.peer).await.map_err(|source| OpenError::Listen { address: me.peer.clone(), source })?;
         let (identity, lock) = Identity::open(&env.disk, &config.dir, config.cluster, config.node, env.rng.next_id())?;
         let wal = Wal::<W>::open(&env.disk, wal_options(&config))?;
+        let lock = Arc::new(lock);
+        wal.hold(lock.clone());
         let owner = Owner { cluster: config.cluster, node: config.node, incarnation: identity.incarnation };
-        let checkpoints = Checkpoints::<W>::open(env.disk.clone(), &config.dir, owner)?;
+        let checkpoints = match Checkpoints::<W>::open(env.disk.clone(), &config.dir, owner) {
+            Ok(checkpoints) => checkpoints,
+            Err(error) => {
+                // Whoever tries again finds the directory unlocked.
+                drop(lock);
+                wal.close().await;
+                return Err(error);
+            }
+        };
         let policy = Policy { bytes: config.limits.checkpoint_bytes, interval: config.timing.checkpoint_interval };
         let checkpoints = Scheduler::start(checkpoints, wal.clone(), policy);
         let members = config.nodes.iter().map(|node| node.id).collect();
@@ -274,8 +284,8 @@ impl<W: World> Log<W> {
         self.inner.wal.disk_space()
     }
 
-    /// Stops taking part, takes checkpoints, finishes what is queued for the disk, and releases the data directory. The log is of no use
-    /// afterwards.
+    /// Stops taking part, takes checkpoints, finishes what is queued for the disk, and releases the data directory. The log
+    /// is of no use afterwards.
     pub async fn shutdown(&self) {
         self.inner.stopping.flag.store(true, Ordering::Release);
         self.inner.stopping.changed.notify_waiters();
@@ -362,11 +372,14 @@ async fn until_stopped<W: World, F: Future<Output = ()> + Send>(stopping: Arc<St
     <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), std::pin::pin!(task)).await;
 }
 
+/// A node that cannot have its part of the cluster halts: one that stayed up would look like one that is still starting.
 async fn run_controller<W: World>(controller: Arc<Controller<W>>, stopping: Arc<Stopping>) {
     let running = std::pin::pin!(controller.run());
-    if let Select2::Second(Err(error)) =
-        <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), running).await
+    let ended = <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(stopping.wait()), running).await;
+    // A log that is being closed may take from a partition what it needs to open.
+    if let Select2::Second(Err(halt)) = ended
+        && !stopping.flag.load(Ordering::Acquire)
     {
-        tracing::error!(%error, "this node's part of the cluster stopped");
+        W::Tasks::halt(halt);
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     error::{LogError, OpenError},
     record::Record,
     topic::{Offset, PartitionId},
-    wal::{EntryKind, OfflineWal, read_offline},
+    wal::{EntryKind, OfflinePartition, OfflineWal, read_offline},
     world::Disk,
 };
 use std::{collections::VecDeque, fmt, path::Path};
@@ -60,17 +60,31 @@ pub enum DumpError {
 /// # Errors
 /// [`OpenError::Locked`] while the node runs, and whatever else keeps the directory from being recovered.
 /// [`LogError::UnknownTopic`], [`LogError::PartitionOutOfRange`] and [`LogError::NotHosted`] by the cluster map the
-/// directory holds.
+/// directory holds. [`LogError::Unavailable`] where the log of the partition, or of the map, does not begin at its
+/// beginning: offsets are counted from there.
 pub fn dump<D: Disk>(disk: &D, dir: &Path, topic: &str, partition: u32, upto: Upto) -> Result<Dump<D>, DumpError> {
     let wal = read_offline(disk, dir)?;
     let partition = locate(&wal, topic, partition)?;
-    let found = wal.partitions().into_iter().find(|found| found.id == partition);
+    let name = format!("{topic}/{}", partition.partition());
+    let found = whole(&wal, partition, &name)?;
     let next_index = |last: Option<crate::topic::LogId>| last.map_or(0, |id| id.index + 1);
     let written = next_index(found.and_then(|found| found.last));
     let committed = next_index(found.and_then(|found| found.committed)).min(written);
     let end_index = if upto == Upto::Committed { committed } else { written };
-    let name = format!("{topic}/{}", partition.partition());
     Ok(Dump { wal, partition, name, index: 0, end_index, written, next: 0, ready: VecDeque::new(), failed: false })
+}
+
+/// What there is of a partition, nothing of which may have been purged.
+fn whole<D: Disk>(
+    wal: &OfflineWal<D>,
+    partition: PartitionId,
+    name: &str,
+) -> Result<Option<OfflinePartition>, LogError> {
+    let found = wal.partitions().into_iter().find(|found| found.id == partition);
+    match found.and_then(|found| found.purged) {
+        Some(purged) => Err(unreadable(name)(format!("what came up to entry {purged} is not kept here"))),
+        None => Ok(found),
+    }
 }
 
 /// The partition's id by the cluster map of the same directory.
@@ -94,6 +108,7 @@ fn locate<D: Disk>(wal: &OfflineWal<D>, topic: &str, partition: u32) -> Result<P
 
 /// The map by everything the directory has of `_cluster/0`, committed or not: it only serves to find names.
 fn cluster_map<D: Disk>(wal: &OfflineWal<D>) -> Result<Map, LogError> {
+    whole(wal, PartitionId::CLUSTER, "_cluster/0")?;
     let mut map = Map::default();
     let (mut index, mut base) = (0, 0);
     loop {

@@ -1,8 +1,9 @@
 //! The public face of the log on one simulated node: append, read, subscribe, refuse, restart.
 use corduroy_log::{
-    Config, Consistency, Log, LogError, NewRecord, NewTopic,
+    Config, Consistency, Log, LogError, NewRecord, NewTopic, OpenError, Partition,
     config::{Limits, NodeAddress, Timing},
-    testing::{Sim, SimWorld},
+    error::Scope,
+    testing::{DiskCall, DiskError, Sim, SimWorld},
     topic::ClusterId,
     world::Env,
 };
@@ -22,8 +23,8 @@ fn config() -> Config {
 }
 
 /// Opens the log and waits until it is ready and has the topic `order` with one partition.
-async fn open(sim: Sim, env: Env<SimWorld>) -> Log<SimWorld> {
-    let log = Log::open(config(), env).await.expect("opens");
+async fn open(config: Config, sim: Sim, env: Env<SimWorld>) -> Log<SimWorld> {
+    let log = Log::open(config, env).await.expect("opens");
     while !log.readiness().iter().all(|check| check.ok) {
         sim.sleep(Duration::from_millis(5)).await;
     }
@@ -42,11 +43,18 @@ fn with_log<F>(script: impl FnOnce(Sim, Log<SimWorld>) -> F + Send + 'static)
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    with_config(config(), script);
+}
+
+fn with_config<F>(config: Config, script: impl FnOnce(Sim, Log<SimWorld>) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let sim = Sim::seed(5);
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         let running = sim.spawn_on(1, async move {
-            let log = open(inside.clone(), env).await;
+            let log = open(config, inside.clone(), env).await;
             script(inside, log).await;
         });
         running.await.expect("the script ends");
@@ -120,7 +128,7 @@ fn a_conditional_append_counts_only_at_the_end_it_expects() {
         assert_eq!(before.iter().filter(|record| record.value == "c").count(), 1);
         assert!(before.iter().all(|record| !["late", "early", "never"].iter().any(|void| record.value == void)));
         log.shutdown().await;
-        assert_eq!(read(open(sim.clone(), sim.env(1)).await).await, before);
+        assert_eq!(read(open(config(), sim.clone(), sim.env(1)).await).await, before);
     });
 }
 
@@ -155,7 +163,7 @@ fn a_full_pipeline_answers_busy_and_takes_more_once_it_has_drained() {
                 Err(error) => break error,
             }
         };
-        assert!(matches!(busy, LogError::Busy { limit: 16384, .. }), "{busy}");
+        assert!(matches!(busy, LogError::Busy { scope: Scope::Partition, limit: 16384, .. }), "{busy}");
         // Sixteen would fit by their bytes; what an append costs beside them counts, too.
         let taken = accepted.len() as u64;
         assert!((12..16).contains(&taken), "{taken}");
@@ -163,6 +171,44 @@ fn a_full_pipeline_answers_busy_and_takes_more_once_it_has_drained() {
             answer.await.unwrap();
         }
         assert_eq!(partition.append(one()).await.unwrap().first_offset, taken, "the refused one left no trace");
+    });
+}
+
+#[test]
+fn a_node_with_its_bound_in_flight_answers_busy_for_every_partition() {
+    let limits = Limits {
+        record_bytes: 2 << 10,
+        batch_bytes: 4 << 10,
+        in_flight_bytes: 8 << 10,
+        node_in_flight_bytes: 12 << 10,
+        ..Limits::default()
+    };
+    with_config(Config { limits, ..config() }, |sim, log| async move {
+        log.create_topic(NewTopic { name: "pair".into(), partitions: 2, replication: None }).await.unwrap();
+        let leads = |partition| log.partition("pair", partition).is_ok_and(|found| found.info().leader.is_some());
+        while !leads(0) || !leads(1) {
+            sim.sleep(Duration::from_millis(5)).await;
+        }
+        let partitions = [log.partition("pair", 0).unwrap(), log.partition("pair", 1).unwrap()];
+        let one = || vec![NewRecord::new(vec![0; 1000])];
+        let mut accepted = Vec::new();
+        let mut fill = |partition: &Partition<SimWorld>| {
+            loop {
+                match partition.submit(&one()) {
+                    Ok(answer) => accepted.push(answer),
+                    Err(busy) => break busy,
+                }
+            }
+        };
+        let (first, second) = (fill(&partitions[0]), fill(&partitions[1]));
+        assert!(matches!(first, LogError::Busy { scope: Scope::Partition, limit: 8192, .. }), "{first}");
+        assert!(matches!(second, LogError::Busy { scope: Scope::Node, limit: 12288, .. }), "{second}");
+        for answer in accepted {
+            answer.await.unwrap();
+        }
+        for partition in &partitions {
+            partition.append(one()).await.unwrap();
+        }
     });
 }
 
@@ -195,7 +241,7 @@ fn a_node_without_power_comes_back_with_everything_acknowledged() {
     sim.run(async {
         let (inside, env) = (sim.clone(), sim.env(1));
         let appended = sim.spawn_on(1, async move {
-            let log = open(inside, env).await;
+            let log = open(config(), inside, env).await;
             let partition = log.partition("order", 0).unwrap();
             for _ in 0..100 {
                 partition.append(records(&["x"])).await.unwrap();
@@ -206,10 +252,38 @@ fn a_node_without_power_comes_back_with_everything_acknowledged() {
         sim.power_cut(1);
         let (inside, env) = (sim.clone(), sim.restart(1));
         let found = sim.spawn_on(1, async move {
-            let log = open(inside, env).await;
+            let log = open(config(), inside, env).await;
             let offsets = log.partition("order", 0).unwrap().offsets(Consistency::Linearizable).await;
             (offsets, log.boot_epoch())
         });
         assert_eq!(found.await.expect("not cut short"), (Ok((0, 100)), 2));
+    });
+}
+
+#[test]
+fn a_log_that_did_not_open_can_be_opened_again_at_once() {
+    let sim = Sim::seed(5);
+    sim.run(async {
+        let (inside, env) = (sim.clone(), sim.env(1));
+        let running = sim.spawn_on(1, async move {
+            open(config(), inside.clone(), env.clone()).await.shutdown().await;
+            let mut refused = 0;
+            loop {
+                let failures = inside.disk_failures(1).len();
+                inside.fail_disk(1, DiskCall::List, refused + 1, DiskError::TooManyFiles);
+                let opened = Log::open(config(), env.clone()).await;
+                if inside.disk_failures(1).len() == failures {
+                    inside.mend_disk(1);
+                    opened.expect("no folder is listed any more").shutdown().await;
+                    break;
+                }
+                let error = opened.err().expect("a folder could not be listed");
+                assert!(matches!(error, OpenError::Io { .. }), "{error}");
+                open(config(), inside.clone(), env.clone()).await.shutdown().await;
+                refused += 1;
+            }
+            assert!(refused >= 3, "{refused}: the directory, its segments, its checkpoints");
+        });
+        running.await.expect("the script ends");
     });
 }

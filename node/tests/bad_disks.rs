@@ -6,68 +6,26 @@ mod harness;
 
 use corduroy_client::{Client, Consistency, Error, ReadOptions, Record};
 use corduroy_tests::checker::Progress;
-use harness::{Cluster, FaultLog, Load, PATIENCE, SmallDisk, TOPIC, Tracer, Verdict, http_get};
+use harness::{Cluster, PATIENCE, Run, SmallDisk, TOPIC, Tracer, http_get};
 use std::time::Duration;
 use tokio::time::Instant;
 
 const PARTITIONS: u32 = 4;
-/// Acknowledged records per partition, before, during and after a fault.
-const SOME: u64 = 50;
 /// Of each data directory.
 const MEBIBYTES: u32 = 64;
 
-/// A cluster with the topic, and a load that is under way.
-struct Run {
-    cluster: Cluster,
-    load: Load,
-    faults: FaultLog,
-}
-
-impl Run {
-    async fn start(mut cluster: Cluster) -> Self {
-        cluster.start_all();
-        cluster.create_topic(PARTITIONS).await;
-        let load = Load::start(&cluster, PARTITIONS).await;
-        let run = Run { cluster, load, faults: FaultLog::default() };
-        run.progress().await;
-        run
-    }
-
-    async fn progress(&self) {
-        self.load.acknowledged(SOME, &self.cluster).await;
-    }
-
-    fn fault_begins(&mut self, name: &str, progress: Progress) {
-        self.faults.begins(name, progress, &self.load.recorder);
-    }
-
-    fn fault_ends(&mut self) {
-        self.faults.ends(&self.load.recorder);
-    }
-
-    async fn leader(&self) -> u64 {
-        self.cluster.leaders(PARTITIONS).await[0]
-    }
-
-    /// Waits until a node refuses appends for want of space, or does not.
-    async fn wait_refusing(&self, node: u64, refusing: bool) {
-        let port = self.cluster.nodes.iter().find(|known| known.id == node).expect("ids are 1, 2, 3").ports.http;
-        let wanted = format!("corduroy_disk_refuses_appends{{node=\"{node}\"}} {}", u8::from(refusing));
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let metrics = http_get(port, "/metrics");
-            if metrics.as_ref().is_ok_and(|(_, text)| text.contains(&wanted)) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{wanted} was expected: {metrics:?}\n{}", self.cluster.logs());
-            tokio::time::sleep(Duration::from_millis(25)).await;
+/// Waits until a node refuses appends for want of space, or does not.
+async fn wait_refusing(cluster: &Cluster, node: u64, refusing: bool) {
+    let port = cluster.nodes.iter().find(|known| known.id == node).expect("ids are 1, 2, 3").ports.http;
+    let wanted = format!("corduroy_disk_refuses_appends{{node=\"{node}\"}} {}", u8::from(refusing));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let metrics = http_get(port, "/metrics");
+        if metrics.as_ref().is_ok_and(|(_, text)| text.contains(&wanted)) {
+            return;
         }
-    }
-
-    async fn judged(self) {
-        self.progress().await;
-        let acked = u64::from(PARTITIONS) * SOME * 2;
-        Verdict { partitions: PARTITIONS, acked, faults: self.faults }.judge(self.load, self.cluster).await;
+        assert!(Instant::now() < deadline, "{wanted} was expected: {metrics:?}\n{}", cluster.logs());
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
 
@@ -88,12 +46,12 @@ async fn a_full_disk_moves_its_leads_away_and_the_node_restarts_without_a_byte_a
         Ok(ready) => ready,
         Err(why) => return skipped(&why),
     };
-    let mut run = Run::start(cluster).await;
+    let mut run = Run::start(cluster, PARTITIONS).await;
     let full = run.leader().await;
     let disk = &disks[full as usize - 1];
     run.fault_begins("the disk of a leader is full", Progress::Throughout);
     assert!(disk.fill() > 1 << 20);
-    run.wait_refusing(full, true).await;
+    wait_refusing(&run.cluster, full, true).await;
     run.cluster.leaders_without(PARTITIONS, full).await;
     run.faults.fired();
     // The others go on, and nobody notices but for a moment.
@@ -105,12 +63,12 @@ async fn a_full_disk_moves_its_leads_away_and_the_node_restarts_without_a_byte_a
         assert_eq!(disk.free(), 0, "round {round}");
         run.cluster.node(full).start();
         run.cluster.node(full).wait_ready();
-        run.wait_refusing(full, true).await;
+        wait_refusing(&run.cluster, full, true).await;
         run.progress().await;
     }
 
     disk.empty();
-    run.wait_refusing(full, false).await;
+    wait_refusing(&run.cluster, full, false).await;
     run.fault_ends();
     run.judged().await;
 }
@@ -121,12 +79,12 @@ async fn where_every_disk_is_full_appends_are_refused_by_name_and_reads_go_on() 
         Ok(ready) => ready,
         Err(why) => return skipped(&why),
     };
-    let mut run = Run::start(cluster).await;
+    let mut run = Run::start(cluster, PARTITIONS).await;
     run.fault_begins("every disk is full", Progress::BeforeAndAfter);
     let filled: Vec<u64> = disks.iter().map(SmallDisk::fill).collect();
     assert!(filled.iter().all(|bytes| *bytes > 0), "{filled:?}");
     for node in 1..=3 {
-        run.wait_refusing(node, true).await;
+        wait_refusing(&run.cluster, node, true).await;
     }
     run.faults.fired();
     let client = Client::builder().endpoints(run.cluster.grpc()).timeout(Duration::from_secs(1)).connect().await;
@@ -150,7 +108,7 @@ async fn where_every_disk_is_full_appends_are_refused_by_name_and_reads_go_on() 
     }
     disks.iter().for_each(SmallDisk::empty);
     for node in 1..=3 {
-        run.wait_refusing(node, false).await;
+        wait_refusing(&run.cluster, node, false).await;
     }
     run.fault_ends();
     run.judged().await;
@@ -158,7 +116,7 @@ async fn where_every_disk_is_full_appends_are_refused_by_name_and_reads_go_on() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_fails_once_ends_the_leader_and_takes_nothing_with_it() {
-    let mut run = Run::start(Cluster::configured()).await;
+    let mut run = Run::start(Cluster::configured(), PARTITIONS).await;
     let leader = run.leader().await;
     run.fault_begins("fdatasync fails with EIO, once", Progress::Throughout);
     let pid = run.cluster.node(leader).pid();
@@ -180,7 +138,7 @@ async fn a_sync_that_fails_once_ends_the_leader_and_takes_nothing_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_takes_five_seconds_moves_the_leads_and_ends_nobody() {
-    let mut run = Run::start(Cluster::configured()).await;
+    let mut run = Run::start(Cluster::configured(), PARTITIONS).await;
     let leader = run.leader().await;
     run.fault_begins("fdatasync takes five seconds, once", Progress::Throughout);
     let pid = run.cluster.node(leader).pid();
@@ -203,7 +161,7 @@ async fn a_sync_that_takes_five_seconds_moves_the_leads_and_ends_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_hangs_ends_the_node_and_says_so() {
-    let mut run = Run::start(Cluster::configured()).await;
+    let mut run = Run::start(Cluster::configured(), PARTITIONS).await;
     let leader = run.leader().await;
     run.fault_begins("fdatasync hangs", Progress::Throughout);
     let pid = run.cluster.node(leader).pid();

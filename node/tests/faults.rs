@@ -4,64 +4,22 @@
 //! Each test asserts that its fault really happened, and that appends were acknowledged before, during and after it.
 mod harness;
 
-use corduroy_tests::checker::{Progress, Report};
-use harness::{Cluster, FaultLog, Load, NodeProcess, TOPIC, Verdict, dump_bytes, http_get, settle};
+use corduroy_tests::checker::Progress;
+use harness::{Cluster, NodeProcess, Run, TOPIC, dump_bytes, http_get, settle};
 use std::time::{Duration, Instant};
 
 const PARTITIONS: u32 = 4;
-/// Acknowledged records per partition, before, during and after a fault.
-const SOME: u64 = 100;
-
-/// A cluster with the topic, and a load that is under way.
-struct Run {
-    cluster: Cluster,
-    load: Load,
-    faults: FaultLog,
-    partitions: u32,
-}
-
-impl Run {
-    async fn start(partitions: u32) -> Self {
-        let cluster = Cluster::start();
-        cluster.create_topic(partitions).await;
-        let load = Load::start(&cluster, partitions).await;
-        let run = Run { cluster, load, faults: FaultLog::default(), partitions };
-        run.progress().await;
-        run
-    }
-
-    async fn progress(&self) {
-        self.load.acknowledged(SOME, &self.cluster).await;
-    }
-
-    fn fault_begins(&mut self, name: &str, progress: Progress) {
-        self.faults.begins(name, progress, &self.load.recorder);
-    }
-
-    /// Everything is healed: the fault is over, work goes on, and then the run is judged.
-    async fn healed(mut self) -> Report {
-        self.faults.ends(&self.load.recorder);
-        self.progress().await;
-        let Run { cluster, load, faults, partitions } = self;
-        let acked = u64::from(partitions) * SOME * 2;
-        Verdict { partitions, acked, faults }.judge(load, cluster).await
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_any_fault_every_record_is_on_every_replica() {
-    let run = Run::start(PARTITIONS).await;
-    run.progress().await;
-    let Run { cluster, load, faults, partitions } = run;
-    let acked = u64::from(partitions) * SOME * 2;
-    let report = Verdict { partitions, acked, faults }.judge(load, cluster).await;
+    let report = Run::start(Cluster::start(), PARTITIONS).await.judged().await;
     assert_eq!((report.refused, report.unknown), (0, 0), "nothing was disturbed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_leader_loses_doubles_and_reorders_nothing() {
-    let mut run = Run::start(PARTITIONS).await;
-    let leader = run.cluster.leaders(PARTITIONS).await[0];
+    let mut run = Run::start(Cluster::start(), PARTITIONS).await;
+    let leader = run.leader().await;
     run.fault_begins("kill -9 of the leader", Progress::Throughout);
     let old = run.cluster.node(leader).pid();
     run.cluster.node(leader).kill();
@@ -70,14 +28,15 @@ async fn killing_the_leader_loses_doubles_and_reorders_nothing() {
     run.faults.fired();
     run.progress().await;
     restart(&mut run.cluster, leader, old);
-    run.healed().await;
+    run.fault_ends();
+    run.judged().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_a_follower_loses_doubles_and_reorders_nothing() {
     // Two partitions have at most two leaders: one of three nodes leads nothing.
     const TWO: u32 = 2;
-    let mut run = Run::start(TWO).await;
+    let mut run = Run::start(Cluster::start(), TWO).await;
     let leaders = run.cluster.leaders(TWO).await;
     let follower = (1..=3).find(|id| !leaders.contains(id)).expect("three nodes, two partitions");
     run.fault_begins("kill -9 of a follower", Progress::Throughout);
@@ -86,12 +45,13 @@ async fn killing_a_follower_loses_doubles_and_reorders_nothing() {
     run.faults.fired();
     run.progress().await;
     restart(&mut run.cluster, follower, old);
-    run.healed().await;
+    run.fault_ends();
+    run.judged().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_all_three_at_once_loses_nothing_that_was_acknowledged() {
-    let mut run = Run::start(PARTITIONS).await;
+    let mut run = Run::start(Cluster::start(), PARTITIONS).await;
     run.fault_begins("kill -9 of all three", Progress::BeforeAndAfter);
     let old: Vec<u32> = run.cluster.nodes.iter().map(NodeProcess::pid).collect();
     run.cluster.nodes.iter_mut().for_each(NodeProcess::kill);
@@ -99,13 +59,14 @@ async fn killing_all_three_at_once_loses_nothing_that_was_acknowledged() {
     run.cluster.start_all();
     let new: Vec<u32> = run.cluster.nodes.iter().map(NodeProcess::pid).collect();
     assert!(old.iter().all(|pid| !new.contains(pid)), "new processes: {old:?}, then {new:?}");
-    run.healed().await;
+    run.fault_ends();
+    run.judged().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_freezes_and_wakes_up_serves_nothing_old_and_loses_nothing() {
-    let mut run = Run::start(PARTITIONS).await;
-    let leader = run.cluster.leaders(PARTITIONS).await[0];
+    let mut run = Run::start(Cluster::start(), PARTITIONS).await;
+    let leader = run.leader().await;
     run.fault_begins("SIGSTOP of the leader", Progress::Throughout);
     run.cluster.node(leader).pause();
     let leaders = run.cluster.leaders_without(PARTITIONS, leader).await;
@@ -116,12 +77,13 @@ async fn a_leader_that_freezes_and_wakes_up_serves_nothing_old_and_loses_nothing
     tokio::time::sleep(Duration::from_secs(3)).await;
     run.cluster.node(leader).resume();
     run.cluster.node(leader).wait_ready();
-    run.healed().await;
+    run.fault_ends();
+    run.judged().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_one_node_after_the_other_loses_nothing() {
-    let mut run = Run::start(PARTITIONS).await;
+    let mut run = Run::start(Cluster::start(), PARTITIONS).await;
     for id in 1..=3 {
         run.fault_begins(&format!("kill -9 of node {id}"), Progress::Throughout);
         let old = run.cluster.node(id).pid();
@@ -129,10 +91,10 @@ async fn killing_one_node_after_the_other_loses_nothing() {
         run.faults.fired();
         run.progress().await;
         restart(&mut run.cluster, id, old);
-        run.faults.ends(&run.load.recorder);
+        run.fault_ends();
         run.progress().await;
     }
-    run.healed().await;
+    run.judged().await;
 }
 
 /// The cluster is quiet meanwhile, so that every start must find the very same log.
@@ -141,7 +103,7 @@ async fn fifty_kills_before_it_is_ready_change_nothing_of_a_nodes_log() {
     const KILLS: u32 = 50;
     const VICTIM: u64 = 2;
     const TWO: u32 = 2;
-    let mut run = Run::start(TWO).await;
+    let mut run = Run::start(Cluster::start(), TWO).await;
     run.load.stop().await;
     // A dozen segments and more.
     run.load.fill(&run.cluster, 120, 60_000).await;
@@ -185,7 +147,8 @@ async fn fifty_kills_before_it_is_ready_change_nothing_of_a_nodes_log() {
     victim.start();
     victim.wait_ready();
     run.load.go_on(&run.cluster).await;
-    run.healed().await;
+    run.fault_ends();
+    run.judged().await;
 }
 
 /// Starts a killed node again and waits until it is ready, as a new process.

@@ -3,6 +3,7 @@
 mod harness;
 
 use corduroy_client::{Error, ReadOptions, Record};
+use corduroy_proto::v1::{self, append_stream_response::Outcome, log_client::LogClient};
 use harness::{Cluster, Ended, NodeProcess, PATIENCE, Ports, TOPIC, run};
 use std::{
     fs,
@@ -336,6 +337,58 @@ async fn impossible_requests_are_refused_one_by_one_and_append_nothing() {
     // The largest that is allowed is.
     let ack = client.append(TOPIC, Some(0), vec![large(65_536)]).await.expect("exactly the limit");
     assert_eq!((ack.partition, ack.first_offset, ack.count), (0, 0, 1));
+    cluster.shut_down();
+}
+
+/// The outcomes of appends of one record each, sent over one stream to the leader of partition 0: by place, which is the
+/// correlation id.
+async fn streamed(cluster: &Cluster, appends: Vec<(&str, String)>) -> Vec<(u64, Result<u64, String>)> {
+    let leader = cluster.leaders(2).await[0];
+    let address = format!("http://{}", cluster.grpc()[leader as usize - 1]);
+    let mut client = LogClient::connect(address).await.expect("the leader listens");
+    let request = |(id, (topic, value)): (u64, (&str, String))| {
+        let records = vec![v1::Record { value: value.into(), ..v1::Record::default() }];
+        let append = v1::AppendRequest { topic: topic.into(), partition: Some(0), records };
+        v1::AppendStreamRequest { correlation_id: id, append: Some(append) }
+    };
+    let requests: Vec<_> = (0..).zip(appends).map(request).collect();
+    let mut answers = client.append_stream(tokio_stream::iter(requests)).await.expect("it is taken").into_inner();
+    let mut outcomes = Vec::new();
+    while let Some(answer) = answers.message().await.expect("the stream ends well") {
+        let outcome = match answer.outcome.expect("every answer has an outcome") {
+            Outcome::Ok(ack) => Ok(ack.first_offset),
+            Outcome::Failed(failure) => Err(failure.reason),
+        };
+        outcomes.push((answer.correlation_id, outcome));
+    }
+    outcomes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_of_a_stream_that_are_refused_leave_the_others_their_order_and_their_offsets() {
+    let mut cluster = Cluster::start();
+    cluster.create_topic(2).await;
+    // Every third is a byte too large. That will never change, so what follows need not wait for it.
+    let sizes: Vec<usize> = (0..30).map(|place| if place % 3 == 1 { 65_537 } else { 100 + place }).collect();
+    let appends = sizes.iter().map(|size| (TOPIC, "x".repeat(*size))).collect();
+    let outcome =
+        |place: u64| if place % 3 == 1 { Err("RECORD_TOO_LARGE".into()) } else { Ok(place - (place + 1) / 3) };
+    let expected: Vec<(u64, Result<u64, String>)> = (0..30).map(|place| (place, outcome(place))).collect();
+    assert_eq!(streamed(&cluster, appends).await, expected, "one answer for each place, in their order");
+    let client = cluster.client().await;
+    let page = client.read(TOPIC, 0, 0, &ReadOptions::default()).await.expect("the cluster works");
+    let read: Vec<usize> = page.records.iter().map(|record| record.value.len()).collect();
+    let sent: Vec<usize> = sizes.into_iter().filter(|size| *size < 65_537).collect();
+    assert_eq!(read, sent, "what was acknowledged is there, and nothing else");
+
+    // A topic may be made later: what follows for it is refused untried, and for nobody else.
+    let appends = (0..9).map(|place| (if place % 3 == 1 { "later" } else { TOPIC }, "y".into())).collect();
+    let (later, other): (Vec<_>, Vec<_>) =
+        streamed(&cluster, appends).await.into_iter().partition(|(place, _)| place % 3 == 1);
+    let refused = |place, reason: &str| (place, Err(reason.to_owned()));
+    let in_order = [refused(1, "UNKNOWN_TOPIC"), refused(4, "PRECEDING_FAILED"), refused(7, "PRECEDING_FAILED")];
+    assert_eq!(later, in_order);
+    assert_eq!(other, [(0, Ok(20)), (2, Ok(21)), (3, Ok(22)), (5, Ok(23)), (6, Ok(24)), (8, Ok(25))]);
     cluster.shut_down();
 }
 

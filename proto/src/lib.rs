@@ -6,7 +6,10 @@
 pub mod v1 {
     #![allow(clippy::all, missing_docs)]
     tonic::include_proto!("corduroy.v1");
+    include!(concat!(env!("OUT_DIR"), "/nodes/corduroy.v1.rs"));
 }
+
+pub mod packet;
 
 /// The encoded `FileDescriptorSet` of every file in this crate, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

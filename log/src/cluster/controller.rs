@@ -5,16 +5,16 @@
 use super::{CLUSTER_TOPIC, ClusterMap, Hosted, Map};
 use crate::{
     config::NodeAddress,
-    error::LogError,
     partition::{Host, Partition},
     topic::{NodeId, PartitionId},
     wal::Identity,
-    world::{Disk, Halt, Tasks, World},
+    world::{Disk, Halt, World},
 };
 use corduroy_proto::v1::{ClusterEvent, NodeRegistered, cluster_event::Event};
 use openraft_rt::AsyncRuntime;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
@@ -28,7 +28,7 @@ const RETRY: Duration = Duration::from_millis(300);
 pub(crate) struct DataDir<W: World> {
     pub dir: PathBuf,
     pub identity: Identity,
-    pub lock: Option<<W::Disk as Disk>::Lock>,
+    pub lock: Option<Arc<<W::Disk as Disk>::Lock>>,
 }
 
 impl<W: World> DataDir<W> {
@@ -82,16 +82,16 @@ impl<W: World> Controller<W> {
         self.data().lock.take();
     }
 
-    /// Runs until the node stops. An error is one this node cannot go on from.
-    pub(crate) async fn run(self: Arc<Self>) -> Result<(), LogError> {
+    /// Runs until it is dropped.
+    ///
+    /// # Errors
+    /// What the node must halt with.
+    pub(crate) async fn run(self: Arc<Self>) -> Result<Infallible, Halt> {
         if !self.data().identity.joined {
             self.enter("asking every other node whether this node's id is free");
             self.host.peers.all_greeted().await;
             let joined = self.data().set_joined(&self.host.env.disk);
-            if let Err(error) = joined {
-                <W::Tasks as Tasks>::halt(Halt::DiskFailed(error.to_string()));
-                return Ok(());
-            }
+            joined.map_err(|error| Halt::DiskFailed(error.to_string()))?;
         }
         self.enter("recovering the cluster map");
         let mut everyone: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
@@ -124,7 +124,7 @@ impl<W: World> Controller<W> {
         wanted
     }
 
-    async fn reconcile(&self, wanted: Wanted) -> Result<(), LogError> {
+    async fn reconcile(&self, wanted: Wanted) -> Result<(), Halt> {
         for partition in self.hosted.all() {
             if partition.id() != PartitionId::CLUSTER && !wanted.contains_key(&partition.id()) {
                 tracing::info!(partition = %partition.name(), "closing a deleted topic's partition");
@@ -152,7 +152,7 @@ impl<W: World> Controller<W> {
         self.host.checkpoints.forget(is_deleted).await;
     }
 
-    async fn open(&self, id: PartitionId, topic: String, replicas: Vec<NodeId>) -> Result<(), LogError> {
+    async fn open(&self, id: PartitionId, topic: String, replicas: Vec<NodeId>) -> Result<(), Halt> {
         let machine = (id == PartitionId::CLUSTER).then(|| self.map.machine::<W>());
         let partition = Partition::open(self.host.clone(), id, topic, replicas, machine).await?;
         tracing::info!(partition = %partition.name(), restored = ?partition.restored(), evolved = partition.evolved_offset(), replayed = partition.replayed(), "opened");

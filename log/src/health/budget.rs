@@ -1,21 +1,21 @@
-//! Bytes that may be under way at once.
+//! How much may be under way at once.
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-/// A bound on bytes. Cheap to ask; never waits.
+/// A bound in the unit its owner counts in: bytes, or requests. Cheap to ask; never waits.
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: AtomicU64,
     limit: u64,
 }
 
-/// Bytes taken from a budget; given back when dropped.
+/// What was taken from a budget; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: Arc<Budget>,
-    bytes: u64,
+    amount: u64,
 }
 
 impl Budget {
@@ -28,21 +28,21 @@ impl Budget {
     }
 
     #[cfg(test)]
-    fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
     /// Takes a share. One is given whatever its size where nothing is under way; otherwise the error says how much is.
-    pub(crate) fn take(self: &Arc<Self>, bytes: u64) -> Result<Share, u64> {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let share = Share { budget: self.clone(), bytes };
-        if before > 0 && before.saturating_add(bytes) > self.limit { Err(before) } else { Ok(share) }
+    pub(crate) fn take(self: &Arc<Self>, amount: u64) -> Result<Share, u64> {
+        let before = self.used.fetch_add(amount, Ordering::Relaxed);
+        let share = Share { budget: self.clone(), amount };
+        if before > 0 && before.saturating_add(amount) > self.limit { Err(before) } else { Ok(share) }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.used.fetch_sub(self.amount, Ordering::Relaxed);
     }
 }
 

@@ -24,6 +24,6 @@ mod vitals;
 mod watch;
 
 pub(crate) use budget::{Budget, Share};
-pub(crate) use judge::{Condition, lacks_room};
+pub(crate) use judge::Condition;
 pub(crate) use vitals::Vitals;
 pub(crate) use watch::watch;

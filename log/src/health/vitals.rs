@@ -1,15 +1,18 @@
 //! What this node knows of its own disk and of the others', for whoever has to decide.
-use super::judge::{Condition, Replica, must_be_silent};
+use super::judge::{Condition, Replica, lacks_room, must_be_silent};
 use crate::{
     config::DiskPatience,
     topic::NodeId,
-    wal::{DiskSpace, Wal},
+    wal::{DiskSpace, Space, Wal},
     world::World,
 };
 use openraft_rt::{AsyncRuntime, Instant};
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +25,8 @@ pub(crate) struct Vitals<W: World> {
     wal: Wal<W>,
     patience: DiskPatience,
     others: Mutex<BTreeMap<NodeId, Other>>,
+    /// Whether any of them lacks room.
+    somebody_full: AtomicBool,
     /// When the disk was last seen to be overdue.
     overdue: Mutex<Option<<W::Tasks as AsyncRuntime>::Instant>>,
 }
@@ -35,7 +40,8 @@ struct Other {
 impl<W: World> Vitals<W> {
     pub(crate) fn new(wal: Wal<W>, patience: DiskPatience, others: impl Iterator<Item = NodeId>) -> Self {
         let others = others.map(|node| (node, Other::default())).collect();
-        Vitals { wal, patience, others: Mutex::new(others), overdue: Mutex::default() }
+        let somebody_full = AtomicBool::new(false);
+        Vitals { wal, patience, others: Mutex::new(others), somebody_full, overdue: Mutex::default() }
     }
 
     fn others(&self) -> MutexGuard<'_, BTreeMap<NodeId, Other>> {
@@ -51,7 +57,13 @@ impl<W: World> Vitals<W> {
         self.wal.at_work()
     }
 
-    pub(crate) fn space(&self) -> DiskSpace {
+    /// Whether this node's disk takes writes of clients.
+    pub(crate) fn space(&self) -> Space {
+        self.wal.space()
+    }
+
+    /// How much room it has.
+    pub(crate) fn disk_space(&self) -> DiskSpace {
         self.wal.disk_space()
     }
 
@@ -62,36 +74,128 @@ impl<W: World> Vitals<W> {
             *overdue = Some(<<W::Tasks as AsyncRuntime>::Instant as Instant>::now());
         }
         let slow = overdue.is_some_and(|seen| seen.elapsed() < SLOW_FOR);
-        Condition { space: self.space().space, slow }
+        Condition { space: self.space(), slow }
     }
 
-    /// Whether this node must send neither heartbeats nor entries now.
-    pub(crate) fn is_silent(&self) -> bool {
+    /// Whether this node must send neither heartbeats nor entries to a partition's other replicas now. Theirs are the
+    /// disks that count: nobody else can take its lead.
+    pub(crate) fn is_silent(&self, replicas: &[NodeId]) -> bool {
         let waited = self.waited();
         // Asked with every message: the others are looked at only when there is a reason.
         waited.is_some_and(|waited| waited > self.patience.overdue)
-            && must_be_silent(waited, self.patience.overdue, &self.replicas(None))
+            && must_be_silent(waited, self.patience.overdue, &self.replicas(replicas))
     }
 
-    /// The other nodes, or those of them that are in `of`.
-    pub(crate) fn replicas(&self, of: Option<&[NodeId]>) -> Vec<Replica> {
+    /// Those of the other nodes that are in `of`.
+    pub(crate) fn replicas(&self, of: &[NodeId]) -> Vec<Replica> {
         let others = self.others();
-        let wanted = others.iter().filter(|(node, _)| of.is_none_or(|of| of.contains(node)));
+        let wanted = others.iter().filter(|(node, _)| of.contains(node));
         wanted
             .map(|(&node, &Other { connected, condition })| Replica { node, connected, condition, matched: 0 })
             .collect()
     }
 
+    /// One of the nodes that keep a partition's appends from a majority of its replicas, for lack of room there.
+    pub(crate) fn lacks_room(&self, replicas: &[NodeId]) -> Option<NodeId> {
+        // Asked with every append: the others are looked at only when there is a reason.
+        let reason = self.somebody_full.load(Ordering::Relaxed);
+        reason.then(|| lacks_room(&self.replicas(replicas))).flatten()
+    }
+
     /// The connection to a peer was made, or lost.
     pub(crate) fn connected(&self, peer: NodeId, connected: bool) {
-        self.others().entry(peer).or_default().connected = connected;
+        self.learn(peer, |other| other.connected = connected);
     }
 
     /// A peer told of its disk.
     pub(crate) fn heard(&self, peer: NodeId, condition: Condition) {
-        let before = std::mem::replace(&mut self.others().entry(peer).or_default().condition, condition);
+        let before = self.learn(peer, |other| std::mem::replace(&mut other.condition, condition));
         if before != condition {
             tracing::info!(peer, ?condition, "a peer told of its disk");
         }
+    }
+
+    fn learn<T>(&self, peer: NodeId, change: impl FnOnce(&mut Other) -> T) -> T {
+        let mut others = self.others();
+        let told = change(others.entry(peer).or_default());
+        let somebody_full = others.values().any(|other| other.condition.space == Space::Full);
+        self.somebody_full.store(somebody_full, Ordering::Relaxed);
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        testing::{Sim, SimWorld},
+        topic::{ClusterId, LogId, PartitionId},
+        wal::{EntryKind, WalEntry, WalOptions},
+    };
+    use bytes::Bytes;
+
+    /// Node 1 of `nodes`; all others are connected and well.
+    fn vitals(sim: &Sim, nodes: NodeId) -> (Wal<SimWorld>, Vitals<SimWorld>) {
+        let options = WalOptions {
+            dir: "/data".into(),
+            cluster: ClusterId([3; 16]),
+            node: 1,
+            segment_bytes: 64 << 10,
+            commit_bytes: 8 << 10,
+            hot_tail_bytes: 0,
+            hot_tail_total_bytes: 0,
+            index_cache_bytes: 0,
+            supply: None,
+        };
+        let wal = Wal::<SimWorld>::open(&sim.env(1).disk, options).expect("opens");
+        let vitals = Vitals::new(wal.clone(), DiskPatience::default(), 2..=nodes);
+        for node in 2..=nodes {
+            vitals.connected(node, true);
+        }
+        (wal, vitals)
+    }
+
+    #[test]
+    fn silence_is_judged_by_the_replicas_of_the_partition() {
+        let sim = Sim::seed(1);
+        sim.run(async {
+            let inside = sim.clone();
+            let judged = sim.spawn_on(1, async move {
+                let (wal, vitals) = vitals(&inside, 7);
+                vitals.heard(4, Condition { slow: true, ..Condition::default() });
+                vitals.connected(5, false);
+                assert!(!vitals.is_silent(&[1, 2, 3]), "the disk has nothing to do");
+                inside.set_sync_delay(1, Duration::from_secs(5)..=Duration::from_secs(5));
+                let id = LogId { term: 1, index: 0 };
+                let entry = WalEntry { id, kind: EntryKind::Blank, payload: Bytes::new(), crc: 0 };
+                wal.partition(PartitionId::new(1, 0)).append(vec![entry], Box::new(drop));
+                inside.sleep(Duration::from_secs(1)).await;
+                assert!(vitals.is_silent(&[1, 2, 3]), "2 and 3 can go on, whatever 4 and 5 do");
+                assert!(!vitals.is_silent(&[1, 4, 5]), "4 and 5 cannot, whoever else could");
+                assert!(!vitals.is_silent(&[1]), "there is nobody else");
+            });
+            judged.await.expect("the script ends");
+        });
+    }
+
+    #[test]
+    fn somebody_full_is_seen_as_long_as_it_is() {
+        let sim = Sim::seed(2);
+        sim.run(async {
+            let inside = sim.clone();
+            let judged = sim.spawn_on(1, async move {
+                let (_wal, vitals) = vitals(&inside, 3);
+                let full = Condition { space: Space::Full, ..Condition::default() };
+                assert_eq!(vitals.lacks_room(&[1, 2, 3]), None);
+                vitals.heard(2, full);
+                assert_eq!(vitals.lacks_room(&[1, 2, 3]), None, "two of three have room");
+                vitals.heard(3, full);
+                assert_eq!(vitals.lacks_room(&[1, 2, 3]), Some(2));
+                assert_eq!(vitals.lacks_room(&[1]), None);
+                vitals.heard(2, Condition::default());
+                assert_eq!(vitals.lacks_room(&[1, 2, 3]), None);
+            });
+            judged.await.expect("the script ends");
+        });
     }
 }

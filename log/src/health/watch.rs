@@ -74,7 +74,7 @@ impl<W: World> Watch<W> {
         let me = Unfit { space: own.space, stuck };
         let mut offers = 0;
         for partition in self.hosted.all() {
-            let mut others = self.vitals.replicas(Some(partition.replicas()));
+            let mut others = self.vitals.replicas(partition.replicas());
             partition.set_campaigning(may_campaign(own, &others));
             if offers == OFFERS || self.offered.get(&partition.id()).is_some_and(|when| when.elapsed() < OFFER) {
                 continue;

@@ -9,12 +9,12 @@
 use super::{Ack, Core, Partition};
 use crate::{
     batch::{self, Batch, EncodedRecords},
-    error::{LogError, Room},
-    health::{Budget, Share, lacks_room},
+    error::{LogError, Room, Scope},
+    health::{Budget, Share},
     raft::{Applied, TypeConfig},
     record::NewRecord,
     topic::{Offset, PartitionId, Term},
-    wal::Space,
+    wal::{DiskSpace, Space},
     world::{Clock, Timestamp, World},
 };
 use openraft::{
@@ -44,7 +44,7 @@ type Pending<W> = <<<W as World>::Tasks as AsyncRuntime>::Oneshot as openraft_rt
 pub(crate) struct Appends {
     queue: mpsc::UnboundedSender<Job>,
     /// Of this partition, and of all of the node's.
-    budgets: [Arc<Budget>; 2],
+    budgets: [(Scope, Arc<Budget>); 2],
 }
 
 /// One accepted append.
@@ -62,20 +62,20 @@ pub(crate) struct Job {
 impl Appends {
     pub(crate) fn new(limit: u64, node: Arc<Budget>) -> (Self, mpsc::UnboundedReceiver<Job>) {
         let (queue, jobs) = mpsc::unbounded_channel();
-        (Appends { queue, budgets: [Budget::new(limit), node] }, jobs)
+        (Appends { queue, budgets: [(Scope::Partition, Budget::new(limit)), (Scope::Node, node)] }, jobs)
     }
 
     /// Reserves room for an append. What it costs beside its bytes counts, too: this is what bounds the queue.
     fn admit(&self, partition: impl FnOnce() -> String, bytes: usize) -> Result<[Share; 2], LogError> {
         let bytes = (bytes + size_of::<Job>()) as u64;
+        let take = |(scope, budget): &(Scope, Arc<Budget>)| {
+            budget.take(bytes).map_err(|in_flight| (*scope, in_flight, budget.limit()))
+        };
         let [own, node] = &self.budgets;
-        let busy = |budget: &Budget, in_flight| (in_flight, budget.limit());
-        let taken = own.take(bytes).map_err(|used| busy(own, used)).and_then(|share| {
-            let of_node = node.take(bytes).map_err(|used| busy(node, used))?;
-            Ok([share, of_node])
-        });
-        taken.map_err(|(in_flight, limit)| LogError::Busy {
+        let taken = take(own).and_then(|share| Ok([share, take(node)?]));
+        taken.map_err(|(scope, in_flight, limit)| LogError::Busy {
             partition: partition(),
+            scope,
             in_flight,
             limit,
             retry_after: BUSY_RETRY,
@@ -143,19 +143,15 @@ impl<W: World> Core<W> {
     /// does. Changes of the cluster map are small, and taken as long as anything can be written.
     fn has_room(&self) -> Result<(), LogError> {
         let vitals = &self.host.vitals;
-        let report = vitals.space();
         let refused = if self.id == PartitionId::CLUSTER { Space::Full } else { Space::Low };
-        let crowded = || lacks_room(&vitals.replicas(Some(&self.replicas)));
-        let full = if report.space >= refused { Some(self.host.node) } else { crowded() };
-        match full {
-            Some(node) if self.raft.as_leader().is_ok() => Err(LogError::Full {
-                node,
-                partition: self.name(),
-                room: (node == self.host.node).then_some(Room { free: report.free, needed: report.resume }),
-                retry_after: FULL_RETRY,
-            }),
-            _ => Ok(()),
+        let here = (vitals.space() >= refused).then_some(self.host.node);
+        let Some(node) = here.or_else(|| vitals.lacks_room(&self.replicas)) else { return Ok(()) };
+        if self.raft.as_leader().is_err() {
+            return Ok(());
         }
+        let room =
+            here.map(|_| vitals.disk_space()).map(|DiskSpace { free, resume, .. }| Room { free, needed: resume });
+        Err(LogError::Full { node, partition: self.name(), room, retry_after: FULL_RETRY })
     }
 }
 

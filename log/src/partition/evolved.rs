@@ -44,12 +44,15 @@ pub(crate) struct Evolved {
 struct State {
     fold: Fold,
     machine: Option<Box<dyn Machine>>,
+    /// Where the state was installed. What came before may be purged; what comes after is found from here on, although the
+    /// fold, which is the same on every replica, may have no mark of its own so near.
+    installed: Option<Mark>,
 }
 
 impl Evolved {
     pub(crate) fn new(machine: Option<Box<dyn Machine>>) -> Self {
         Evolved {
-            state: Mutex::new(State { fold: Fold::default(), machine }),
+            state: Mutex::new(State { fold: Fold::default(), machine, installed: None }),
             end: AtomicU64::new(0),
             next_index: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -139,7 +142,9 @@ impl Evolved {
 
     /// Where in the Raft log to start looking for an offset below the end.
     pub(crate) fn seek(&self, offset: Offset) -> Option<Mark> {
-        self.state().fold.marks.seek(offset)
+        let state = self.state();
+        let installed = state.installed.filter(|mark| mark.offset <= offset);
+        state.fold.marks.seek(offset).into_iter().chain(installed).max_by_key(|mark| mark.index)
     }
 
     /// One past the Raft index of the last evolved entry: where readers stop.
@@ -182,8 +187,10 @@ impl Evolved {
         if let Some(machine) = state.machine.as_mut() {
             machine.install(&snapshot.machine)?;
         }
-        self.next_index.store(fold.last.map_or(0, |id| id.index + 1), Ordering::Release);
+        let next_index = fold.last.map_or(0, |id| id.index + 1);
+        self.next_index.store(next_index, Ordering::Release);
         self.end.store(fold.end, Ordering::Release);
+        state.installed = Some(Mark { offset: fold.end, index: next_index });
         state.fold = fold;
         drop(state);
         self.publish();

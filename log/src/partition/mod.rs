@@ -28,17 +28,15 @@ pub(crate) use append::Appends;
 pub(crate) use checkpoint::{Checkpoints, Owner, Policy, Scheduler};
 pub(crate) use evolved::{Evolved, Machine};
 
-use checkpoint::RestoreError;
-
 use crate::{
     config::{Limits, Timing},
     error::LogError,
     health::{Budget, Vitals},
     peer::Peers,
-    raft::{LogStore, Network, Raft, RaftConfig, StateMachine},
+    raft::{self, LogStore, Network, Raft, RaftConfig, StateMachine},
     topic::{LogId, NodeId, Offset, PartitionId},
     wal::Wal,
-    world::{Env, Halt, Tasks as _, World},
+    world::{Env, Halt, World},
 };
 use openraft::{ServerState, async_runtime::watch::WatchReceiver, impls::EmptyNode};
 use openraft_rt::AsyncRuntime;
@@ -100,33 +98,33 @@ impl<W: World> fmt::Debug for Partition<W> {
 
 impl<W: World> Partition<W> {
     /// Recovers this node's replica, from its checkpoint and what follows it, and starts its Raft group.
+    ///
+    /// # Errors
+    /// What the node must halt with: a start reads little of the log, and damage elsewhere is found here.
     pub(crate) async fn open(
         host: Arc<Host<W>>,
         id: PartitionId,
         topic: String,
         replicas: Vec<NodeId>,
         machine: Option<Box<dyn Machine>>,
-    ) -> Result<Self, LogError> {
+    ) -> Result<Self, Halt> {
         let evolved = Arc::new(Evolved::new(machine));
         let wal = host.wal.partition(id);
         let checkpoints = host.checkpoints.checkpoints();
         let name = format!("{topic}/{}", id.partition());
-        let restored = checkpoints.restore(&wal, &evolved).map_err(|error| match error {
-            RestoreError::Halt(halt) => {
-                let stopped = LogError::Stopped(halt.to_string());
-                W::Tasks::halt(halt);
-                stopped
-            }
-            RestoreError::Io(error) => unreadable::<W>(&name, &error),
-        })?;
+        let snapshot = checkpoints.restore(&wal, &evolved).map_err(|error| error.into_halt(&name))?.map(Arc::new);
+        let restored = snapshot.as_ref().and_then(|snapshot| snapshot.last.as_ref()).map(raft::log_id_from_wire);
         host.checkpoints.watch(evolved.clone(), wal.clone());
         let log = LogStore::<W>::new(wal);
-        let network = Network::<W>::new(id, host.peers.clone());
-        let mut machine = StateMachine::<W>::new(evolved.clone(), log.clone(), checkpoints.clone());
-        let replayed = machine.catch_up().await;
-        let replayed = replayed.map_err(|error| unreadable::<W>(&name, &error))?;
+        let network = Network::<W>::new(id, &replicas, host.peers.clone(), host.vitals.clone());
+        let kept = snapshot.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let machine = StateMachine::<W>::new(evolved.clone(), log.clone(), checkpoints.clone(), kept);
+        let replayed = machine.catch_up().await.map_err(|error| unreadable(&name, &error))?;
+        machine.check_tail().await.map_err(|error| unreadable(&name, &error))?;
         let raft = Raft::<W>::new(host.node, host.raft_config.clone(), network, log.clone(), machine).await;
-        let raft = raft.map_err(|fatal| LogError::Stopped(format!("{name} cannot start: {fatal}")))?;
+        // Everything it reads could be read a moment ago, so what it says is that this does not hold together.
+        let raft = raft.map_err(|fatal| Halt::Corrupt(format!("{name} cannot start: {fatal}")))?;
+        drop(snapshot);
         let (appends, queue) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
         let campaigning = AtomicBool::new(true);
         let core = Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed, restored };
@@ -218,16 +216,13 @@ impl<W: World> Partition<W> {
     }
 }
 
-/// What a start needs of a partition cannot be read: the node halts, as it does where it finds that before it opens.
-fn unreadable<W: World>(name: &str, error: &io::Error) -> LogError {
-    let what = format!("{error}; {name} does not open");
-    let halt = match error.kind() {
-        io::ErrorKind::InvalidData => Halt::Corrupt(what),
+/// What a node halts with that cannot read what it needs of a partition.
+fn unreadable(partition: &str, error: &io::Error) -> Halt {
+    let what = format!("{partition} cannot be opened: {error}");
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Halt::Corrupt(what),
         _ => Halt::DiskFailed(what),
-    };
-    let stopped = LogError::Stopped(halt.to_string());
-    W::Tasks::halt(halt);
-    stopped
+    }
 }
 
 impl<W: World> Core<W> {

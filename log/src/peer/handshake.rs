@@ -20,7 +20,7 @@ use crate::{
     wal::{Identity, PeerIdentity, Wal},
     world::World,
 };
-use corduroy_proto::v1::{Hello, Refusal, Refused, Welcome};
+use corduroy_proto::v1::{Greeting, Hello, Refusal, Refused};
 use std::{
     collections::BTreeMap,
     io,
@@ -83,27 +83,20 @@ impl<W: World> Directory<W> {
     }
 
     pub(crate) fn hello(&self, to: NodeId) -> Hello {
-        Hello {
-            protocol: PROTOCOL,
-            cluster_id: self.me.cluster.0.to_vec().into(),
-            from: self.me.identity.node,
-            incarnation: self.me.identity.incarnation.to_vec().into(),
-            boot_epoch: self.me.identity.boot_epoch,
-            to,
-            confirmed: self.confirmed(),
-            run: self.me.run,
-        }
+        Hello { greeting: Some(self.greeting()), to }
     }
 
-    pub(crate) fn welcome(&self) -> Welcome {
-        Welcome {
+    /// What this node says of itself.
+    pub(crate) fn greeting(&self) -> Greeting {
+        let Me { cluster, identity, run } = &self.me;
+        Greeting {
             protocol: PROTOCOL,
-            cluster_id: self.me.cluster.0.to_vec().into(),
-            from: self.me.identity.node,
-            incarnation: self.me.identity.incarnation.to_vec().into(),
-            boot_epoch: self.me.identity.boot_epoch,
+            cluster_id: cluster.0.to_vec().into(),
+            node: identity.node,
+            incarnation: identity.incarnation.to_vec().into(),
+            boot_epoch: identity.boot_epoch,
             confirmed: self.confirmed(),
-            run: self.me.run,
+            run: *run,
         }
     }
 
@@ -137,57 +130,29 @@ impl<W: World> Directory<W> {
             let detail = format!("this is node {}, not node {}", self.me(), hello.to);
             return refuse(Refusal::WrongNode, detail);
         }
-        let Hello { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run, .. } = hello;
-        self.check(&Greeting {
-            protocol: *protocol,
-            cluster: cluster_id,
-            from: *from,
-            incarnation,
-            boot_epoch: *boot_epoch,
-            confirmed: *confirmed,
-            run: *run,
-        })
-        .await?;
-        Ok(hello.from)
+        let Some(greeting) = &hello.greeting else {
+            return refuse(Refusal::WrongProtocol, "the caller says nothing of itself".into());
+        };
+        self.check(greeting).await?;
+        Ok(greeting.node)
     }
 
     /// Checks who answered a call to node `to`.
-    pub(crate) async fn check_welcome(&self, to: NodeId, welcome: &Welcome) -> Result<(), Rejected> {
-        if welcome.from != to {
-            let detail = format!("node {} answered where node {to} was called", welcome.from);
+    pub(crate) async fn check_welcome(&self, to: NodeId, welcome: &Greeting) -> Result<(), Rejected> {
+        if welcome.node != to {
+            let detail = format!("node {} answered where node {to} was called", welcome.node);
             return refuse(Refusal::WrongNode, detail);
         }
-        let Welcome { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run } = welcome;
-        self.check(&Greeting {
-            protocol: *protocol,
-            cluster: cluster_id,
-            from: *from,
-            incarnation,
-            boot_epoch: *boot_epoch,
-            confirmed: *confirmed,
-            run: *run,
-        })
-        .await
+        self.check(welcome).await
     }
 
-    async fn check(&self, greeting: &Greeting<'_>) -> Result<(), Rejected> {
+    async fn check(&self, greeting: &Greeting) -> Result<(), Rejected> {
         let _learning = self.learning.lock().await;
         match judge(&self.me, &self.members, &self.known, greeting).map_err(Rejected::Refused)? {
             None => Ok(()),
             Some(learned) => self.wal.save_peer(learned).await.map_err(Rejected::Disk),
         }
     }
-}
-
-/// What either side of a greeting says of itself.
-struct Greeting<'m> {
-    protocol: u32,
-    cluster: &'m [u8],
-    from: NodeId,
-    incarnation: &'m [u8],
-    boot_epoch: u64,
-    confirmed: u64,
-    run: u64,
 }
 
 fn refuse<T>(refusal: Refusal, detail: String) -> Result<T, Rejected> {
@@ -203,23 +168,23 @@ fn judge(
     me: &Me,
     members: &[NodeId],
     known: &Mutex<BTreeMap<NodeId, Known>>,
-    greeting: &Greeting<'_>,
+    greeting: &Greeting,
 ) -> Result<Option<PeerIdentity>, Refused> {
-    let Greeting { protocol, cluster, from, incarnation, boot_epoch, confirmed, run } = *greeting;
+    let Greeting { protocol, ref cluster_id, node: from, ref incarnation, boot_epoch, confirmed, run } = *greeting;
     if protocol != PROTOCOL {
         let detail = format!("protocol {protocol} is spoken there, {PROTOCOL} here");
         return Err(refused(Refusal::WrongProtocol, detail));
     }
-    if cluster != me.cluster.0 {
-        let theirs =
-            <[u8; 16]>::try_from(cluster).map_or_else(|_| format!("{cluster:02x?}"), |id| ClusterId(id).to_string());
+    if cluster_id[..] != me.cluster.0 {
+        let id = <[u8; 16]>::try_from(&cluster_id[..]);
+        let theirs = id.map_or_else(|_| format!("{:02x?}", &cluster_id[..]), |id| ClusterId(id).to_string());
         let detail = format!("node {from} belongs to cluster {theirs}, this is cluster {}", me.cluster);
         return Err(refused(Refusal::WrongCluster, detail));
     }
     if !members.contains(&from) || from == me.identity.node {
         return Err(refused(Refusal::UnknownNode, format!("node {from} is not one of this node's peers")));
     }
-    let Ok(incarnation) = <[u8; 16]>::try_from(incarnation) else {
+    let Ok(incarnation) = <[u8; 16]>::try_from(&incarnation[..]) else {
         let detail = format!("node {from} gave an incarnation of {} bytes", incarnation.len());
         return Err(refused(Refusal::WrongIncarnation, detail));
     };

@@ -139,11 +139,6 @@ impl<W: World> Link<W> {
         self.to.id
     }
 
-    /// Whether this node must send neither heartbeats nor entries.
-    pub(crate) fn is_silent(&self) -> bool {
-        self.vitals.is_silent()
-    }
-
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("bookkeeping does not panic")
     }

@@ -3,8 +3,11 @@
 //! Entries wait for room before they are queued ([`Outbox::poll_room`]), so that a slow connection holds up replication
 //! and not memory. Everything else is small and few: one request per vote, heartbeat, read or proposal, one ack per append.
 use super::handshake::Directory;
-use crate::world::World;
-use corduroy_proto::v1::{AppendBatch, Packet, PeerMessage, peer_message::Body};
+use crate::{raft::APPEND_ENTRIES, world::World};
+use corduroy_proto::{
+    packet,
+    v1::{AppendBatch, Packet, PeerMessage, peer_message::Body},
+};
 use openraft_rt::AsyncRuntime;
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -20,6 +23,10 @@ const ROOM_BYTES: usize = 8 << 20;
 
 /// About what surrounds a payload.
 const SMALL: usize = 64;
+
+/// Every packet is within the limit of those who decode it: it was not full before its last message, of each `SMALL` bytes
+/// at most three elements are counted (a message, the request in it, the append in that), and the last may be an append.
+const _: () = assert!(3 * (PACKET_BYTES / SMALL + 1) + APPEND_ENTRIES <= packet::ELEMENTS);
 
 /// Where messages for one connection wait. Clones share the queue; the connection's writer ends with the last of them.
 #[derive(Clone, Debug)]

@@ -53,9 +53,10 @@ pub(crate) async fn serve<W: World>(connection: Connection, serving: Arc<Serving
         return;
     };
     let (answer, peer) = match directory.check_hello(&hello).await {
-        Ok(peer) => (Body::Welcome(directory.welcome()), Some(peer)),
+        Ok(peer) => (Body::Welcome(directory.greeting()), Some(peer)),
         Err(Rejected::Refused(refused)) => {
-            tracing::warn!(peer = hello.from, detail = %refused.detail, "refused a peer");
+            let peer = hello.greeting.map(|greeting| greeting.node);
+            tracing::warn!(peer, detail = %refused.detail, "refused a peer");
             (Body::Refused(refused), None)
         }
         Err(Rejected::Disk(_)) => return,
@@ -154,7 +155,7 @@ impl<W: World> Caller<W> {
     fn admit(&self, append: &AppendBatch) -> Result<Share, String> {
         let Serving { received, vitals, .. } = &*self.serving;
         let records = append.entries.iter().any(|entry| entry.kind() == pb::EntryKind::Batch);
-        if records && vitals.space().space == Space::Full {
+        if records && vitals.space() == Space::Full {
             // What room there is, is for votes and for what a new leader begins with.
             return Err("this node's disk is full".into());
         }
@@ -312,3 +313,6 @@ fn vote_response<W: World>(response: &openraft::raft::VoteResponse<TypeConfig<W>
         last_log_id: response.last_log_id.as_ref().map(|id| raft::log_id_to_wire(raft::from_log_id::<W>(id))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,9 @@ use crate::config::Timing;
 use openraft::SnapshotPolicy;
 use std::{sync::Arc, time::Duration};
 
+/// Entries in one append to a follower, at most.
+pub(crate) const APPEND_ENTRIES: usize = 1024;
+
 /// The settings of every partition's group.
 pub(crate) fn config(cluster: String, timing: &Timing) -> Result<Arc<RaftConfig>, String> {
     let millis = |duration: Duration| duration.as_millis() as u64;
@@ -20,7 +23,7 @@ pub(crate) fn config(cluster: String, timing: &Timing) -> Result<Arc<RaftConfig>
         // not run before a lease and an election could have passed.
         quorum_loss_probe_interval: Some(2 * lease),
         broadcast_submitted_on_append: Some(true),
-        max_payload_entries: 1024,
+        max_payload_entries: APPEND_ENTRIES as u64,
         max_append_entries: Some(4096),
         snapshot_policy: SnapshotPolicy::Never,
         // The Raft log is the event log: only retention may shorten it.

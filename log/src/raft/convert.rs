@@ -37,6 +37,9 @@ pub(crate) fn from_vote<W: World>(vote: &VoteOf<TypeConfig<W>>) -> Vote {
     Vote { term: vote.leader_id.term(), node: *vote.leader_id.node_id(), committed: vote.committed }
 }
 
+/// Largest membership that is decoded: some hundred members. In memory a member or a set takes up to 50 times its bytes.
+const MEMBERSHIP_BYTES: usize = 16 << 10;
+
 /// Why an entry of the WAL or of a peer cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EntryError {
@@ -44,6 +47,8 @@ pub(crate) enum EntryError {
     Batch(LogId, BatchError),
     #[error("entry {0}: membership does not decode: {1}")]
     Membership(LogId, prost::DecodeError),
+    #[error("entry {0}: membership of {1} bytes")]
+    MembershipSize(LogId, usize),
     #[error("entry {0}: payload checksum is {1:#010x}, expected {2:#010x}")]
     Checksum(LogId, u32, u32),
     #[error("entry {0}: unknown kind {1}")]
@@ -69,6 +74,10 @@ pub(crate) fn entry_from_wal<W: World>(entry: WalEntry) -> Result<EntryOf<TypeCo
     let payload = match entry.kind {
         EntryKind::Blank => EntryPayload::Blank,
         EntryKind::Membership => {
+            let len = entry.payload.len();
+            if len > MEMBERSHIP_BYTES {
+                return Err(EntryError::MembershipSize(entry.id, len));
+            }
             let membership =
                 decode_membership(&entry.payload).map_err(|error| EntryError::Membership(entry.id, error))?;
             EntryPayload::Membership(membership)

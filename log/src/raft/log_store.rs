@@ -38,7 +38,6 @@ impl<W: World> LogStore<W> {
         LogStore { wal }
     }
 
-    #[cfg(feature = "testing")]
     pub(crate) fn wal(&self) -> &PartitionLog<W> {
         &self.wal
     }
@@ -55,13 +54,12 @@ impl<W: World> LogStore<W> {
 
     /// One past the last entry known to be committed.
     pub(super) fn committed_end(&self) -> u64 {
-        let end = |id: Option<LogId>| id.map_or(0, |id| id.index + 1);
-        end(self.wal.committed()).min(end(self.wal.last()))
+        self.wal.committed().map_or(0, |id| id.index + 1).min(self.end())
     }
 
-    /// Resolves when everything appended so far is durable here.
-    pub(super) async fn flushed(&self) -> io::Result<()> {
-        self.wal.flushed().await
+    /// One past the last entry.
+    pub(super) fn end(&self) -> u64 {
+        self.wal.last().map_or(0, |id| id.index + 1)
     }
 
     /// Lets the log go on behind a snapshot that ends with `upto`.

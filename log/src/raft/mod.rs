@@ -17,8 +17,9 @@ mod log_store;
 mod network;
 mod state_machine;
 mod types;
+mod window;
 
-pub(crate) use config::config;
+pub(crate) use config::{APPEND_ENTRIES, config};
 pub(crate) use convert::{from_log_id, from_vote, to_append_request, to_log_id, to_vote, transfer_request};
 pub(crate) use convert::{log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 pub(crate) use log_store::LogStore;

@@ -5,8 +5,10 @@ use super::{
         vote_from_wire, vote_to_wire,
     },
     types::TypeConfig,
+    window::Window,
 };
 use crate::{
+    health::Vitals,
     peer::{AppendStream, Link, PeerError, Peers, append_size},
     topic::{NodeId, PartitionId},
     world::World,
@@ -30,16 +32,10 @@ use openraft::{
     },
 };
 use std::{
-    collections::VecDeque,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
-
-/// Appends a stream may have unanswered: what bounds the memory of a slow follower's queue.
-const WINDOW: usize = 64;
-/// The same in bytes; one append may be larger.
-const WINDOW_BYTES: usize = 8 << 20;
 
 /// Pause between attempts to replicate to a peer that cannot be reached. An attempt without connection costs a look.
 const RETRY: Duration = Duration::from_millis(100);
@@ -47,16 +43,31 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Makes the clients of one partition's group.
 pub(crate) struct Network<W: World> {
     partition: PartitionId,
+    /// The nodes that hold it.
+    replicas: Arc<[NodeId]>,
     peers: Arc<Peers<W>>,
+    vitals: Arc<Vitals<W>>,
 }
 
 impl<W: World> Network<W> {
-    pub(crate) fn new(partition: PartitionId, peers: Arc<Peers<W>>) -> Self {
-        Network { partition, peers }
+    pub(crate) fn new(
+        partition: PartitionId,
+        replicas: &[NodeId],
+        peers: Arc<Peers<W>>,
+        vitals: Arc<Vitals<W>>,
+    ) -> Self {
+        Network { partition, replicas: replicas.into(), peers, vitals }
     }
 
     fn client(&self, target: NodeId, one_by_one: bool) -> PeerClient<W> {
-        PeerClient { target, partition: self.partition, link: self.peers.link(target).cloned(), one_by_one }
+        PeerClient {
+            target,
+            partition: self.partition,
+            replicas: self.replicas.clone(),
+            link: self.peers.link(target).cloned(),
+            vitals: self.vitals.clone(),
+            one_by_one,
+        }
     }
 }
 
@@ -77,7 +88,9 @@ impl<W: World> RaftNetworkFactory<TypeConfig<W>> for Network<W> {
 pub(crate) struct PeerClient<W: World> {
     target: NodeId,
     partition: PartitionId,
+    replicas: Arc<[NodeId]>,
     link: Option<Arc<Link<W>>>,
+    vitals: Arc<Vitals<W>>,
     one_by_one: bool,
 }
 
@@ -101,10 +114,10 @@ impl<W: World> PeerClient<W> {
 
     /// A node whose disk does not answer must not look alive (R25): heartbeats and entries stop, votes go on.
     fn check_silent(&self) -> Rpc<W, ()> {
-        match &self.link {
-            Some(link) if link.is_silent() => Err(unreachable(&PeerError::Silent(self.target))),
-            _ => Ok(()),
+        if self.vitals.is_silent(&self.replicas) {
+            return Err(unreachable(&PeerError::Silent(self.target)));
         }
+        Ok(())
     }
 
     async fn append_one(
@@ -259,8 +272,7 @@ fn pump<W: World, S>(client: &PeerClient<W>, input: S, appends: AppendStream) ->
 where
     S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Send + Unpin + 'static,
 {
-    let pump =
-        Pump { client, input: Some(input), appends, unanswered: VecDeque::new(), bytes: 0, answered: 0, failed: false };
+    let pump = Pump { client, input: Some(input), appends, window: Window::default(), failed: false };
     let answers = stream::unfold(pump, async |mut pump| {
         let item = std::future::poll_fn(|cx| pump.poll(cx)).await?;
         Some((item, pump))
@@ -273,10 +285,7 @@ struct Pump<'c, W: World, S> {
     client: &'c PeerClient<W>,
     input: Option<S>,
     appends: AppendStream,
-    /// Sizes of the appends that were sent and not answered, in order; `bytes` is their sum.
-    unanswered: VecDeque<usize>,
-    bytes: usize,
-    answered: u64,
+    window: Window,
     failed: bool,
 }
 
@@ -297,13 +306,15 @@ where
                     return Poll::Ready(Some(Err(silent)));
                 }
             };
-            if self.input.is_none() && self.unanswered.is_empty() {
+            if self.input.is_none() && self.window.is_empty() {
                 return Poll::Ready(None);
             }
             match self.appends.poll_ack(cx) {
                 Poll::Ready(Some(ack)) => {
-                    self.settle(ack.answered);
-                    let result = append_result(self.client.target, ack.outcome);
+                    let result = match self.window.answered(ack.answered) {
+                        true => append_result(self.client.target, ack.outcome),
+                        false => Err(unreachable(&PeerError::Confused(self.client.target))),
+                    };
                     self.failed = !matches!(result, Ok(Ok(_)));
                     return Poll::Ready(Some(result));
                 }
@@ -317,16 +328,9 @@ where
         }
     }
 
-    fn settle(&mut self, answered: u64) {
-        for _ in self.answered..answered {
-            self.bytes -= self.unanswered.pop_front().unwrap_or_default();
-        }
-        self.answered = self.answered.max(answered);
-    }
-
     /// Sends one append if there is one, and room for it.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Rpc<W, bool> {
-        if self.unanswered.len() >= WINDOW || self.bytes >= WINDOW_BYTES || self.appends.poll_room(cx).is_pending() {
+        if self.window.is_full() || self.appends.poll_room(cx).is_pending() {
             return Ok(false);
         }
         let Some(input) = &mut self.input else { return Ok(false) };
@@ -335,9 +339,7 @@ where
                 // Only now: openraft paces its attempts inside the input.
                 self.client.check_silent()?;
                 let append = append_to_wire::<W>(self.appends.id(), &request);
-                let bytes = append_size(&append);
-                self.unanswered.push_back(bytes);
-                self.bytes += bytes;
+                self.window.sent(append_size(&append));
                 // A lost connection shows as the end of the acks.
                 Ok(self.appends.send(append))
             }

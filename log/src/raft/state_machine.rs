@@ -22,52 +22,66 @@ use openraft::{
     storage::{EntryResponder, RaftStateMachine, Snapshot, SnapshotMeta},
 };
 use prost::Message as _;
-use std::{io, sync::Arc};
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, Weak},
+    task::Poll,
+};
 
 /// The evolving side of one partition. What it evolves is in [`Evolved`], which readers share.
 pub(crate) struct StateMachine<W: World> {
     evolved: Arc<Evolved>,
     log: LogStore<W>,
     checkpoints: Checkpoints<W>,
+    restored: Weak<pb::PartitionSnapshot>,
 }
 
 impl<W: World> StateMachine<W> {
-    pub(crate) fn new(evolved: Arc<Evolved>, log: LogStore<W>, checkpoints: Checkpoints<W>) -> Self {
-        StateMachine { evolved, log, checkpoints }
+    /// `restored` is the checkpoint that `evolved` began with. For as long as the caller keeps it, openraft, which asks for
+    /// it several times when it starts, is given that; later it is read again.
+    pub(crate) fn new(
+        evolved: Arc<Evolved>,
+        log: LogStore<W>,
+        checkpoints: Checkpoints<W>,
+        restored: Weak<pb::PartitionSnapshot>,
+    ) -> Self {
+        StateMachine { evolved, log, checkpoints, restored }
     }
 
     /// Evolves what is known to be committed and is not evolved yet, piece by piece, before there is a Raft group. Says how
     /// many entries that were.
     ///
     /// openraft would do the same in pieces of 64 entries, which may be 256 MiB.
-    pub(crate) async fn catch_up(&mut self) -> io::Result<u64> {
-        let end = self.log.committed_end();
-        let mut evolved = 0;
-        let mut next = self.evolved.next_index();
-        while next < end {
-            let entries = self.log.read(next..end, READ_BYTES)?;
-            let Some(last) = entries.last().map(|entry| from_log_id::<W>(&entry.log_id)) else {
-                let what = format!("partition {}: committed entry {next} is not in the log", self.log.id());
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-            };
-            evolved += entries.len() as u64;
-            for entry in entries {
-                self.evolve(entry);
-            }
-            next = last.index + 1;
-            // Others on this thread want to go on, too.
-            let mut passed = false;
-            std::future::poll_fn(|context| match std::mem::replace(&mut passed, true) {
-                true => std::task::Poll::Ready(()),
-                false => {
-                    context.waker().wake_by_ref();
-                    std::task::Poll::Pending
-                }
-            })
-            .await;
-        }
+    pub(crate) async fn catch_up(&self) -> io::Result<u64> {
+        let first = self.evolved.next_index();
+        let end = self.log.committed_end().max(first);
+        self.read(first..end, |entry| {
+            self.evolve(entry);
+        })
+        .await?;
         self.evolved.publish();
-        Ok(evolved)
+        Ok(end - first)
+    }
+
+    /// Reads what is behind that, as openraft does when it starts: the errors it reports do not say what they are any more.
+    pub(crate) async fn check_tail(&self) -> io::Result<()> {
+        self.read(self.evolved.next_index()..self.log.end(), drop).await
+    }
+
+    /// Hands over the entries of a range, all of which must be there.
+    async fn read(&self, range: Range<u64>, mut take: impl FnMut(EntryOf<TypeConfig<W>>)) -> io::Result<()> {
+        let mut next = range.start;
+        while next < range.end {
+            let entries = self.log.read(next..range.end, READ_BYTES)?;
+            if entries.first().is_none_or(|first| first.log_id.index() != next) {
+                return Err(invalid(format!("entry {next} is not in the log")));
+            }
+            next += entries.len() as u64;
+            entries.into_iter().for_each(&mut take);
+            pass_turn().await;
+        }
+        Ok(())
     }
 
     fn evolve(&self, entry: EntryOf<TypeConfig<W>>) -> Applied {
@@ -78,6 +92,19 @@ impl<W: World> StateMachine<W> {
             EntryPayload::Normal(batch) => self.evolved.evolve(id, &batch),
         }
     }
+}
+
+/// Lets others on this thread go on.
+async fn pass_turn() {
+    let mut passed = false;
+    std::future::poll_fn(|context| match std::mem::replace(&mut passed, true) {
+        true => Poll::Ready(()),
+        false => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 /// The membership in the form openraft knows.
@@ -153,7 +180,18 @@ impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig<W>, Bytes>>, io::Error> {
-        self.checkpoints.newest(self.log.id())?.as_ref().map(to_snapshot::<W>).transpose()
+        if let Some(restored) = self.restored.upgrade() {
+            return to_snapshot::<W>(&restored).map(Some);
+        }
+        match self.checkpoints.newest(self.log.id()) {
+            Ok(newest) => newest.as_ref().map(to_snapshot::<W>).transpose(),
+            // Whoever wants it can have the whole log instead (R38); an error would end the group.
+            Err(error) if self.log.wal().purged().is_none() => {
+                tracing::error!(partition = %self.log.id(), %error, "checkpoint passed over; the log is whole");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -171,8 +209,7 @@ impl<W: World> RaftSnapshotBuilder<TypeConfig<W>> for SnapshotBuilder<W> {
         let Some(data) = &self.snapshot else {
             return to_snapshot::<W>(&pb::PartitionSnapshot::default());
         };
-        self.log.flushed().await?;
-        self.checkpoints.save(self.log.id(), data.clone()).await?;
+        self.checkpoints.take(self.log.wal(), data.clone()).await?;
         to_snapshot::<W>(data)
     }
 }

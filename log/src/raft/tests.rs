@@ -9,7 +9,7 @@ use openraft::{
     StorageError,
     testing::log::{StoreBuilder, Suite},
 };
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 type Config = TypeConfig<RealWorld>;
 
@@ -42,7 +42,7 @@ impl StoreBuilder<Config, LogStore<RealWorld>, StateMachine<RealWorld>, (tempfil
         let log = LogStore::new(wal.partition(PartitionId::new(1, 1)));
         let owner = Owner { cluster: ClusterId([7; 16]), node: 1, incarnation: [8; 16] };
         let checkpoints = Checkpoints::open(Env::real().disk, dir.path(), owner).unwrap();
-        let machine = StateMachine::new(Arc::new(Evolved::new(None)), log.clone(), checkpoints);
+        let machine = StateMachine::new(Arc::new(Evolved::new(None)), log.clone(), checkpoints, Weak::new());
         Ok(((dir, wal), log, machine))
     }
 }

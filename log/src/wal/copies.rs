@@ -1,8 +1,13 @@
 //! Small files that must not be lost, in three numbered copies each (R17).
 //!
-//! A change first makes all copies equal to the one that holds, then writes all copies, one after the other, each by side file, sync, rename, sync of the folder. Two equal copies
+//! A change writes all copies, one after the other, each by side file, sync, rename, sync of the folder. Two equal copies
 //! win. Two intact copies of one directory, one number apart: a change was interrupted after the first copy, and the older
-//! one holds, since a change counts only once all three copies have it. Anything else is damage.
+//! one holds, since a change counts only once all three copies have it. Anything else is damage. A copy that cannot be read
+//! is one that is not intact.
+//!
+//! **Invariant**: a process that changes what is kept has first written what it read to all copies. A change interrupted
+//! behind another one that was would leave three copies that all differ. That they look equal says nothing: what an earlier
+//! process wrote may so far exist in the page cache alone.
 use super::{recover::io_error, supply::is_out_of_space};
 use crate::{
     error::OpenError,
@@ -40,23 +45,29 @@ pub(crate) enum Missing {
     Damaged(String),
 }
 
-/// The copy that holds, and whether all three are equal to it.
-pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<(T, bool), Missing>, OpenError> {
+/// The copy that holds.
+pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<T, Missing>, OpenError> {
     let mut present = 0;
     let mut intact = Vec::new();
+    let mut unreadable = None;
     for name in T::NAMES {
         let path = dir.join(name);
         if !disk.exists(&path).map_err(io_error("cannot look for", &path))? {
             continue;
         }
         present += 1;
-        let bytes = read_file(disk, &path, T::LEN)?;
-        // What a copy does not say in full is not believed: reserved bytes are zero.
-        intact.extend(T::decode(&bytes).filter(|copy| copy.encode() == bytes));
+        match read_file(disk, &path, T::LEN) {
+            // What a copy does not say in full is not believed: reserved bytes are zero.
+            Ok(bytes) => intact.extend(T::decode(&bytes).filter(|copy| copy.encode() == bytes)),
+            Err(error) => unreadable = Some(error),
+        }
     }
     if let Some(held) = agree(&intact) {
-        let all = intact.len() == T::NAMES.len() && intact.iter().all(|copy| *copy == held);
-        return Ok(Ok((held, all)));
+        return Ok(Ok(held));
+    }
+    // The others do not make up for it.
+    if let Some(error) = unreadable {
+        return Err(error);
     }
     Ok(Err(match (present, intact.as_slice()) {
         (0, _) => Missing::Absent,
@@ -70,17 +81,9 @@ pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<(T
     }))
 }
 
-/// Changes what is kept. First every copy is brought to what holds now: a change that was interrupted behind another one
-/// that was would leave three copies that all differ.
-pub(crate) fn store<T: Copied, D: Disk>(disk: &D, dir: &Path, copy: &T) -> io::Result<()> {
-    if let Ok(Ok((held, false))) = read::<T, D>(disk, dir) {
-        write_all(disk, dir, &held)?;
-    }
-    write_all(disk, dir, copy)
-}
-
-/// Writes all copies, each completely before the next is touched.
-fn write_all<T: Copied, D: Disk>(disk: &D, dir: &Path, copy: &T) -> io::Result<()> {
+/// Writes all copies, each completely before the next is touched; `written` is called after each. Durable when it returns;
+/// an error must halt the node.
+pub(crate) fn write<T: Copied, D: Disk>(disk: &D, dir: &Path, copy: &T, written: &mut dyn FnMut()) -> io::Result<()> {
     for name in T::NAMES {
         let (path, side) = (dir.join(name), dir.join(format!("{name}.new")));
         if disk.exists(&side)? {
@@ -101,6 +104,7 @@ fn write_all<T: Copied, D: Disk>(disk: &D, dir: &Path, copy: &T) -> io::Result<(
             Err(error) => return Err(error),
         }
         disk.sync_dir(dir)?;
+        written();
     }
     Ok(())
 }

@@ -54,13 +54,16 @@ impl Durable {
         // What the segment removed of those before it: everything from its own first entry on, or from the end of the log.
         let cut = block.map_or(next, |block| block.first);
         self.index.truncate(cut);
+        self.index.purge(first);
         let mut terms = std::mem::take(&mut self.log.terms);
         terms.truncate(cut);
         if let Some(block) = block {
             for (index, term) in log.terms.within(block.range()) {
                 terms.push(LogId { term, index });
             }
-            self.index.push_sealed(segment, block);
+            if !self.index.push_sealed(segment, block) {
+                return Err(format!("entries from {} on do not follow those before them", block.first));
+            }
         }
         self.index.purge(first);
         terms.purge(first);

@@ -12,8 +12,9 @@
 //! **Invariant**: the bytes are a function of what the frames before say. A scan of these frames makes the same footer.
 use super::{
     PeerIdentity,
+    batch::BATCH_HEADER_LEN,
     durable::Durable,
-    frame::{id_at, u32_at, u64_at},
+    frame::{HEADER_LEN, id_at, u32_at, u64_at},
     index::{Block, Slot, Table},
     outline::{Outline, Terms},
     payload::{PEER_LEN, Position, decode_peer, encode_peer},
@@ -33,6 +34,7 @@ const VOTE_COMMITTED: u8 = 2;
 const COMMITTED: u8 = 4;
 const PURGED: u8 = 8;
 const LAST: u8 = 16;
+const KNOWN: u8 = VOTE | VOTE_COMMITTED | COMMITTED | PURGED | LAST;
 
 /// Which frames a footer is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +197,11 @@ impl Directory {
     }
 }
 
+/// Where the payload of a footer is whose batch is at `at`.
+pub(crate) fn payload_of(at: Position) -> Position {
+    Position { offset: at.offset + BATCH_HEADER_LEN + HEADER_LEN as u64, ..at }
+}
+
 /// The segment a footer is about, be the rest as it may.
 pub(crate) fn segment_of(payload: &[u8]) -> Option<u64> {
     payload.get(..8).map(|bytes| u64_at(bytes, 0))
@@ -237,8 +244,15 @@ impl<'a> Bytes<'a> {
 
 fn part(bytes: &mut Bytes<'_>, tables: &Tables) -> Option<Part> {
     let part = bytes.take(PART_LEN)?;
+    // What it says where nothing is defined may change what the rest means: the frames are read instead.
+    if part[32] & !KNOWN != 0 || part[33..36] != [0; 3] {
+        return None;
+    }
     let has = |bit: u8| part[32] & bit != 0;
     let log_id = |at: usize, bit: u8| has(bit).then(|| LogId { term: u64_at(part, at), index: u64_at(part, at + 8) });
+    if [56, 72, 104].into_iter().any(|at| u64_at(part, at + 8) == u64::MAX) {
+        return None;
+    }
     let vote = Vote { term: u64_at(part, 40), node: u64_at(part, 48), committed: has(VOTE_COMMITTED) };
     let count = u32_at(part, 136);
     let block = match count {

@@ -73,7 +73,11 @@ impl Identity {
         let lock = lock(disk, dir)?;
         refuse_lost(disk, dir)?;
         let mut identity = match copies::read::<Identity, D>(disk, dir)? {
-            Ok((identity, _)) => identity.check(disk, dir, cluster, node)?,
+            Ok(held) => {
+                let identity = held.check(disk, dir, cluster, node)?;
+                copies::write(disk, dir, &identity, &mut || ()).map_err(disk_failed("write the identity in", dir))?;
+                identity
+            }
             Err(Missing::Absent | Missing::Unfinished) => {
                 if has_segments(disk, dir)? {
                     let detail = format!("{} holds a log but no identity", dir.display());
@@ -96,11 +100,10 @@ impl Identity {
         if !disk.exists(dir).map_err(io_error("cannot look for", dir))? {
             return Err(not_ours(dir));
         }
-        let held = copies::read(disk, dir)?.map_err(|missing| match missing {
+        copies::read(disk, dir)?.map_err(|missing| match missing {
             Missing::Absent | Missing::Unfinished => not_ours(dir),
             Missing::Damaged(what) => OpenError::Halt(Halt::Corrupt(what)),
-        });
-        held.map(|(identity, _)| identity)
+        })
     }
 
     /// Records that the node takes part in its cluster. Durable when it returns; an error must halt the node.
@@ -130,7 +133,7 @@ impl Identity {
 
     fn store<D: Disk>(&mut self, disk: &D, dir: &Path) -> io::Result<()> {
         self.revision += 1;
-        copies::store(disk, dir, self)
+        copies::write(disk, dir, self, &mut || ())
     }
 }
 

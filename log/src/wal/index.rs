@@ -189,19 +189,20 @@ impl Index {
         }
     }
 
-    /// A sealed segment that was not read: its entries are behind those that are there.
-    pub(crate) fn push_sealed(&mut self, segment: u64, block: Block) {
+    /// A sealed segment that was not read. Says whether its entries follow those that are there.
+    #[must_use]
+    pub(crate) fn push_sealed(&mut self, segment: u64, block: Block) -> bool {
+        let follows = self.range().is_none_or(|there| there.end == block.first);
         self.sealed.push_back(Extent { segment, range: block.range(), source: Source::Footer(block) });
+        follows
     }
 
-    /// The entries there are; `None` where there is none or where they do not follow each other.
+    /// The entries there are; `None` where there is none.
     pub(crate) fn range(&self) -> Option<Range<u64>> {
-        let mut ranges = self.sealed.iter().map(|extent| extent.range.clone()).chain([self.active.range()]);
-        ranges.try_fold(None::<Range<u64>>, |all, range| match all {
-            _ if range.is_empty() => Some(all),
-            None => Some(Some(range)),
-            Some(all) => (all.end == range.start).then_some(Some(all.start..range.end)),
-        })?
+        let active = Some(self.active.range()).filter(|range| !range.is_empty());
+        let first = self.sealed.front().map(|extent| &extent.range).or(active.as_ref())?;
+        let last = active.as_ref().or(self.sealed.back().map(|extent| &extent.range))?;
+        Some(first.start..last.end)
     }
 }
 
@@ -245,9 +246,11 @@ impl TableCache {
         self.loaded.lock().expect("nothing panics while it holds the tables")
     }
 
+    /// Their bytes, and how many they are.
     #[cfg(test)]
-    pub(crate) fn bytes(&self) -> u64 {
-        self.lock().bytes
+    pub(crate) fn loaded(&self) -> (u64, usize) {
+        let loaded = self.lock();
+        (loaded.bytes, loaded.tables.len())
     }
 }
 

@@ -70,11 +70,11 @@ impl Copied for Manifest {
     }
 }
 
-/// What the copies say, and whether they have to be written anew.
+/// What the copies say, and whether this process has written all of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     manifest: Manifest,
-    whole: bool,
+    written: bool,
 }
 
 impl Held {
@@ -90,9 +90,9 @@ impl Held {
         node: NodeId,
         found: u64,
     ) -> Result<Held, OpenError> {
-        let (manifest, whole) = match copies::read(disk, dir)? {
+        let manifest = match copies::read(disk, dir)? {
             Ok(held) => held,
-            Err(Missing::Absent | Missing::Unfinished) => (Manifest { cluster, node, newest: 0, revision: 0 }, false),
+            Err(Missing::Absent | Missing::Unfinished) => Manifest { cluster, node, newest: 0, revision: 0 },
             Err(Missing::Damaged(what)) => return Err(OpenError::Halt(Halt::Corrupt(what))),
         };
         let halt = if (manifest.cluster, manifest.node) != (cluster, node) {
@@ -115,25 +115,34 @@ impl Held {
                 manifest.newest
             ))
         } else {
-            return Ok(Held { manifest, whole });
+            return Ok(Held { manifest, written: false });
         };
         Err(OpenError::Halt(halt))
     }
 
-    /// Records that the segment is there. Durable when it returns; an error must halt the node.
-    pub(crate) fn advance<D: Disk>(&mut self, disk: &D, dir: &Path, newest: u64) -> io::Result<()> {
-        if self.whole && self.manifest.newest == newest {
+    /// Records that the segment is there. Durable when it returns; an error must halt the node. `written` is called after
+    /// each copy.
+    pub(crate) fn advance<D: Disk>(
+        &mut self,
+        disk: &D,
+        dir: &Path,
+        newest: u64,
+        written: &mut dyn FnMut(),
+    ) -> io::Result<()> {
+        if !self.written && self.manifest.revision > 0 {
+            copies::write(disk, dir, &self.manifest, written)?;
+        }
+        self.written = true;
+        if self.manifest.newest == newest {
             return Ok(());
         }
         self.manifest.newest = newest;
         self.manifest.revision += 1;
-        copies::store(disk, dir, &self.manifest)?;
-        self.whole = true;
-        Ok(())
+        copies::write(disk, dir, &self.manifest, written)
     }
 
     #[cfg(test)]
     pub(crate) fn new(cluster: ClusterId, node: NodeId) -> Held {
-        Held { manifest: Manifest { cluster, node, newest: 0, revision: 0 }, whole: false }
+        Held { manifest: Manifest { cluster, node, newest: 0, revision: 0 }, written: false }
     }
 }

@@ -10,7 +10,7 @@
 use super::{
     WalEntry,
     durable::Durable,
-    frame::LogHash,
+    frame::{HEADER_LEN, LogHash},
     index::{Block, Extent, Found, Place, Slot},
     outline::{Outline, Terms},
 };
@@ -184,7 +184,8 @@ impl State {
     }
 
     /// The part of `range` that is in the log, up to about `max_bytes`, but at least one entry of it. How long entries in
-    /// sealed segments are is not known here: they count nothing.
+    /// sealed segments are is not known here: they count as their headers, so that a page far back does not look through
+    /// everything that came since.
     pub(crate) fn locate(&self, range: Range<u64>, max_bytes: u64) -> Vec<Located> {
         let (mut index, end) = (range.start.max(self.log.first()), range.end.min(self.log.next()));
         let mut found = Vec::new();
@@ -198,9 +199,12 @@ impl State {
                         (Located::Cold(id, place), place.len.into())
                     }
                     Found::Sealed(extent) => {
-                        let part = index..end.min(extent.range.end).min(self.hot_start()).min(self.settled());
+                        let most = (max_bytes.saturating_sub(bytes) / HEADER_LEN as u64).max(1);
+                        let part_end = end.min(extent.range.end).min(self.hot_start()).min(self.settled());
+                        let part = index..part_end.min(index.saturating_add(most));
                         index = part.end - 1;
-                        (Located::Sealed(extent.clone(), part.clone(), self.log.terms.part(part)), 0)
+                        let len = (part.end - part.start) * HEADER_LEN as u64;
+                        (Located::Sealed(extent.clone(), part.clone(), self.log.terms.part(part)), len)
                     }
                 },
             };

@@ -65,7 +65,11 @@ pub(crate) mod batch;
 
 pub(crate) mod footer;
 
+mod at_work;
+
 pub(crate) mod writer;
+
+pub(crate) mod rotation;
 
 pub(crate) mod segment;
 
@@ -94,6 +98,7 @@ pub use space::Space;
 pub use supply::{DiskSpace, SupplyOptions};
 
 use self::{
+    at_work::AtWork,
     batch::{Op, Plan},
     durable::Durable,
     index::TableCache,
@@ -104,12 +109,12 @@ use self::{
     replay::Files,
     segment::Segments,
     supply::Supply,
-    writer::{AtWork, Idle, Shared, Writer},
+    writer::{Idle, Shared, Writer},
 };
 use crate::{
     error::OpenError,
     topic::{ClusterId, LogId, NodeId, PartitionId},
-    world::{Tasks, World},
+    world::{Disk, Tasks, World},
 };
 use bytes::Bytes;
 use futures::{FutureExt, future};
@@ -205,8 +210,8 @@ pub struct WalStats {
 
 /// The write-ahead log of one node. Clone it freely; all clones are the same.
 ///
-/// When the last clone is dropped without [`Wal::close`], the writer finishes what is queued and ends on its own: only
-/// [`Wal::close`] tells when, so whoever unlocks the directory closes first.
+/// When the last clone is dropped without [`Wal::close`], the writer finishes what is queued and ends on its own. Only
+/// [`Wal::close`] tells when; until then the directory must stay locked, which [`Wal::hold`] sees to.
 pub struct Wal<W: World> {
     inner: Arc<Inner<W>>,
 }
@@ -267,6 +272,7 @@ impl<W: World> Wal<W> {
             hot,
             peers: Mutex::new(recovered.replay.peers),
             stats: Mutex::new(stats),
+            lock: Mutex::default(),
         });
         let at_work = Arc::new(AtWork::default());
         let writer = Writer::<W> {
@@ -325,6 +331,12 @@ impl<W: World> Wal<W> {
         answer
     }
 
+    /// Keeps the lock of the data directory until nothing writes there any more, after [`Wal::close`] or the end of the last
+    /// clone. Another process that opened it sooner would write where this one still does.
+    pub fn hold(&self, lock: Arc<<W::Disk as Disk>::Lock>) {
+        *self.inner.shared.lock() = Some(lock);
+    }
+
     /// Writes everything queued, states that it is durable, and ends the writer. What is asked for afterwards fails.
     pub fn close(&self) -> impl Future<Output = ()> + Send + 'static {
         self.inner.shared.queue.close();
@@ -350,6 +362,11 @@ impl<W: World> Wal<W> {
         self.inner.shared.supply.report()
     }
 
+    /// What follows from that for clients, alone.
+    pub fn space(&self) -> Space {
+        self.inner.shared.supply.space()
+    }
+
     /// How long the disk has been at work on the batch the writer gave it; `None`: it has none. Waiting for room is not
     /// work of the disk.
     pub fn at_work(&self) -> Option<Duration> {
@@ -371,7 +388,7 @@ impl<W: World> Wal<W> {
     fn reader(&self, partition: PartitionId) -> Reader<'_, W::Disk> {
         let options = &self.inner.options;
         let Shared { segments, tables, .. } = &*self.inner.shared;
-        Reader { segments, tables, cluster: options.cluster, node: options.node, partition }
+        Reader { files: Files { segments, tables, cluster: options.cluster, node: options.node }, partition }
     }
 }
 

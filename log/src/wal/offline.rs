@@ -93,7 +93,7 @@ impl<D: Disk> OfflineWal<D> {
     pub fn entries(&self, partition: PartitionId, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<WalEntry>> {
         let Some(state) = self.partitions.get(&partition) else { return Ok(Vec::new()) };
         let OfflineWal { identity: Identity { cluster, node, .. }, segments, tables, .. } = self;
-        let reader = Reader { segments, tables, cluster: *cluster, node: *node, partition };
+        let reader = Reader { files: Files { segments, tables, cluster: *cluster, node: *node }, partition };
         reader.entries(state.locate(range, max_bytes), max_bytes)
     }
 }

@@ -3,12 +3,12 @@ use super::{
     EntryKind, WalEntry,
     footer::decode_table,
     frame::{HEADER_LEN, Header, Kind, LogHash, frame_len},
-    index::{Block, Extent, Found, Place, Slot, Source, Table, TableCache},
+    index::{Block, Extent, Found, Place, Slot, Source, Table},
     memory::{HashAt, Located},
-    segment::Segments,
+    replay::Files,
 };
 use crate::{
-    topic::{ClusterId, LogId, NodeId, PartitionId},
+    topic::{LogId, PartitionId},
     world::{Disk, DiskFile},
 };
 use bytes::{Bytes, BytesMut};
@@ -22,10 +22,7 @@ const MAX_RUN: u64 = 1 << 20;
 /// Reads frames of one partition.
 #[derive(Debug)]
 pub(crate) struct Reader<'a, D: Disk> {
-    pub segments: &'a Segments<D>,
-    pub tables: &'a TableCache,
-    pub cluster: ClusterId,
-    pub node: NodeId,
+    pub files: Files<'a, D>,
     pub partition: PartitionId,
 }
 
@@ -64,7 +61,7 @@ impl<D: Disk> Reader<'_, D> {
             HashAt::Sealed(extent) => self.locate(Found::Sealed(&extent), index)?,
         };
         let mut bytes = [0; HEADER_LEN];
-        self.segments.reader(place.segment)?.read_exact_at(place.offset, &mut bytes)?;
+        self.files.segments.reader(place.segment)?.read_exact_at(place.offset, &mut bytes)?;
         Ok(self.header(&bytes, place, index)?.hash)
     }
 
@@ -78,7 +75,7 @@ impl<D: Disk> Reader<'_, D> {
 
     fn place(&self, extent: &Extent, table: &Table, index: u64) -> io::Result<Place> {
         let slot = table.get(index).ok_or_else(|| {
-            let path = self.segments.path(extent.segment);
+            let path = self.files.segments.path(extent.segment);
             let what = format!("{}: the table of {} has no entry {index}", path.display(), self.partition);
             io::Error::new(io::ErrorKind::InvalidData, what)
         });
@@ -89,16 +86,16 @@ impl<D: Disk> Reader<'_, D> {
     fn table(&self, extent: &Extent) -> io::Result<Arc<Table>> {
         match &extent.source {
             Source::Memory(table) => Ok(table.clone()),
-            Source::Footer(block) => self.tables.get((extent.segment, self.partition), || self.load(block)),
+            Source::Footer(block) => self.files.tables.get((extent.segment, self.partition), || self.load(block)),
         }
     }
 
     fn load(&self, block: &Block) -> io::Result<Table> {
-        let file = self.segments.reader(block.at.segment)?;
+        let file = self.files.segments.reader(block.at.segment)?;
         let mut bytes = vec![0; block.count as usize * Slot::LEN];
         file.read_exact_at(block.at.offset, &mut bytes)?;
         decode_table(&bytes, block).ok_or_else(|| {
-            let path = self.segments.path(block.at.segment);
+            let path = self.files.segments.path(block.at.segment);
             let (at, partition) = (block.at.offset, self.partition);
             let what = format!("{} at byte {at}: the table of {partition} does not verify", path.display());
             io::Error::new(io::ErrorKind::InvalidData, what)
@@ -108,7 +105,7 @@ impl<D: Disk> Reader<'_, D> {
     fn read_run(&self, run: &[(LogId, Place)], entries: &mut Vec<WalEntry>) -> io::Result<()> {
         let (Some(&(_, first)), Some(&(_, last))) = (run.first(), run.last()) else { return Ok(()) };
         let mut bytes = BytesMut::zeroed((end(last) - first.offset) as usize);
-        self.segments.reader(first.segment)?.read_exact_at(first.offset, &mut bytes)?;
+        self.files.segments.reader(first.segment)?.read_exact_at(first.offset, &mut bytes)?;
         let bytes = bytes.freeze();
         for &(id, place) in run {
             let at = (place.offset - first.offset) as usize;
@@ -145,7 +142,7 @@ impl<D: Disk> Reader<'_, D> {
     fn header(&self, bytes: &[u8; HEADER_LEN], place: Place, index: u64) -> io::Result<Header> {
         let header = Header::decode(bytes).map_err(|error| self.damaged(place, error.to_string()))?;
         let found = (header.cluster, header.node, header.segment, header.partition, header.index);
-        let expected = (self.cluster, self.node, place.segment, self.partition.0, index);
+        let expected = (self.files.cluster, self.files.node, place.segment, self.partition.0, index);
         if found != expected {
             return Err(self.damaged(
                 place,
@@ -156,7 +153,7 @@ impl<D: Disk> Reader<'_, D> {
     }
 
     fn damaged(&self, place: Place, what: String) -> io::Error {
-        let path = self.segments.path(place.segment);
+        let path = self.files.segments.path(place.segment);
         io::Error::new(io::ErrorKind::InvalidData, format!("{} at byte {}: {what}", path.display(), place.offset))
     }
 }

@@ -102,7 +102,7 @@ struct Recovery<'a, D: Disk> {
 struct Sealed {
     about: About,
     /// Its batch.
-    footer: Option<Position>,
+    footer: Position,
     /// The batch is the last one of the segment, and not the first of the next one.
     last: bool,
 }
@@ -172,7 +172,8 @@ impl<D: Disk> Recovery<'_, D> {
                 "the header says what cannot be of the segment before it",
             )
         })?;
-        if let (Some(at), Depth::Footers) = (sealed.footer, self.depth) {
+        if self.depth == Depth::Footers {
+            let at = sealed.footer;
             match self.footer(at, next) {
                 Ok(footer) => {
                     let restored = self.replay.restore(footer, sealed.about, sealed.last);
@@ -195,16 +196,13 @@ impl<D: Disk> Recovery<'_, D> {
         if end.at.segment != number || end.at.offset < SEGMENT_HEADER_LEN {
             return None;
         }
-        let (end_of_frames, frames_behind, footer) = match footer {
-            Position { segment: 0, offset: 0 } => (end.at.offset, 0, None),
+        let (end_of_frames, frames_behind) = match footer {
             Position { segment, offset }
                 if segment == number && offset >= SEGMENT_HEADER_LEN && offset < end.at.offset =>
             {
-                (offset, FOOTER_FRAMES, Some(footer))
+                (offset, FOOTER_FRAMES)
             }
-            Position { segment, offset: SEGMENT_HEADER_LEN } if segment == next.number => {
-                (end.at.offset, 0, Some(footer))
-            }
+            Position { segment, offset: SEGMENT_HEADER_LEN } if segment == next.number => (end.at.offset, 0),
             _ => return None,
         };
         let about = About {
@@ -257,7 +255,7 @@ impl<D: Disk> Recovery<'_, D> {
                 Err(stop) => return Err(refuse(&path, stop)),
             }
         }
-        let carried = !sealed.last && sealed.footer.is_some();
+        let carried = !sealed.last;
         self.replay.carried = carried.then(|| self.replay.footer(sealed.about));
         self.replay.seal();
         self.replay.next_footer = if carried { NextFooter::Any } else { NextFooter::Chain };

@@ -1,14 +1,14 @@
 //! Makes the files agree with what was recovered, durably, and gives the writer its place.
 use super::{
     batch::Tail,
-    footer::{About, Directory, FOOTER_FRAMES},
+    footer::{About, Directory, FOOTER_FRAMES, payload_of},
     manifest::Held,
     payload::{Mark, Position},
     recover::{Newest, Recovered, disk_failed, io_error},
     replay::Files,
     segment::{Links, SEGMENT_HEADER_LEN, SegmentHeader, Segments, is_unfinished},
     supply::{self, Supply},
-    writer::{End, payload_of},
+    writer::End,
 };
 use crate::{
     error::OpenError,
@@ -97,7 +97,9 @@ impl Recovered {
 
     fn note<D: Disk>(&mut self, segments: &Segments<D>, newest: u64) -> Result<(), OpenError> {
         let dir = segments.data_dir();
-        self.manifest.advance(segments.disk(), dir, newest).map_err(disk_failed("write the manifest in", dir))
+        self.manifest
+            .advance(segments.disk(), dir, newest, &mut || ())
+            .map_err(disk_failed("write the manifest in", dir))
     }
 
     /// Entries of the newest segment are found through its footer, which is what was compared with the frames.

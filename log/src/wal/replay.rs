@@ -251,8 +251,7 @@ impl Replay {
         let id = LogId { term: header.term, index: header.index };
         let partition = PartitionId(header.partition);
         let durable = self.partitions.entry(partition).or_default();
-        let Files { segments, tables, cluster, node } = files;
-        let reader = Reader { segments, tables, cluster, node, partition };
+        let reader = Reader { files, partition };
         let hash_after = |durable: &Durable, index| {
             let at = durable.hash_at(index).ok_or_else(|| ReplayError::Wrong(format!("there is no entry {index}")))?;
             reader.hash(at, index).map_err(ReplayError::from)

@@ -34,7 +34,7 @@ pub(crate) struct SegmentHeader {
     /// durable before this segment was made, so whatever does not verify there is damage.
     pub previous: Mark,
     /// Where the batch of the footer of the segment before this one begins: in that segment, as its last batch, or in this
-    /// one, as the first. All zeros where it has none.
+    /// one, as the first. All zeros for segment 1.
     pub footer: Position,
     /// What the first frames of this segment link to.
     pub links: Links,

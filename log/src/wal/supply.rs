@@ -24,8 +24,9 @@ use super::{
 use crate::world::{Disk, DiskFile, Halt, Tasks, World};
 use openraft_rt::AsyncRuntime;
 use std::{
-    io,
+    future, io,
     path::Path,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -91,6 +92,10 @@ impl Supply {
 
     fn stock(&self) -> MutexGuard<'_, Stock> {
         self.stock.lock().expect("nothing panics while it holds the stock")
+    }
+
+    pub(crate) fn space(&self) -> Space {
+        self.stock().space
     }
 
     pub(crate) fn report(&self) -> DiskSpace {
@@ -179,7 +184,14 @@ impl Supply {
             return Ok(None);
         }
         let path = segments.dir().join(SPARE);
-        let file = segments.disk().open(&path)?;
+        let file = match segments.disk().open(&path) {
+            // Somebody who looked for room removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.update(|gauge| gauge.spare = Ahead::Missing);
+                return Ok(None);
+            }
+            opened => opened?,
+        };
         let write = || {
             file.write_all_at(0, &[&header.encode()])?;
             file.sync_all()?;
@@ -273,10 +285,20 @@ pub(crate) async fn run<W: World>(shared: Arc<Shared<W::Disk>>, ended: oneshot::
             W::Tasks::halt(Halt::DiskFailed(format!("{}: {error}", segments.dir().display())));
             break;
         }
-        let (changed, pause) = (supply.look.notified(), <W::Tasks as AsyncRuntime>::sleep(LOOK));
-        <W::Tasks as AsyncRuntime>::select2(std::pin::pin!(changed), std::pin::pin!(pause)).await;
+        let pause = async {
+            if !look_passes::<W>().await {
+                future::pending::<()>().await;
+            }
+        };
+        <W::Tasks as AsyncRuntime>::select2(pin!(supply.look.notified()), pin!(pause)).await;
     }
     let _ = ended.send(());
+}
+
+/// Returns when [`LOOK`] has passed; false: when there is no runtime any more, which the thread that asks may outlive. So
+/// the timer runs in a task, and not here.
+pub(crate) async fn look_passes<W: World>() -> bool {
+    W::Tasks::spawn(<W::Tasks as AsyncRuntime>::sleep(LOOK)).await.is_ok()
 }
 
 /// A file system that turned read-only refuses to open a file for writing: no byte has to be written to find out, and an

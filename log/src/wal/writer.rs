@@ -9,16 +9,15 @@
 //! The one exception: no room for the next segment, before anything is written to it, is waited for.
 use super::{
     PeerIdentity, WalStats,
+    at_work::AtWork,
     batch::{BATCH_HEADER_LEN, Change, Encoded, Frame, Op, Plan, Step, Tail},
-    footer::{Directory, FooterBuilder, estimate},
-    frame::{HEADER_LEN, PEERS, frame_len},
     index::{Slot, TableCache},
     manifest::Held,
     memory::{Core, HotBudget},
     payload::{Mark, Position},
     queue::{Queue, Taken, Urgency},
-    segment::{SEGMENT_HEADER_LEN, SegmentHeader, Segments},
-    supply::{self, Supply, is_out_of_space},
+    segment::Segments,
+    supply::Supply,
 };
 use crate::{
     topic::{NodeId, PartitionId},
@@ -47,39 +46,23 @@ pub(crate) struct Shared<D: Disk> {
     pub hot: HotBudget,
     pub peers: Mutex<BTreeMap<NodeId, PeerIdentity>>,
     pub stats: Mutex<WalStats>,
+    /// Of the data directory: given up when nobody writes there any more.
+    pub lock: Mutex<Option<Arc<D::Lock>>>,
 }
 
 impl<D: Disk> Shared<D> {
     pub(crate) fn partitions(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Arc<Core>>> {
         self.partitions.lock().expect("nothing panics while it holds the partitions")
     }
-}
 
-/// Since when the writer has waited for the disk, for those who watch it: a disk that hangs says nothing itself.
-pub(crate) struct AtWork<W: World>(Mutex<Option<InstantOf<W>>>);
-
-type InstantOf<W> = <<W as World>::Tasks as AsyncRuntime>::Instant;
-
-impl<W: World> Default for AtWork<W> {
-    fn default() -> Self {
-        AtWork(Mutex::default())
-    }
-}
-
-impl<W: World> AtWork<W> {
-    fn set(&self, since: Option<InstantOf<W>>) {
-        *self.0.lock().expect("a copy") = since;
-    }
-
-    /// How long the disk has been at work on the batch it has now; `None`: it has none.
-    pub(crate) fn elapsed(&self) -> Option<Duration> {
-        (*self.0.lock().expect("a copy")).map(|since| since.elapsed())
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Arc<D::Lock>>> {
+        self.lock.lock().expect("it is put there and taken")
     }
 }
 
 /// Why the writer ends before it is asked to.
-enum Stop {
-    /// It was asked to close while there was no room for what is left to write.
+pub(super) enum Stop {
+    /// It was asked to close, or nobody tells the time any more, while there was no room for what is left to write.
     NoRoom(io::Error),
     /// The disk failed.
     Failed(io::Error),
@@ -123,7 +106,7 @@ pub(crate) enum End {
 
 /// When the last batch was durable that nothing says so of yet.
 pub(crate) struct Idle<W: World> {
-    unmarked: Option<InstantOf<W>>,
+    unmarked: Option<<W::Tasks as AsyncRuntime>::Instant>,
     /// Whether an alarm is on its way. One is set at a time, so a busy writer is woken once in [`MARK_AFTER`].
     alarm: bool,
 }
@@ -150,8 +133,9 @@ impl<W: World> Writer<W> {
             }
         }
         self.shared.supply.end();
-        // Both are done with the folder before whoever waits unlocks it. Nobody may be left who waits.
+        // Both are done with the folder before it is unlocked. Nobody may be left who waits.
         let _ = supplier.await;
+        drop(self.shared.lock().take());
         let _ = stopped.send(());
     }
 
@@ -195,7 +179,7 @@ impl<W: World> Writer<W> {
     async fn commit(&mut self) -> Result<(), Stop> {
         if !self.batch.is_empty() {
             let len = BATCH_HEADER_LEN + self.batch.iter().map(Frame::len).sum::<u64>();
-            self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
+            self.at_work.begin();
             let footer = self.footer_len();
             // A segment that is too small for its footer grows by it.
             if self.end != End::Open || self.tail.at.offset + len > self.capacity - footer.min(self.capacity / 4) {
@@ -203,7 +187,7 @@ impl<W: World> Writer<W> {
             }
             let segment = self.tail.at.segment;
             let offsets = self.write_batch().await?;
-            self.at_work.set(None);
+            self.at_work.rest();
             self.apply(segment, &offsets);
             if self.shared.hot.is_exceeded() {
                 self.cool();
@@ -215,7 +199,7 @@ impl<W: World> Writer<W> {
         Ok(())
     }
 
-    async fn write_batch(&mut self) -> io::Result<Vec<u64>> {
+    pub(super) async fn write_batch(&mut self) -> io::Result<Vec<u64>> {
         let at = self.tail.at.offset;
         let encoded = Encoded::new(&self.batch, &mut self.tail);
         self.file.write_all_at(at, &encoded.pieces())?;
@@ -273,117 +257,6 @@ impl<W: World> Writer<W> {
         }
     }
 
-    /// Room to keep for the footer of the segment, with the batch that is to be written.
-    fn footer_len(&self) -> u64 {
-        let peers = self.shared.peers.lock().expect("nothing panics while it holds the peers").len();
-        let frames = self.tail.sequence - self.tail.first_sequence + self.batch.len() as u64;
-        BATCH_HEADER_LEN + estimate(peers + 1, self.tail.chains.len() + self.batch.len(), frames)
-    }
-
-    /// The payload of the segment's footer, as the segment is.
-    fn footer(&self) -> Vec<u8> {
-        let peers = self.shared.peers.lock().expect("nothing panics while it holds the peers");
-        let mut footer = FooterBuilder::new(self.tail.about(), self.tail.link(PEERS), peers.values());
-        for (&id, core) in self.shared.partitions().iter() {
-            // Others were asked for and have nothing on disk.
-            if self.tail.chains.contains_key(&id.0) {
-                footer.add(id, self.tail.link(id.0), core.lock().durable());
-            }
-        }
-        footer.finish()
-    }
-
-    /// Entries of the segment are found through its footer from now on.
-    fn find_through(&self, footer: &Directory) {
-        let partitions = self.shared.partitions();
-        for part in &footer.partitions {
-            partitions[&part.id].lock().seal(part.block);
-        }
-    }
-
-    /// Writes the footer of the segment, as its last batch.
-    async fn seal(&mut self) -> Result<(), Stop> {
-        let payload = self.footer();
-        let at = self.tail.at;
-        let end = at.offset + BATCH_HEADER_LEN + frame_len(payload.len() as u64);
-        if end > self.capacity {
-            self.when_there_is_room(|writer| writer.file.allocate(end)).await?;
-            self.capacity = end;
-        }
-        let directory = Directory::of_payload(&payload, payload_of(at));
-        let waiting = mem::replace(&mut self.batch, vec![Frame::footer(payload)]);
-        let written = self.write_batch().await;
-        self.batch = waiting;
-        written?;
-        self.find_through(&directory);
-        self.end = End::Sealed(at);
-        Ok(())
-    }
-
-    /// Goes on in a fresh segment with room for `len` bytes. Everything in the old one is durable. The footer of one that
-    /// was cut is the first batch of the fresh one, written before that has its name: no crash leaves it without.
-    async fn rotate(&mut self, len: u64) -> Result<(), Stop> {
-        if self.end == End::Open {
-            self.seal().await?;
-        }
-        let at = Position { segment: self.tail.at.segment + 1, offset: SEGMENT_HEADER_LEN };
-        let carried = (self.end == End::Cut).then(|| self.footer());
-        let header = SegmentHeader {
-            cluster: self.tail.cluster,
-            node: self.tail.node,
-            number: at.segment,
-            first_sequence: self.tail.sequence,
-            previous: Mark { at: self.tail.at, sequence: self.tail.sequence - 1 },
-            footer: if let End::Sealed(footer) = self.end { footer } else { at },
-            links: self.tail.links(),
-        };
-        (self.tail.at, self.tail.first_sequence) = (at, self.tail.sequence);
-        let directory = carried.as_ref().map(|payload| Directory::of_payload(payload, payload_of(at)));
-        let first = carried.map(|payload| Encoded::new(&[Frame::footer(payload)], &mut self.tail));
-        let pieces = first.as_ref().map(Encoded::pieces).unwrap_or_default();
-        let need = len + self.tail.at.offset - SEGMENT_HEADER_LEN;
-        let fresh = |writer: &mut Self| {
-            let Shared { supply, segments, .. } = &*writer.shared;
-            supply.fresh(segments, &header, &pieces, need)
-        };
-        (self.file, self.capacity) = self.when_there_is_room(fresh).await?;
-        // Before its first batch counts: a log without this segment is known to have lost it.
-        let segments = &self.shared.segments;
-        self.manifest.advance(segments.disk(), segments.data_dir(), at.segment)?;
-        self.end = End::Open;
-        self.tail.durable = Mark { at: self.tail.at, sequence: self.tail.sequence - 1 };
-        if let Some(directory) = directory {
-            self.find_through(&directory);
-        }
-        let mut stats = self.shared.stats.lock().expect("nothing panics while it holds the statistics");
-        stats.segment = at.segment;
-        stats.durable_sequence = self.tail.durable.sequence;
-        Ok(())
-    }
-
-    /// Waits while there is no room (R66): nothing of the batch has been written, so nothing is in doubt.
-    async fn when_there_is_room<T>(&mut self, attempt: impl Fn(&mut Self) -> io::Result<T>) -> Result<T, Stop> {
-        let shared = self.shared.clone();
-        let supply = &shared.supply;
-        loop {
-            match attempt(self) {
-                Ok(done) => {
-                    supply.set_blocked(false);
-                    return Ok(done);
-                }
-                Err(error) if is_out_of_space(&error) && self.shared.queue.is_closed() => {
-                    return Err(Stop::NoRoom(error));
-                }
-                Err(error) if is_out_of_space(&error) => {}
-                Err(error) => return Err(Stop::Failed(error)),
-            }
-            supply.set_blocked(true);
-            self.at_work.set(None);
-            <W::Tasks as AsyncRuntime>::sleep(supply::LOOK).await;
-            self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
-        }
-    }
-
     /// Writes the mark when it is due, else sees to it that somebody asks again.
     async fn mark_when_idle(&mut self) -> io::Result<()> {
         if mem::take(&mut self.plan.alarm) {
@@ -408,9 +281,9 @@ impl<W: World> Writer<W> {
     /// States, as the last thing in the log, that everything before is durable: the next open need not wonder.
     async fn mark(&mut self) -> io::Result<()> {
         if self.end == End::Open && self.tail.at.offset + BATCH_HEADER_LEN <= self.capacity {
-            self.at_work.set(Some(<W::Tasks as AsyncRuntime>::Instant::now()));
+            self.at_work.begin();
             self.write_batch().await?;
-            self.at_work.set(None);
+            self.at_work.rest();
         }
         Ok(())
     }
@@ -425,11 +298,6 @@ impl<W: World> Writer<W> {
             op.fail(again(error));
         }
     }
-}
-
-/// Where the payload of a footer is whose batch is at `at`.
-pub(crate) fn payload_of(at: Position) -> Position {
-    Position { offset: at.offset + BATCH_HEADER_LEN + HEADER_LEN as u64, ..at }
 }
 
 /// The same error for one more waiter.

@@ -1,6 +1,9 @@
 //! What every world's seams promise, checked on each of them by its own tests.
 use super::{Connection, Disk, DiskFile, Net, NetError, Purpose};
-use corduroy_proto::v1::{Packet, PeerMessage, Refused, peer_message::Body};
+use corduroy_proto::{
+    packet::ELEMENTS,
+    v1::{Packet, PeerMessage, Refused, peer_message::Body},
+};
 use futures::StreamExt as _;
 use std::{io, path::Path};
 
@@ -98,6 +101,16 @@ pub(crate) async fn net<N: Net>(caller: &N, callee: &N, address: &str) {
 
     let near = caller.connect(address, Purpose::Bulk).await.unwrap();
     drop(calls.recv().await.unwrap());
+    is_over(near).await;
+
+    let near = caller.connect(address, Purpose::Consensus).await.unwrap();
+    let mut far = calls.recv().await.unwrap();
+    let too_many = Packet { messages: vec![PeerMessage::default(); ELEMENTS + 1], confirmed: 0 };
+    near.outgoing.send(too_many).await.unwrap();
+    let lost = far.incoming.next().await.unwrap().unwrap_err();
+    assert!(matches!(&lost, NetError::Lost(why) if why.contains("a packet of more than")), "{lost}");
+    assert!(far.incoming.next().await.is_none());
+    drop(far);
     is_over(near).await;
 
     let near = caller.connect(address, Purpose::Bulk).await.unwrap();

@@ -28,7 +28,8 @@ pub enum NetError {
 ///
 /// **Contract.** Packets of one direction arrive in order, without gap or repeat, until the connection is lost; then
 /// `incoming` yields one error or ends, and sends fail. Nothing says how many sent packets arrived before the loss. A
-/// connection may stop delivering without ever failing: callers have deadlines of their own.
+/// connection may stop delivering without ever failing: callers have deadlines of their own. A packet that
+/// [`packet::decode`](corduroy_proto::packet::decode) refuses does not arrive: `incoming` ends with an error in its place.
 pub struct Connection {
     /// Packets to the other side. Bounded: a full channel is back pressure.
     pub outgoing: mpsc::Sender<Packet>,

@@ -23,10 +23,11 @@ Examples:
       --peers 1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103
 
 The configuration file has the keys cluster_id, node_id, data, insecure_dev, shutdown_timeout; [listen] http, grpc, peer,
-admin; [[nodes]] id, peer, grpc, http, admin; [limits] record, batch, in_flight, segment, commit, hot_tail,
-hot_tail_total, index_cache, checkpoint, partitions; [timing] heartbeat, election_min, election_max, append_timeout,
-read_timeout, checkpoint_interval. Sizes and times carry units (\"4MiB\",
-\"250ms\"). Keys without a flag are also read from the environment: limits.record is CORDUROY_LIMITS_RECORD.
+admin; [[nodes]] id, peer, grpc, http, admin; [limits] record, batch, in_flight, node_in_flight, segment, commit,
+hot_tail, hot_tail_total, index_cache, checkpoint, partitions, reserve, min_free_percent; [timing] heartbeat,
+election_min, election_max, append_timeout, read_timeout, disk_overdue, disk_stuck, disk_failed, checkpoint_interval.
+Sizes and times carry units (\"4MiB\", \"250ms\"). Keys without a flag are also read from the environment: limits.record
+is CORDUROY_LIMITS_RECORD.
 
 Ports of node N, unless given: HTTP 8000+N, gRPC 7000+N, admin 7200+N; the peer port is the one in --peers.")]
 pub(super) struct Args {
@@ -124,4 +125,26 @@ async fn parent_gone() {
     });
     // An error means that the thread is gone, which is no reason to live on unwatched.
     let _ = wait.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::KEYS;
+    use clap::Args as _;
+
+    #[test]
+    fn the_help_names_every_configuration_key() {
+        let keys = |table: &str| {
+            let inside = KEYS.iter().filter_map(|key| key.strip_prefix(table));
+            inside.filter(|key| !key.contains('.')).collect::<Vec<_>>().join(", ")
+        };
+        let top = keys("").replace(", nodes", "");
+        let [listen, nodes, limits, timing] = ["listen.", "nodes.", "limits.", "timing."].map(keys);
+        let expected =
+            format!("{top}; [listen] {listen}; [[nodes]] {nodes}; [limits] {limits}; [timing] {timing}. Sizes");
+        let help = Args::augment_args(clap::Command::new("node")).get_after_help().expect("has some").to_string();
+        let help: Vec<_> = help.split_whitespace().collect();
+        assert!(help.join(" ").contains(&expected), "it should say: {expected}");
+    }
 }

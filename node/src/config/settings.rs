@@ -29,6 +29,9 @@ pub const KEYS: &[&str] = &[
     "limits.segment",
     "limits.commit",
     "limits.hot_tail",
+    "limits.hot_tail_total",
+    "limits.index_cache",
+    "limits.checkpoint",
     "limits.partitions",
     "limits.reserve",
     "limits.min_free_percent",
@@ -40,6 +43,7 @@ pub const KEYS: &[&str] = &[
     "timing.disk_overdue",
     "timing.disk_stuck",
     "timing.disk_failed",
+    "timing.checkpoint_interval",
 ];
 
 /// The keys that come from the environment because they have no flag (flags have twins of their own).

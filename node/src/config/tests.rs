@@ -1,6 +1,7 @@
 //! What a configuration may say, and how a wrong one is refused.
 use super::*;
-use std::{io::Write as _, path::PathBuf};
+use figment::{Figment, providers::Serialized};
+use std::{collections::BTreeSet, io::Write as _, path::PathBuf};
 
 const CLUSTER: &str = "01920000-0000-7000-8000-000000000001";
 
@@ -55,6 +56,29 @@ fn file_has_human_units_and_flags_win_over_it() {
     assert_eq!(config.log.limits.record_bytes, 512 << 10);
     assert_eq!(config.log.timing.heartbeat, Duration::from_millis(50));
     assert_eq!(config.shutdown_timeout, Duration::from_secs(3));
+}
+
+#[test]
+fn every_limit_and_time_is_a_key_of_the_file_and_of_the_environment() {
+    let defaults = Figment::from(Serialized::defaults(settings::Settings::default()));
+    let leaves = |table: &str| {
+        let value = defaults.find_value(table).expect("has defaults");
+        let dict = value.as_dict().expect("is a table").keys();
+        dict.map(|name| format!("{table}.{name}")).collect::<BTreeSet<_>>()
+    };
+    let expected: BTreeSet<_> = ["limits", "timing"].into_iter().flat_map(leaves).collect();
+    let of_tables = |key: &&str| key.starts_with("limits.") || key.starts_with("timing.");
+    let keys: BTreeSet<_> = KEYS.iter().filter(|key| of_tables(key)).map(|key| key.to_string()).collect();
+    assert_eq!(keys, expected);
+
+    let text = "[limits]\nhot_tail_total = \"1GiB\"\nindex_cache = \"64MiB\"\ncheckpoint = \"8MiB\"\n\
+                [timing]\ncheckpoint_interval = \"20s\"\n";
+    let config = load_file(text, flags()).expect("valid").log;
+    assert_eq!((config.limits.hot_tail_total_bytes, config.limits.index_cache_bytes), (1 << 30, 64 << 20));
+    assert_eq!((config.limits.checkpoint_bytes, config.timing.checkpoint_interval), (8 << 20, Duration::from_secs(20)));
+    let environment = vec![("CORDUROY_LIMITS_CHECKPOINT".into(), "9MiB".into())];
+    let config = NodeConfig::load(&Sources { environment, flags: flags(), ..Sources::default() }).expect("valid");
+    assert_eq!(config.log.limits.checkpoint_bytes, 9 << 20);
 }
 
 #[test]

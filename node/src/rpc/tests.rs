@@ -1,13 +1,13 @@
 //! What clients see of errors, and what they make of it.
 use super::failure::Failure;
-use corduroy_log::error::{LogError, Room};
-use std::time::Duration;
+use corduroy_log::error::{LogError, Room, Scope};
+use std::{collections::BTreeSet, time::Duration};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
 fn every_error() -> Vec<(LogError, Code, &'static str)> {
     let partition = || "orders/0".to_owned();
-    vec![
+    let errors = vec![
         (
             LogError::NotLeader { asked: 1, partition: partition(), leader: None },
             Code::FailedPrecondition,
@@ -19,7 +19,13 @@ fn every_error() -> Vec<(LogError, Code, &'static str)> {
             "NOT_HOSTED",
         ),
         (
-            LogError::Busy { partition: partition(), in_flight: 2, limit: 1, retry_after: Duration::from_millis(7) },
+            LogError::Busy {
+                partition: partition(),
+                scope: Scope::Node,
+                in_flight: 2,
+                limit: 1,
+                retry_after: Duration::from_millis(7),
+            },
             Code::ResourceExhausted,
             "BUSY",
         ),
@@ -32,6 +38,11 @@ fn every_error() -> Vec<(LogError, Code, &'static str)> {
             },
             Code::ResourceExhausted,
             "FULL",
+        ),
+        (
+            LogError::OffsetMismatch { partition: partition(), expected: 3, actual: 4 },
+            Code::FailedPrecondition,
+            "OFFSET_MISMATCH",
         ),
         (LogError::UnknownOutcome("?".into()), Code::Unknown, "UNKNOWN_OUTCOME"),
         (LogError::Unavailable("no majority".into()), Code::Unavailable, "UNAVAILABLE"),
@@ -51,7 +62,33 @@ fn every_error() -> Vec<(LogError, Code, &'static str)> {
             "OFFSET_OUT_OF_RANGE",
         ),
         (LogError::Invalid("no".into()), Code::InvalidArgument, "INVALID_ARGUMENT"),
-    ]
+    ];
+    let kinds: BTreeSet<_> = errors.iter().map(|(error, ..)| kind(error)).collect();
+    assert_eq!(kinds, (0..KINDS).collect(), "there is one of each");
+    errors
+}
+
+/// How many kinds of errors there are, and which one this is. A new one does not compile before it is here.
+const KINDS: usize = 15;
+
+fn kind(error: &LogError) -> usize {
+    match error {
+        LogError::NotLeader { .. } => 0,
+        LogError::NotHosted { .. } => 1,
+        LogError::Busy { .. } => 2,
+        LogError::Full { .. } => 3,
+        LogError::OffsetMismatch { .. } => 4,
+        LogError::UnknownOutcome(_) => 5,
+        LogError::Unavailable(_) => 6,
+        LogError::Stopped(_) => 7,
+        LogError::UnknownTopic(_) => 8,
+        LogError::TopicExists(_) => 9,
+        LogError::PartitionOutOfRange { .. } => 10,
+        LogError::RecordTooLarge { .. } => 11,
+        LogError::BatchTooLarge { .. } => 12,
+        LogError::OffsetOutOfRange { .. } => 13,
+        LogError::Invalid(_) => 14,
+    }
 }
 
 #[test]

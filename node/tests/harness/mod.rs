@@ -26,6 +26,7 @@ mod load;
 mod recorder;
 
 mod dump;
+mod run;
 mod verdict;
 
 pub use cluster::{Cluster, TOPIC};
@@ -36,6 +37,7 @@ pub use loop_disk::{FileSystem, LoopDisk, can_cut_power};
 pub use ports::Ports;
 pub use process::{Ended, NodeProcess, corduroy, run};
 pub use recorder::Recorder;
+pub use run::Run;
 pub use small_disk::SmallDisk;
 pub use trace::Tracer;
 pub use verdict::{FaultLog, Verdict, settle};

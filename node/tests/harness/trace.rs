@@ -29,7 +29,8 @@ impl Tracer {
         let mut tracer = Tracer { child, output };
         let attached = wait_until("strace to attach", || {
             if let Some(status) = tracer.child.try_wait().expect("it is our child") {
-                return Ok(Err(format!("strace ended with {status}")));
+                // What was injected has ended the process, and strace with it, before anybody looked.
+                return Ok(if status.success() { Ok(()) } else { Err(format!("strace ended with {status}")) });
             }
             let traced = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             let tracer =

@@ -99,7 +99,7 @@ impl Tree {
     pub fn build(&self, catcher: Catcher) -> io::Result<()> {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--offline", "-p", "corduroy-tests", "--bin", catcher.name()]);
-        run(build.env("CARGO_TARGET_DIR", &self.build).env("RUSTFLAGS", "-Awarnings").current_dir(&self.copy)).map(drop)
+        run(build.env("CARGO_TARGET_DIR", &self.build).current_dir(&self.copy)).map(drop)
     }
 
     /// Runs the simulator that was built, from a first seed, until it catches something or has run `seeds` of them.

@@ -40,6 +40,20 @@ pub enum RotKind {
     Swapped,
 }
 
+impl RotKind {
+    /// All of them.
+    pub const ALL: [RotKind; 8] = [
+        RotKind::Flip,
+        RotKind::Zero,
+        RotKind::Garble,
+        RotKind::LostWrite,
+        RotKind::Misdirected,
+        RotKind::Cut,
+        RotKind::Lost,
+        RotKind::Swapped,
+    ];
+}
+
 /// A place among the segments, so that it means something for any length of the log. Numbers are reduced to what there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

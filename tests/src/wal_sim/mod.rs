@@ -18,15 +18,19 @@
 //! **Invariant**: a read gives what was written or an error.
 //! **Invariant**: damage is refused, with every byte unchanged, or nothing acknowledged is missing or altered. Damage behind the
 //! last mark that can still be read is the one exception: nothing on the disk tells it from a torn write.
+//! **Invariant**: copies of the identity and of the manifest that agree open and are made good, those that do not are refused by
+//! name; the boot epoch rises with each start.
 //! **Invariant**: a WAL that opened goes on: it can be appended to, closed and opened again.
 
 mod draw;
 mod fault;
 mod model;
 mod plan;
+mod swarm;
 
 mod run;
 
+mod copies;
 mod damage;
 pub(crate) mod marks;
 mod shrink;
@@ -35,6 +39,7 @@ mod tally;
 pub mod planted;
 pub mod scripts;
 
+pub use copies::{CopyRot, Kept};
 pub use fault::{Crash, Place, RotKind};
 pub use plan::{Config, Plan, Step};
 pub use run::{Outcome, Violation, run, run_traced};

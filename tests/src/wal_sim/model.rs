@@ -1,7 +1,7 @@
 //! What the WAL should be: a list of everything that was asked for, frame by frame, and the state any prefix of it makes.
 use corduroy_log::{
     topic::{LogId, NodeId, PartitionId, Vote},
-    wal::{LogHash, PeerIdentity, WalEntry},
+    wal::{Identity, LogHash, PeerIdentity, WalEntry},
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -146,6 +146,8 @@ pub(super) struct Model {
     /// Sequence numbers that were said to be durable, with the floor of that moment.
     known: Vec<(u64, usize)>,
     committed: BTreeMap<PartitionId, Committed>,
+    /// As of the last start.
+    identity: Option<Identity>,
 }
 
 /// What was noted as committed in a partition.
@@ -248,6 +250,14 @@ impl Model {
             Some(found) if closed => since.last() == Some(&found),
             Some(found) => since.contains(&found),
         }
+    }
+
+    /// Whether a start may find this identity: that of the directory, opened more often than ever before, and joined from the first
+    /// start on.
+    pub(super) fn finds_identity(&mut self, found: Identity) -> bool {
+        self.identity.replace(found).is_none_or(|before| {
+            found.incarnation == before.incarnation && found.boot_epoch > before.boot_epoch && found.joined
+        })
     }
 
     /// The longest prefix of what was asked for that makes what was found, of at least `lowest` atoms; what is behind it never

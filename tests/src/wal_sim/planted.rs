@@ -3,7 +3,7 @@ use corduroy_log::testing::PlantedBug;
 
 /// The number, what is wrong, and the switch.
 pub const SWITCHES: [(&str, &str, PlantedBug); 3] = [
-    ("M01", "a vote is answered before its frame is synced", PlantedBug::SyncDataLies(holds_a_vote)),
+    ("M01", "a vote is answered before its frame is synced", PlantedBug::VOTE_SYNC_LIES),
     ("M02", "a write is acknowledged before it is synced", PlantedBug::SyncDataLies(|_| true)),
     ("M04", "the directory is not synced when a segment is made", PlantedBug::SyncDirLies),
 ];
@@ -11,9 +11,4 @@ pub const SWITCHES: [(&str, &str, PlantedBug); 3] = [
 /// The switch of a number.
 pub fn switch(id: &str) -> Option<PlantedBug> {
     SWITCHES.into_iter().find(|(known, ..)| *known == id).map(|(.., bug)| bug)
-}
-
-/// Whether a frame of a vote begins in these bytes (`docs/disk-format.md`: kind 5).
-fn holds_a_vote(bytes: &[u8]) -> bool {
-    bytes.chunks(8).any(|chunk| chunk.starts_with(b"CDWF") && chunk.get(5) == Some(&5))
 }

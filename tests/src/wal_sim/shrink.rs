@@ -62,6 +62,9 @@ fn simpler(step: &Step) -> Vec<Step> {
         Step::Rot { kind, place, down: Some(crash) } => {
             vec![Step::Rot { kind: *kind, place: *place, down: Some(plain(crash)) }]
         }
+        Step::RotCopies { kept, kind, which, noise, down } => {
+            vec![Step::RotCopies { kept: *kept, kind: *kind, which: *which, noise: *noise, down: plain(down) }]
+        }
         _ => Vec::new(),
     }
 }

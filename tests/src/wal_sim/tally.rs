@@ -76,6 +76,18 @@ tally! {
     rot_reads,
     /// Damage behind the last mark that took acknowledged calls with it.
     rot_unmarked,
+    /// One of the copies of an identity was not as it should be, and was made good.
+    identity_mended,
+    /// Copies of an identity did not agree, and were refused.
+    identity_refused,
+    /// As of an identity, of the manifest.
+    manifest_mended,
+    /// As of an identity, of the manifest.
+    manifest_refused,
+    /// Copies put back to what they were before the last start.
+    copies_stale,
+    /// Copies of which a half was put back.
+    copies_half,
     /// Reads with a disk that failed or gave old bytes, and that gave an error.
     read_errors,
 }

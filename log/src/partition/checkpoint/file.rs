@@ -58,13 +58,20 @@ pub(crate) fn head(owner: &Owner, partition: PartitionId, body: &[u8]) -> Vec<u8
     head
 }
 
-/// The body of a file that verifies as a checkpoint of this partition in this data directory.
-pub(crate) fn body(owner: &Owner, partition: PartitionId, file: &Bytes) -> Result<Bytes, FileError> {
-    let Some((header, rest)) = file.split_first_chunk::<HEADER_LEN>() else {
-        return damaged(format!("{} bytes are less than a header", file.len()));
-    };
+/// How long the file is that begins with this header, which verifies as that of a checkpoint of this partition in this
+/// data directory. Nothing larger need be read.
+pub(crate) fn file_len(owner: &Owner, partition: PartitionId, header: &[u8; HEADER_LEN]) -> Result<u64, FileError> {
+    let body = body_len(owner, partition, header)?;
+    Ok(HEADER_LEN as u64 + table_len(body) as u64 + body as u64)
+}
+
+/// Bytes of the table of checksums of a body's chunks.
+fn table_len(body: usize) -> usize {
+    4 * body.div_ceil(CHUNK)
+}
+
+fn body_len(owner: &Owner, partition: PartitionId, header: &[u8; HEADER_LEN]) -> Result<usize, FileError> {
     let number = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
-    let word = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes"));
     if header[0..4] != MAGIC || crc32c::crc32c(&header[..HEADER_LEN - 4]) != word(&header[HEADER_LEN - 4..]) {
         return damaged("the header does not verify");
     }
@@ -78,8 +85,20 @@ pub(crate) fn body(owner: &Owner, partition: PartitionId, file: &Bytes) -> Resul
             "the header says {len} bytes in chunks of {chunk}, or its reserved bytes are not zero"
         ));
     }
-    let len = len as usize;
-    let table = 4 * len.div_ceil(CHUNK);
+    Ok(len as usize)
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes.try_into().expect("four bytes"))
+}
+
+/// The body of a file that verifies as a checkpoint of this partition in this data directory.
+pub(crate) fn body(owner: &Owner, partition: PartitionId, file: &Bytes) -> Result<Bytes, FileError> {
+    let Some((header, rest)) = file.split_first_chunk::<HEADER_LEN>() else {
+        return damaged(format!("{} bytes are less than a header", file.len()));
+    };
+    let len = body_len(owner, partition, header)?;
+    let table = table_len(len);
     if rest.len() != table + len {
         return damaged(format!("{} bytes follow the header, {} were written", rest.len(), table + len));
     }

@@ -31,11 +31,11 @@ use self::{
     store::{ReadError, Store},
     writer::Job,
 };
-use super::Evolved;
+use super::{Evolved, unreadable};
 use crate::{
     error::OpenError,
     raft::log_id_from_wire,
-    topic::{LogId, PartitionId},
+    topic::PartitionId,
     wal::PartitionLog,
     world::{Halt, Tasks, World},
 };
@@ -67,8 +67,20 @@ impl<W: World> fmt::Debug for Checkpoints<W> {
 /// Why a partition cannot be restored.
 #[derive(Debug)]
 pub(crate) enum RestoreError {
+    /// By its checkpoints.
     Halt(Halt),
+    /// Its log cannot be read where a checkpoint ends.
     Io(io::Error),
+}
+
+impl RestoreError {
+    /// What the node halts with.
+    pub(crate) fn into_halt(self, partition: &str) -> Halt {
+        match self {
+            RestoreError::Halt(halt) => halt,
+            RestoreError::Io(error) => unreadable(partition, &error),
+        }
+    }
 }
 
 impl<W: World> Checkpoints<W> {
@@ -80,18 +92,22 @@ impl<W: World> Checkpoints<W> {
         Ok(Checkpoints { store, jobs })
     }
 
-    /// Brings `evolved`, which is new, to the newest checkpoint that verifies and fits the log; says which entry that is.
-    pub(crate) fn restore(&self, log: &PartitionLog<W>, evolved: &Evolved) -> Result<Option<LogId>, RestoreError> {
+    /// Brings `evolved`, which is new, to the newest checkpoint that verifies and fits the log, and returns it.
+    pub(crate) fn restore(
+        &self,
+        log: &PartitionLog<W>,
+        evolved: &Evolved,
+    ) -> Result<Option<pb::PartitionSnapshot>, RestoreError> {
         let partition = log.id();
         for index in self.store.candidates(partition) {
             let path = self.store.path(partition, index);
             let halt = |error: &FileError| format!("{}: {error}", path.display());
             let discarded = match self.store.read(partition, index) {
                 Ok(snapshot) => match fits(log, &snapshot).map_err(RestoreError::Io)? {
-                    Ok(last) => match evolved.install(&snapshot) {
+                    Ok(()) => match evolved.install(&snapshot) {
                         Ok(()) => {
                             self.store.trust(partition, index);
-                            return Ok(Some(last));
+                            return Ok(Some(snapshot));
                         }
                         Err(error) => error.to_string(),
                     },
@@ -128,6 +144,13 @@ impl<W: World> Checkpoints<W> {
         }
     }
 
+    /// Writes a checkpoint of what a partition had evolved when `snapshot` was copied. What is evolved is committed, maybe
+    /// by the others alone: here it must be on disk, too, before a checkpoint may say so (R36).
+    pub(crate) async fn take(&self, log: &PartitionLog<W>, snapshot: pb::PartitionSnapshot) -> io::Result<()> {
+        log.flushed().await?;
+        self.save(log.id(), snapshot).await
+    }
+
     /// Writes a checkpoint; durable and read back when it returns. Nothing is done for one that is not newer than what
     /// there is. An error that is not the end of the node has left what was there.
     pub(crate) async fn save(&self, partition: PartitionId, snapshot: pb::PartitionSnapshot) -> io::Result<()> {
@@ -157,7 +180,7 @@ impl<W: World> Checkpoints<W> {
 }
 
 /// Whether the log goes on where the checkpoint ends; `Ok(Err(_))` says why not.
-fn fits<W: World>(log: &PartitionLog<W>, snapshot: &pb::PartitionSnapshot) -> io::Result<Result<LogId, String>> {
+fn fits<W: World>(log: &PartitionLog<W>, snapshot: &pb::PartitionSnapshot) -> io::Result<Result<(), String>> {
     let last = snapshot.last.as_ref().map(log_id_from_wire).unwrap_or_default();
     let found = log.log_id(last.index);
     if found != Some(last) {
@@ -168,7 +191,7 @@ fn fits<W: World>(log: &PartitionLog<W>, snapshot: &pb::PartitionSnapshot) -> io
     }
     let hash = log.log_hash_at(last.index)?;
     Ok(match hash {
-        Some(hash) if hash[..] == snapshot.log_hash[..] => Ok(last),
+        Some(hash) if hash[..] == snapshot.log_hash[..] => Ok(()),
         _ => Err(format!("the log hash after entry {last} is {hash:x?}, the checkpoint says {:x?}", snapshot.log_hash)),
     })
 }

@@ -190,7 +190,7 @@ impl<W: World> Scheduler<W> {
             return false;
         };
         let segment = self.inner.wal.stats().segment;
-        let taken = self.take(partition, &evolved, &log).await;
+        let taken = self.take(&evolved, &log).await;
         if let Err(error) = &taken {
             tracing::debug!(%partition, %error, "no checkpoint");
         }
@@ -204,19 +204,12 @@ impl<W: World> Scheduler<W> {
     }
 
     /// The index and the bytes the checkpoint reaches.
-    async fn take(
-        &self,
-        partition: PartitionId,
-        evolved: &Evolved,
-        log: &PartitionLog<W>,
-    ) -> io::Result<(Option<u64>, u64)> {
+    async fn take(&self, evolved: &Evolved, log: &PartitionLog<W>) -> io::Result<(Option<u64>, u64)> {
         let nothing = || io::Error::new(io::ErrorKind::NotFound, "nothing has evolved");
         let snapshot = evolved.snapshot().ok_or_else(nothing)?;
         let reached =
             (snapshot.last.as_ref().map(|last| last.index), snapshot.fold.as_ref().map_or(0, |fold| fold.bytes));
-        // What is evolved is committed, maybe by the others alone: here it must be on disk, too.
-        log.flushed().await?;
-        self.inner.checkpoints.save(partition, snapshot).await?;
+        self.inner.checkpoints.take(log, snapshot).await?;
         Ok(reached)
     }
 }

@@ -136,7 +136,17 @@ impl<D: Disk> Store<D> {
     /// Reads and verifies one.
     pub(crate) fn read(&self, partition: PartitionId, index: u64) -> Result<pb::PartitionSnapshot, ReadError> {
         let file = self.disk.open_read(&self.path(partition, index))?;
-        let mut bytes = vec![0; file.len()? as usize];
+        let len = file.len()?;
+        let mut header = [0; file::HEADER_LEN];
+        if len >= file::HEADER_LEN as u64 {
+            file.read_exact_at(0, &mut header)?;
+        }
+        // A name is no reason to make room for whatever length the file has.
+        let expected = file::file_len(&self.owner, partition, &header)?;
+        if len != expected {
+            return Err(FileError::Damaged(format!("{len} bytes are there, {expected} were written")).into());
+        }
+        let mut bytes = vec![0; len as usize];
         file.read_exact_at(0, &mut bytes)?;
         let body = file::body(&self.owner, partition, &Bytes::from(bytes))?;
         let snapshot = pb::PartitionSnapshot::decode(body).map_err(SnapshotError::from)?;

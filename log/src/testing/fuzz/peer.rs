@@ -12,7 +12,10 @@ use crate::{
     world::{Connection, NetError},
 };
 use arbitrary::Unstructured;
-use corduroy_proto::v1::{Hello, Packet, PeerMessage, Welcome, peer_message::Body, peer_request};
+use corduroy_proto::{
+    packet::{self, ELEMENTS},
+    v1::{AppendBatch, Greeting, Hello, Packet, PeerMessage, PeerRequest, peer_message::Body, peer_request},
+};
 use futures::{StreamExt as _, stream};
 use prost::Message as _;
 use std::{path::Path, sync::Arc};
@@ -21,6 +24,10 @@ use tokio::sync::mpsc;
 const DIR: &str = "/data";
 const CLUSTER: ClusterId = ClusterId([1; 16]);
 const PROTOCOL: u32 = 1;
+/// Bytes of a packet, as the input has them. One of this length is a shorter piece, many times.
+const LONGEST: usize = 512;
+/// Bytes of such a packet: decoded without a limit, they take more than a fuzzer may allocate.
+const REPEATED: usize = 2 << 20;
 
 /// Plays a peer that connects, greets and says something.
 pub fn peer(data: &[u8]) {
@@ -28,15 +35,18 @@ pub fn peer(data: &[u8]) {
     let hello = hello(&mut input);
     let packets: Vec<Packet> = std::iter::from_fn(|| packet(&mut input)).collect();
     for packet in &packets {
-        let again = Packet::decode(&packet.encode_to_vec()[..]).expect("what was encoded decodes");
+        let again = packet::decode(packet.encode_to_vec().into()).expect("what was encoded decodes");
         assert_eq!(&again, packet);
-        packet.messages.iter().filter_map(|message| message.body.as_ref()).for_each(take);
+        let entries = packet.messages.iter().filter_map(appended).map(|append| append.entries.len());
+        assert!(packet.messages.len() + entries.sum::<usize>() <= ELEMENTS, "a packet became too large in memory");
+        packet.messages.iter().filter_map(appended).for_each(take);
     }
-    let welcomed = hello.protocol == PROTOCOL
-        && hello.cluster_id[..] == CLUSTER.0
-        && hello.to == 1
-        && [2, 3].contains(&hello.from)
-        && hello.incarnation.len() == 16;
+    let welcome = hello.greeting.clone().unwrap_or_default();
+    let welcomed = hello.to == 1
+        && welcome.protocol == PROTOCOL
+        && welcome.cluster_id[..] == CLUSTER.0
+        && [2, 3].contains(&welcome.node)
+        && welcome.incarnation.len() == 16;
     on_node(move |sim| async move {
         let disk = sim.env(1).disk;
         let (identity, _lock) = Identity::open(&disk, Path::new(DIR), CLUSTER, 1, [7; 16]).expect("the disk is empty");
@@ -54,7 +64,6 @@ pub fn peer(data: &[u8]) {
         let wal = Wal::<SimWorld>::open(&disk, options).expect("the disk is empty");
         let directory = Directory::new(&identity, 70, vec![1, 2, 3], wal.clone());
 
-        let welcome = welcome_of(&hello);
         let said: u64 = packets.iter().map(|packet| packet.messages.len() as u64).sum();
         let greeting = PeerMessage { body: Some(Body::Hello(hello)) };
         let first = Packet { messages: vec![greeting], confirmed: 0 };
@@ -79,8 +88,8 @@ pub fn peer(data: &[u8]) {
         assert!(answered <= said, "{answered} answers to {said} messages");
         assert!(welcomed || answered == 0, "a stranger was answered");
         // The other end of a connection judges the same.
-        let judged = directory.check_welcome(welcome.from, &welcome).await.is_ok();
-        assert!(!judged || welcomed || welcome.from != 1, "this node greets itself");
+        let judged = directory.check_welcome(welcome.node, &welcome).await.is_ok();
+        assert!(!judged || welcomed || welcome.node != 1, "this node greets itself");
         assert_eq!(wal.peers().iter().filter(|peer| peer.node == 1).count(), 0, "this node is none of its peers");
         wal.close().await;
     });
@@ -88,25 +97,26 @@ pub fn peer(data: &[u8]) {
 
 /// Right in everything, or wrong in some of it.
 fn hello(input: &mut Unstructured<'_>) -> Hello {
-    let mut hello = Hello {
+    let mut greeting = Greeting {
         protocol: PROTOCOL,
         cluster_id: CLUSTER.0.to_vec().into(),
-        from: 2,
+        node: 2,
         incarnation: vec![5; 16].into(),
         boot_epoch: u64::from_le_bytes(array(input)),
-        to: 1,
         confirmed: u64::from_le_bytes(array(input)),
         run: u64::from_le_bytes(array(input)),
     };
+    let mut to = 1;
     match number(input, 12) {
-        0 => hello.protocol = number(input, 4) as u32,
-        1 => hello.cluster_id = blob(input, 40).into(),
-        2 => hello.from = number(input, 6) as u64,
-        3 => hello.incarnation = blob(input, 40).into(),
-        4 => hello.to = number(input, 6) as u64,
+        0 => greeting.protocol = number(input, 4) as u32,
+        1 => greeting.cluster_id = blob(input, 40).into(),
+        2 => greeting.node = number(input, 6) as u64,
+        3 => greeting.incarnation = blob(input, 40).into(),
+        4 => to = number(input, 6) as u64,
+        5 => return Hello { greeting: None, to },
         _ => {}
     }
-    hello
+    Hello { greeting: Some(greeting), to }
 }
 
 fn blob(input: &mut Unstructured<'_>, most: usize) -> Vec<u8> {
@@ -114,30 +124,43 @@ fn blob(input: &mut Unstructured<'_>, most: usize) -> Vec<u8> {
     input.bytes(len).unwrap_or_default().to_vec()
 }
 
-fn welcome_of(hello: &Hello) -> Welcome {
-    let Hello { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run, .. } = hello.clone();
-    Welcome { protocol, cluster_id, from, incarnation, boot_epoch, confirmed, run }
-}
-
 /// The next packet of the input, if what is there decodes.
 fn packet(input: &mut Unstructured<'_>) -> Option<Packet> {
     if input.is_empty() {
         return None;
     }
-    let len = (1 + number(input, 512)).min(input.len());
-    Packet::decode(input.bytes(len).ok()?).ok()
+    let len = 1 + number(input, LONGEST);
+    let bytes = match len {
+        LONGEST => again_and_again(input),
+        _ => input.bytes(len.min(input.len())).ok()?.to_vec(),
+    };
+    packet::decode(bytes.into()).ok()
 }
 
-/// What is done with a message before Raft sees it.
-fn take(body: &Body) {
-    let append = match body {
-        Body::Append(append) => append,
-        Body::Request(request) => match &request.body {
-            Some(peer_request::Body::Append(append)) => append,
-            _ => return,
-        },
-        _ => return,
-    };
+/// A few bytes as often as it goes: as messages, as the fields of an append, or as those of one that is a request.
+fn again_and_again(input: &mut Unstructured<'_>) -> Vec<u8> {
+    let around: &[u8] = [&[][..], &[5, 1], &[5, 8, 1]][number(input, 3)];
+    let piece = blob(input, 32);
+    let mut bytes = piece.repeat(REPEATED / piece.len().max(1));
+    for field in around {
+        let mut outer = vec![field << 3 | 2];
+        prost::encode_length_delimiter(bytes.len(), &mut outer).expect("a vector grows");
+        outer.append(&mut bytes);
+        bytes = outer;
+    }
+    bytes
+}
+
+fn appended(message: &PeerMessage) -> Option<&AppendBatch> {
+    match message.body.as_ref()? {
+        Body::Append(append) => Some(append),
+        Body::Request(PeerRequest { body: Some(peer_request::Body::Append(append)), .. }) => Some(append),
+        _ => None,
+    }
+}
+
+/// What is done with an append before Raft sees it.
+fn take(append: &AppendBatch) {
     let intact = append.entries.iter().all(|entry| crc32c::crc32c(&entry.payload) == entry.crc);
     if raft::to_append_request::<SimWorld>(append.clone()).is_ok() {
         assert!(intact, "an entry was taken whose checksum does not fit");

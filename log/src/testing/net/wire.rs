@@ -9,7 +9,8 @@ use crate::{
     topic::NodeId,
     world::{Connection, NetError},
 };
-use corduroy_proto::v1::Packet;
+use bytes::Bytes;
+use corduroy_proto::{packet, v1::Packet};
 use futures::{StreamExt as _, stream};
 use openraft_rt::{AsyncRuntime as _, Instant as _, Select2};
 use openraft_rt_sim::{SimInstant, SimRuntime};
@@ -81,8 +82,8 @@ struct DirectionState {
     closed: bool,
 }
 
-/// What is on its way: a packet, or that there will be no more.
-type Flying = (SimInstant, Option<Packet>);
+/// What is on its way: the bytes of a packet, or that there will be no more.
+type Flying = (SimInstant, Option<Bytes>);
 
 impl fmt::Display for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,13 +167,12 @@ impl Wire {
     ) {
         let (from, to) = (self.life(side).node, self.life(side.other()).node);
         loop {
-            let packet = outgoing.recv().await;
-            let last = packet.is_none();
-            let bytes = packet.as_ref().map_or(0, Packet::encoded_len);
-            let (latency, transmission) =
-                universe.link(from, to, |link| (link.draw_latency(), link.transmission(bytes)));
+            let bytes = outgoing.recv().await.map(|packet| Bytes::from(packet.encode_to_vec()));
+            let last = bytes.is_none();
+            let len = bytes.as_ref().map_or(0, Bytes::len);
+            let (latency, transmission) = universe.link(from, to, |link| (link.draw_latency(), link.transmission(len)));
             let at = self.stamp(side, latency, transmission);
-            if flight.send((at, packet)).await.is_err() || last {
+            if flight.send((at, bytes)).await.is_err() || last {
                 return;
             }
         }
@@ -194,21 +194,25 @@ impl Wire {
                 Select2::First(None) => return std::future::pending().await,
                 Select2::Second(()) => break,
             };
-            let (at, packet) = flying;
+            let (at, bytes) = flying;
             SimRuntime::sleep_until(at).await;
             universe.passable(sender.node, receiver.node).await;
             if self.0.stuck.load(Ordering::Relaxed) {
                 universe.link(sender.node, receiver.node, |link| link.stats.swallowed += 1);
                 return std::future::pending().await;
             }
-            let Some(packet) = packet else {
+            let Some(bytes) = bytes else {
                 return self.closed(&universe, side);
             };
             {
-                let hash = xxhash_rust::xxh3::xxh3_64(&packet.encode_to_vec());
+                let hash = xxhash_rust::xxh3::xxh3_64(&bytes);
                 let id = self.0.id;
                 universe.trace().detail(format_args!("packet {sender} -> {receiver} ({id}) {hash:016x}"));
             }
+            let packet = match packet::decode(bytes) {
+                Ok(packet) => packet,
+                Err(error) => return universe.lose(self.0.id, &error.to_string()),
+            };
             if side == Side::Caller && universe.link(sender.node, receiver.node, Link::draw_repeat) {
                 universe.repeat(sender.node, receiver.node, packet.clone());
             }

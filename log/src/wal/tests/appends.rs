@@ -15,12 +15,7 @@ fn what_was_written_is_there_after_a_restart() {
         append(&log, entries(2, 4..8)).await.unwrap();
         let peer = PeerIdentity { node: 2, incarnation: [7; 16], boot_epoch: 3, confirmed: 9 };
         wal.save_peer(peer).await.unwrap();
-        let before = views(&wal);
-        wal.close().await;
-        drop((wal, log));
-
-        let wal = open(&sim).unwrap();
-        assert_eq!(views(&wal), before);
+        let wal = reopens_as_it_was(&sim, wal).await;
         let after = view(&wal.partition(P));
         assert_eq!(after.vote, Some(vote));
         assert_eq!(after.committed, Some(LogId { term: 1, index: 3 }));
@@ -161,11 +156,8 @@ fn segments_follow_each_other_and_all_are_read() {
             append(&log, vec![payload_entry(1, index, vec![index as u8; 1000])]).await.unwrap();
         }
         assert!(wal.stats().segment > 5);
-        let before = views(&wal);
-        assert_eq!(before.0[&P].entries.len(), 100);
-        wal.close().await;
-        drop((log, wal));
-        assert_eq!(views(&open(&sim).unwrap()), before);
+        assert_eq!(views(&wal).0[&P].entries.len(), 100);
+        reopens_as_it_was(&sim, wal).await;
     });
 }
 

@@ -88,7 +88,7 @@ fn found(disk: &SimDisk, depth: Depth) -> Result<String, OpenError> {
         let (first, next) = (log.first(), log.next());
         text += &format!("\n{id} {first}..{next} {vote:?} {committed:?} {:?} {:?}", log.purged, log.last);
         text += &format!(" {:?} {:?}", log.hash, replay.chains[&id.0]);
-        let reader = Reader { segments: &segments, tables: &tables, cluster: CLUSTER, node: 1, partition: *id };
+        let reader = Reader { files, partition: *id };
         for index in first..next {
             let found = durable.index.get(index).expect("every entry of the log has a place");
             let place = reader.locate(found, index).expect("tables of footers verify");
@@ -157,6 +157,16 @@ pub(super) fn views(wal: &TestWal) -> Views {
     (wal.partitions().into_iter().map(|id| (id, view(&wal.partition(id)))).collect(), wal.peers())
 }
 
+/// Closes a WAL and opens it again: it must be as it was.
+pub(super) async fn reopens_as_it_was(sim: &Sim, wal: TestWal) -> TestWal {
+    let before = views(&wal);
+    wal.close().await;
+    drop(wal);
+    let wal = open(sim).expect("what was closed opens");
+    assert_eq!(views(&wal), before);
+    wal
+}
+
 /// The segment files of a WAL, by name.
 pub(super) type Image = BTreeMap<String, Vec<u8>>;
 
@@ -190,7 +200,7 @@ pub(super) fn restore(disk: &SimDisk, image: &Image) {
     // As many as there are, be they what they may.
     let newest = image.keys().filter_map(|name| parse_name(name)).max();
     let mut manifest = Held::new(CLUSTER, 1);
-    manifest.advance(disk, Path::new(DIR), newest.unwrap_or(0)).expect("the disk works");
+    manifest.advance(disk, Path::new(DIR), newest.unwrap_or(0), &mut || ()).expect("the disk works");
 }
 
 /// What a node finds that has these files. Checks on the way that a second opening finds the same.

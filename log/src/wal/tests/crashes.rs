@@ -11,6 +11,16 @@ struct Told {
     acknowledged: usize,
 }
 
+impl Told {
+    /// What is found must be one of the states since the last acknowledged one.
+    fn allows(&self, found: View, place: &str) {
+        let possible = &self.states[self.acknowledged.min(self.states.len().saturating_sub(1))..];
+        let found = (found.entries, found.vote);
+        let none = self.states.is_empty() && found == (vec![], None);
+        assert!(none || possible.contains(&found), "{place}: {found:?}");
+    }
+}
+
 /// A script over two partitions that rotates, truncates and votes; each step waits, so that each is a state.
 async fn script(sim: Sim, options: WalOptions, told: Arc<Mutex<Told>>) {
     // The power may fail inside the opening.
@@ -68,15 +78,8 @@ fn run(seed: u64, options: &WalOptions, operation: Option<u64>) -> u64 {
             let (node, options) = (sim.clone(), options.clone());
             let opened = async move { view(&open_with(&node, options).unwrap().partition(P)) };
             let found = sim.spawn_on(1, opened).await.unwrap();
-            let told = told.lock().unwrap();
-            let found = (found.entries, found.vote);
-            // One of the states since the last acknowledged one; the first round decides which.
-            let possible = &told.states[told.acknowledged.min(told.states.len().saturating_sub(1))..];
-            let none = told.states.is_empty() && found == (vec![], None);
-            assert!(
-                none || possible.contains(&found),
-                "seed {seed}, operation {operation:?}, round {round}: {found:?}"
-            );
+            let place = format!("seed {seed}, operation {operation:?}, round {round}");
+            told.lock().unwrap().allows(found, &place);
             // Another cut right after the recovery takes nothing of it back.
             sim.power_cut(1);
         }
@@ -164,11 +167,7 @@ fn a_power_cut_inside_the_recovery_from_a_kill_loses_nothing_either() {
                 sim.restart(1);
                 let node = sim.clone();
                 let found = sim.spawn_on(1, async move { view(&open(&node).unwrap().partition(P)) }).await.unwrap();
-                let told = told.lock().unwrap();
-                let found = (found.entries, found.vote);
-                let possible = &told.states[told.acknowledged.min(told.states.len().saturating_sub(1))..];
-                let none = told.states.is_empty() && found == (vec![], None);
-                assert!(none || possible.contains(&found), "killed at {killed}, cut at {cut}: {found:?}");
+                told.lock().unwrap().allows(found, &format!("killed at {killed}, cut at {cut}"));
             });
         }
     }

@@ -16,6 +16,36 @@ use crate::wal::{
 use proptest::prelude::*;
 use std::fmt::Write as _;
 
+/// What the golden files have of each.
+const VOTE: Vote = Vote { term: 3, node: 2, committed: true };
+const PEER: PeerIdentity = PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 };
+
+/// The header of the first segment of all.
+const FIRST: SegmentHeader = SegmentHeader {
+    cluster: CLUSTER,
+    node: 1,
+    number: 1,
+    first_sequence: 1,
+    previous: Mark { at: NOWHERE, sequence: 0 },
+    footer: NOWHERE,
+    links: Links { batches: 0, footers: 0 },
+};
+const NOWHERE: Position = Position { segment: 0, offset: 0 };
+
+/// In the order of their numbers on disk.
+const KINDS: [Kind; 10] = [
+    Kind::BatchHeader,
+    Kind::Blank,
+    Kind::Membership,
+    Kind::Entry,
+    Kind::Vote,
+    Kind::Truncate,
+    Kind::Purge,
+    Kind::Committed,
+    Kind::Peer,
+    Kind::Footer,
+];
+
 fn golden(name: &str, actual: &str) {
     let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     #[allow(clippy::disallowed_methods, reason = "golden files belong to the source, not to a node")]
@@ -29,17 +59,8 @@ fn golden(name: &str, actual: &str) {
 
 #[test]
 fn reserved_bytes_of_a_segment_header_are_not_passed_over() {
-    let header = SegmentHeader {
-        cluster: CLUSTER,
-        node: 1,
-        number: 1,
-        first_sequence: 1,
-        previous: Mark::default(),
-        footer: Position::default(),
-        links: Links::default(),
-    };
     for at in [5, 7, 104, 4091] {
-        let mut newer = header.encode();
+        let mut newer = FIRST.encode();
         newer[at] = 1;
         let crc = crc32c::crc32c(&newer[..4092]);
         newer[4092..].copy_from_slice(&crc.to_le_bytes());
@@ -81,7 +102,7 @@ fn golden_segment_with_a_frame_of_every_kind() {
     let image = on_node(1, |sim| async move {
         let wal = open(&sim).unwrap();
         let (a, b) = (wal.partition(P), wal.partition(Q));
-        a.save_vote(Vote { term: 3, node: 2, committed: true }).await.unwrap();
+        a.save_vote(VOTE).await.unwrap();
         let blank = WalEntry { kind: EntryKind::Blank, ..payload_entry(3, 0, "") };
         let membership = WalEntry { kind: EntryKind::Membership, ..payload_entry(3, 1, "voters: 1, 2, 3") };
         append(&a, vec![blank, membership, payload_entry(3, 2, "records")]).await.unwrap();
@@ -90,9 +111,7 @@ fn golden_segment_with_a_frame_of_every_kind() {
         append(&b, entries(1, 0..1)).await.unwrap();
         a.truncate_after(Some(1)).await.unwrap();
         a.purge(LogId { term: 3, index: 0 }).await.unwrap();
-        wal.save_peer(PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 })
-            .await
-            .unwrap();
+        wal.save_peer(PEER).await.unwrap();
         wal.close().await;
         image(&sim.env(1).disk)
     });
@@ -105,18 +124,8 @@ fn golden_segment_with_a_frame_of_every_kind() {
     }
     kinds.sort_unstable();
     kinds.dedup();
-    let all = [
-        Kind::BatchHeader,
-        Kind::Blank,
-        Kind::Membership,
-        Kind::Entry,
-        Kind::Vote,
-        Kind::Truncate,
-        Kind::Purge,
-        Kind::Committed,
-        Kind::Peer,
-    ];
-    assert_eq!(kinds, all);
+    // All but the footer, which has a golden file of its own.
+    assert_eq!(kinds, KINDS[..KINDS.len() - 1]);
     golden("segment-v1.txt", &annotated(bytes));
 }
 
@@ -143,12 +152,10 @@ fn golden_footer() {
     let image = on_node(1, |sim| async move {
         let wal = open(&sim).unwrap();
         let (a, b) = (wal.partition(P), wal.partition(Q));
-        a.save_vote(Vote { term: 3, node: 2, committed: true }).await.unwrap();
+        a.save_vote(VOTE).await.unwrap();
         append(&a, entries(3, 0..4)).await.unwrap();
         a.save_committed(Some(LogId { term: 3, index: 2 }));
-        wal.save_peer(PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 })
-            .await
-            .unwrap();
+        wal.save_peer(PEER).await.unwrap();
         a.truncate_after(Some(2)).await.unwrap();
         append(&a, entries(4, 3..5)).await.unwrap();
         a.purge(LogId { term: 3, index: 0 }).await.unwrap();
@@ -205,13 +212,13 @@ fn the_golden_segment_still_opens() {
     let image = Image::from([("00000000000000000001.seg".into(), bytes)]);
     let (partitions, peers) = recovered(&image).unwrap();
     let a = &partitions[&P];
-    assert_eq!(a.vote, Some(Vote { term: 3, node: 2, committed: true }));
+    assert_eq!(a.vote, Some(VOTE));
     assert_eq!(a.committed, Some(LogId { term: 3, index: 1 }));
     assert_eq!(a.purged, Some(LogId { term: 3, index: 0 }));
     assert_eq!(a.entries.len(), 1);
     assert_eq!((a.entries[0].kind, &a.entries[0].payload[..]), (EntryKind::Membership, &b"voters: 1, 2, 3"[..]));
     assert_eq!(partitions[&Q].entries, entries(1, 0..1));
-    assert_eq!(peers, [PeerIdentity { node: 3, incarnation: *b"an incarnation !", boot_epoch: 5, confirmed: 9 }]);
+    assert_eq!(peers, [PEER]);
 }
 
 #[test]
@@ -248,20 +255,10 @@ fn only_a_segments_own_name_is_a_segment() {
 }
 
 fn header() -> impl Strategy<Value = Header> {
-    let kinds = [
-        Kind::BatchHeader,
-        Kind::Blank,
-        Kind::Membership,
-        Kind::Entry,
-        Kind::Vote,
-        Kind::Truncate,
-        Kind::Peer,
-        Kind::Footer,
-    ];
     let places = any::<([u8; 16], u64, u64, u64, u64)>();
     let contents = any::<(u64, u64, u32, u64, [u8; 16])>();
-    (proptest::sample::select(kinds.to_vec()), places, contents, 0..=1_u32 << 30).prop_map(
-        |(kind, place, content, len)| Header {
+    (proptest::sample::select(&KINDS[..]), places, contents, 0..=1_u32 << 30).prop_map(|(kind, place, content, len)| {
+        Header {
             kind,
             cluster: crate::topic::ClusterId(place.0),
             node: place.1,
@@ -274,8 +271,8 @@ fn header() -> impl Strategy<Value = Header> {
             crc: content.2,
             link: content.3,
             hash: content.4,
-        },
-    )
+        }
+    })
 }
 
 proptest! {
@@ -320,8 +317,7 @@ proptest! {
         tail in proptest::collection::vec(any::<u8>(), 0..2000),
         keep in 0..3_usize,
     ) {
-        let header = SegmentHeader { cluster: CLUSTER, node: 1, number: 1, first_sequence: 1, previous: Mark::default(), footer: Position::default(), links: Links::default() };
-        let mut bytes = if keep == 0 { Vec::new() } else { header.encode().to_vec() };
+        let mut bytes = if keep == 0 { Vec::new() } else { FIRST.encode().to_vec() };
         bytes.extend(tail);
         let found = recovered(&Image::from([("00000000000000000001.seg".into(), bytes)]));
         match found {

@@ -2,6 +2,7 @@
 mod bed;
 
 mod appends;
+mod closing;
 mod crashes;
 mod damage;
 mod failures;

@@ -25,6 +25,14 @@ async fn opened(sim: &Sim) -> TestWal {
     sim.spawn_on(1, async move { open_with(&node, supplied()).unwrap() }).await.unwrap()
 }
 
+/// The same with room for eight segments, and the log of a partition.
+async fn on_a_small_disk(sim: &Sim) -> (TestWal, Log) {
+    sim.set_disk_capacity(1, Some(8 * SEGMENT));
+    let wal = opened(sim).await;
+    let log = wal.partition(P);
+    (wal, log)
+}
+
 /// Appends of one partition that go on until one is not answered in time; gives how many were acknowledged.
 async fn fill(sim: &Sim, log: &Log) -> u64 {
     loop {
@@ -56,9 +64,7 @@ fn ran_out_of_space(sim: &Sim) -> bool {
 fn a_writer_without_room_waits_and_goes_on_when_there_is_some() {
     let sim = Sim::seed(3);
     sim.run(async {
-        sim.set_disk_capacity(1, Some(8 * SEGMENT));
-        let wal = opened(&sim).await;
-        let log = wal.partition(P);
+        let (wal, log) = on_a_small_disk(&sim).await;
         sim.sleep(LOOK).await;
         assert_eq!(wal.disk_space().space, Space::Plenty);
         let acknowledged = fill(&sim, &log).await;
@@ -85,9 +91,7 @@ fn a_writer_without_room_waits_and_goes_on_when_there_is_some() {
 fn clients_are_refused_while_votes_still_find_room() {
     let sim = Sim::seed(3);
     sim.run(async {
-        sim.set_disk_capacity(1, Some(8 * SEGMENT));
-        let wal = opened(&sim).await;
-        let log = wal.partition(P);
+        let (wal, log) = on_a_small_disk(&sim).await;
         sim.sleep(LOOK).await;
         let mut index = 0;
         while wal.disk_space().space == Space::Plenty {
@@ -141,9 +145,7 @@ fn a_node_opens_with_no_byte_free_again_and_again() {
 fn a_wal_that_waits_for_room_can_be_closed() {
     let sim = Sim::seed(5);
     sim.run(async {
-        sim.set_disk_capacity(1, Some(8 * SEGMENT));
-        let wal = opened(&sim).await;
-        let log = wal.partition(P);
+        let (wal, log) = on_a_small_disk(&sim).await;
         let acknowledged = fill(&sim, &log).await;
         let refused = append(&log, vec![payload_entry(1, acknowledged + 1, "late")]);
         wal.close().await;

@@ -36,10 +36,7 @@ fn truncation_inside_the_batch_being_written_reverts_the_log_hash() {
         assert_eq!(wal.stats().syncs, 1);
         append(&b, [entries(1, 0..3), entries(3, 3..4)].concat()).await.unwrap();
         assert_eq!(view(&a), view(&b));
-        let before = views(&wal);
-        wal.close().await;
-        drop((a, b, wal));
-        assert_eq!(views(&open(&sim).unwrap()), before);
+        reopens_as_it_was(&sim, wal).await;
     });
 }
 
@@ -67,10 +64,7 @@ fn everything_can_be_truncated() {
         log.truncate_after(None).await.unwrap();
         assert_eq!((log.last(), log.log_hash()), (None, [0; 16]));
         append(&log, entries(2, 0..2)).await.unwrap();
-        let before = views(&wal);
-        wal.close().await;
-        drop((log, wal));
-        assert_eq!(views(&open(&sim).unwrap()), before);
+        reopens_as_it_was(&sim, wal).await;
     });
 }
 
@@ -142,20 +136,13 @@ fn a_purged_prefix_is_gone_and_the_rest_stays() {
         assert_eq!(a.log_id(3), Some(LogId { term: 1, index: 3 }));
         assert_eq!(a.log_id(2), None);
         assert_eq!(a.log_hash(), b.log_hash(), "the hash is over what was ever there");
-        let before = views(&wal);
-        wal.close().await;
-        drop((a, b, wal));
-        let wal = open(&sim).unwrap();
-        assert_eq!(views(&wal), before);
+        let wal = reopens_as_it_was(&sim, wal).await;
 
         let a = wal.partition(P);
         a.truncate_after(Some(3)).await.unwrap();
         assert_eq!(a.last(), Some(LogId { term: 1, index: 3 }), "the purged entry before the first");
         append(&a, entries(2, 4..5)).await.unwrap();
-        let before = views(&wal);
-        wal.close().await;
-        drop((a, wal));
-        assert_eq!(views(&open(&sim).unwrap()), before);
+        reopens_as_it_was(&sim, wal).await;
     });
 }
 
@@ -172,10 +159,7 @@ fn a_purge_beyond_the_end_starts_the_log_anew_behind_it() {
         purged.await.unwrap();
         assert_eq!(view(&log).entries, entries(4, 100..103));
         log.truncate_after(Some(100)).await.unwrap();
-        let before = views(&wal);
-        wal.close().await;
-        drop((log, wal));
-        assert_eq!(views(&open(&sim).unwrap()), before);
+        reopens_as_it_was(&sim, wal).await;
     });
 }
 
@@ -204,10 +188,7 @@ fn an_empty_log_may_begin_anywhere() {
         cut.await.unwrap();
         log.truncate_after(Some(4)).await.unwrap();
         assert_eq!(view(&log).entries, entries(2, 3..5));
-        let before = views(&wal);
-        wal.close().await;
-        drop((log, wal));
-        assert_eq!(views(&open(&sim).unwrap()), before);
+        reopens_as_it_was(&sim, wal).await;
     });
 }
 

@@ -4,23 +4,25 @@ use crate::{
     batch::Batch,
     cluster::ClusterMap,
     config::Limits,
-    partition::fold::Fold,
+    partition::fold::{Fold, Mark},
     raft::{LogStore, StateMachine},
     record::NewRecord,
     testing::{Sim, SimDisk, SimWorld},
-    topic::ClusterId,
+    topic::{ClusterId, LogId},
     wal::{EntryKind, Wal, WalEntry, WalOptions},
     world::{Disk as _, DiskFile as _, Timestamp},
 };
 use bytes::Bytes;
 use corduroy_proto::v1::{ClusterEvent, TopicCreated, cluster_event::Event};
-use openraft::storage::{RaftSnapshotBuilder as _, RaftStateMachine as _};
+use openraft::storage::RaftStateMachine as _;
 use prost::Message as _;
 use std::{future::Future, ops::Range, path::PathBuf, time::Duration};
 
 mod install;
 mod node;
+mod purged;
 mod restart;
+mod rot;
 
 const CLUSTER: ClusterId = ClusterId(*b"a test's cluster");
 const OWNER: Owner = Owner { cluster: CLUSTER, node: 1, incarnation: [4; 16] };
@@ -31,9 +33,12 @@ struct Replica {
     log: PartitionLog<SimWorld>,
     map: Arc<ClusterMap>,
     evolved: Arc<Evolved>,
+    checkpoints: Checkpoints<SimWorld>,
     machine: StateMachine<SimWorld>,
     /// What it came back with.
     restored: Option<LogId>,
+    /// What its state machine gives away as the present checkpoint for as long as it is here.
+    kept: Option<Arc<pb::PartitionSnapshot>>,
     replayed: u64,
 }
 
@@ -58,10 +63,12 @@ impl Replica {
         let log = wal.partition(PartitionId::CLUSTER);
         let map = Arc::new(ClusterMap::default());
         let evolved = Arc::new(Evolved::new(Some(map.machine::<SimWorld>())));
-        let restored = checkpoints.restore(&log, &evolved)?;
-        let mut machine = StateMachine::new(evolved.clone(), LogStore::new(log.clone()), checkpoints);
+        let kept = checkpoints.restore(&log, &evolved)?.map(Arc::new);
+        let restored = kept.as_ref().and_then(|kept| kept.last.as_ref()).map(log_id_from_wire);
+        let given = kept.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let machine = StateMachine::new(evolved.clone(), LogStore::new(log.clone()), checkpoints.clone(), given);
         let replayed = machine.catch_up().await.map_err(RestoreError::Io)?;
-        Ok(Replica { wal, log, map, evolved, machine, restored, replayed })
+        Ok(Replica { wal, log, map, evolved, checkpoints, machine, restored, kept, replayed })
     }
 
     /// Appends entries, waits until they are durable, and evolves them as committed.
@@ -75,7 +82,8 @@ impl Replica {
     }
 
     async fn checkpoint(&mut self) -> io::Result<()> {
-        self.machine.get_snapshot_builder().await.build_snapshot().await.map(drop)
+        let snapshot = self.evolved.snapshot().expect("something has evolved");
+        self.checkpoints.take(&self.log, snapshot).await
     }
 
     /// Everything that follows from the log.

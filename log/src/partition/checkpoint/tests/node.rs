@@ -7,9 +7,9 @@ use crate::{
 };
 use futures::StreamExt as _;
 
-const TOPIC: &str = "order";
+pub(super) const TOPIC: &str = "order";
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     let me = NodeAddress { id: 1, peer: "node-1".into(), grpc: "".into(), http: "".into(), admin: "".into() };
     let limits = Limits {
         record_bytes: 2 << 10,
@@ -21,7 +21,30 @@ fn config() -> Config {
     Config { dir: DIR.into(), cluster: CLUSTER, node: 1, nodes: vec![me], limits, timing: Timing::default() }
 }
 
-async fn open(sim: &Sim, env: Env<SimWorld>, config: Config) -> Log<SimWorld> {
+/// With a checkpoint after so many seconds in which something changed.
+fn checkpoints_every(seconds: u64) -> Config {
+    let timing = Timing { checkpoint_interval: Duration::from_secs(seconds), ..Timing::default() };
+    Config { timing, ..config() }
+}
+
+/// Runs a script on a new node of that kind.
+fn with_checkpoints_every<F>(seconds: u64, script: impl FnOnce(Sim, SimDisk, Log<SimWorld>) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let sim = Sim::seed(13);
+    sim.run(async {
+        let (inside, env) = (sim.clone(), sim.env(1));
+        on_node(&sim, async move {
+            let disk = env.disk.clone();
+            let log = open(&inside, env, checkpoints_every(seconds)).await;
+            script(inside, disk, log).await;
+        })
+        .await;
+    });
+}
+
+pub(super) async fn open(sim: &Sim, env: Env<SimWorld>, config: Config) -> Log<SimWorld> {
     let log = Log::open(config, env).await.expect("opens");
     let ready = |log: &Log<SimWorld>| {
         log.readiness().iter().all(|check| check.ok) && (log.topics().is_empty() || log.partition(TOPIC, 0).is_ok())
@@ -38,7 +61,7 @@ async fn open(sim: &Sim, env: Env<SimWorld>, config: Config) -> Log<SimWorld> {
     log
 }
 
-async fn append(log: &Log<SimWorld>, values: Range<u64>) {
+pub(super) async fn append(log: &Log<SimWorld>, values: Range<u64>) {
     let partition = log.partition(TOPIC, 0).unwrap();
     for value in values {
         partition.append(vec![NewRecord::new(format!("{value:0400}"))]).await.unwrap();
@@ -113,50 +136,34 @@ fn after_a_power_cut_only_what_followed_the_last_sealed_segment_is_evolved() {
 
 #[test]
 fn checkpoints_come_with_time_and_not_while_nothing_changes() {
-    let sim = Sim::seed(13);
-    sim.run(async {
-        let (inside, env) = (sim.clone(), sim.env(1));
-        on_node(&sim, async move {
-            let disk = env.disk.clone();
-            let timing = Timing { checkpoint_interval: Duration::from_secs(20), ..Timing::default() };
-            let log = open(&inside, env, Config { timing, ..config() }).await;
-            append(&log, 0..5).await;
-            inside.sleep(Duration::from_secs(15)).await;
-            assert_eq!(names(&disk), Vec::<String>::new());
-            inside.sleep(Duration::from_secs(15)).await;
-            let first = names(&disk);
-            assert_eq!(first.len(), 2, "one for each partition: {first:?}");
-            inside.sleep(Duration::from_secs(100)).await;
-            assert_eq!(names(&disk), first, "nothing has changed");
-            append(&log, 5..9).await;
-            inside.sleep(Duration::from_secs(30)).await;
-            assert_eq!(names(&disk).len(), 3, "one more, of the partition that changed");
-        })
-        .await;
+    with_checkpoints_every(20, |sim, disk, log| async move {
+        append(&log, 0..5).await;
+        sim.sleep(Duration::from_secs(15)).await;
+        assert_eq!(names(&disk), Vec::<String>::new());
+        sim.sleep(Duration::from_secs(15)).await;
+        let first = names(&disk);
+        assert_eq!(first.len(), 2, "one for each partition: {first:?}");
+        sim.sleep(Duration::from_secs(100)).await;
+        assert_eq!(names(&disk), first, "nothing has changed");
+        append(&log, 5..9).await;
+        sim.sleep(Duration::from_secs(30)).await;
+        assert_eq!(names(&disk).len(), 3, "one more, of the partition that changed");
     });
 }
 
 #[test]
 fn a_full_disk_costs_a_checkpoint_and_nothing_else() {
-    let sim = Sim::seed(14);
-    sim.run(async {
-        let (inside, env) = (sim.clone(), sim.env(1));
-        on_node(&sim, async move {
-            let disk = env.disk.clone();
-            let timing = Timing { checkpoint_interval: Duration::from_secs(20), ..Timing::default() };
-            let log = open(&inside, env, Config { timing, ..config() }).await;
-            append(&log, 0..5).await;
-            // While nobody appends, and the log has marked what it holds, the next write is a checkpoint's.
-            inside.sleep(Duration::from_millis(500)).await;
-            inside.fail_next_write(1, io::ErrorKind::StorageFull);
-            inside.sleep(Duration::from_secs(24)).await;
-            assert_eq!(names(&disk).len(), 1, "the first one was refused, the second one was not");
-            append(&log, 5..9).await;
-            inside.sleep(Duration::from_secs(30)).await;
-            assert_eq!(names(&disk).len(), 3, "the refused one came later");
-            assert_eq!(values(&log).await, (0..9).collect::<Vec<_>>());
-        })
-        .await;
+    with_checkpoints_every(20, |sim, disk, log| async move {
+        append(&log, 0..5).await;
+        // While nobody appends, and the log has marked what it holds, the next write is a checkpoint's.
+        sim.sleep(Duration::from_millis(500)).await;
+        sim.fail_next_write(1, io::ErrorKind::StorageFull);
+        sim.sleep(Duration::from_secs(24)).await;
+        assert_eq!(names(&disk).len(), 1, "the first one was refused, the second one was not");
+        append(&log, 5..9).await;
+        sim.sleep(Duration::from_secs(30)).await;
+        assert_eq!(names(&disk).len(), 3, "the refused one came later");
+        assert_eq!(values(&log).await, (0..9).collect::<Vec<_>>());
     });
 }
 
@@ -167,8 +174,7 @@ fn the_checkpoints_of_a_deleted_topic_go_with_it_now_or_at_the_next_start() {
         let (inside, env) = (sim.clone(), sim.env(1));
         let (deleted, file) = on_node(&sim, async move {
             let disk = env.disk.clone();
-            let timing = Timing { checkpoint_interval: Duration::from_secs(10), ..Timing::default() };
-            let log = open(&inside, env, Config { timing, ..config() }).await;
+            let log = open(&inside, env, checkpoints_every(10)).await;
             append(&log, 0..5).await;
             inside.sleep(Duration::from_secs(20)).await;
             let id = log.partition(TOPIC, 0).unwrap().id();

@@ -91,7 +91,7 @@ proptest! {
             }
             let disk = sim.restart(1).disk;
             on_node(&sim, async move {
-                let mut replica = Replica::open(disk).await.unwrap();
+                let replica = Replica::open(disk).await.unwrap();
                 assert_eq!(replica.restored.map_or(0, |id| id.index + 1), covered);
                 // The last committed mark may have had nothing to ride on.
                 assert!(replica.replayed <= total - covered);
@@ -101,8 +101,13 @@ proptest! {
                 assert_eq!(Fold::restore(&snapshot).unwrap(), whole);
                 assert_eq!(*replica.map.get(), map);
                 assert_eq!(snapshot.log_hash[..], replica.log.log_hash()[..]);
+                // Where the checkpoint ends is a mark, too.
+                let covered = replica.kept.as_ref().and_then(|kept| Fold::restore(kept).ok());
+                let covered = covered.map(|fold| Mark { offset: fold.end, index: fold.last.map_or(0, |id| id.index + 1) });
                 for offset in 0..whole.end {
-                    assert_eq!(replica.evolved.seek(offset), whole.marks.seek(offset));
+                    let nearer = covered.filter(|mark| mark.offset <= offset);
+                    let expected = whole.marks.seek(offset).into_iter().chain(nearer).max_by_key(|mark| mark.index);
+                    assert_eq!(replica.evolved.seek(offset), expected);
                 }
             }).await;
         });
@@ -136,6 +141,7 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_then_for_the_log()
             on_node(&sim, async move {
                 flip(&disk, &path(damage), 300).await;
                 let mut replica = Replica::open(disk.clone()).await.unwrap();
+                replica.kept = None;
                 assert_eq!(replica.restored.map(|id| id.index), restored);
                 assert_eq!(replica.replayed, replayed, "the log is kept and evolved");
                 assert_eq!(replica.evolved.next_index(), 210);
@@ -153,6 +159,24 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before_and_then_for_the_log()
             })
             .await;
         }
+    });
+}
+
+#[test]
+fn a_start_reads_a_checkpoint_once_and_one_that_rots_later_ends_no_group() {
+    let sim = Sim::seed(19);
+    sim.run(async {
+        with_checkpoints(&sim).await;
+        let disk = sim.restart(1).disk;
+        on_node(&sim, async move {
+            let mut replica = Replica::open(disk.clone()).await.unwrap();
+            flip(&disk, &path(199), 300).await;
+            let found = replica.machine.get_current_snapshot().await.unwrap().expect("what was verified is kept");
+            assert_eq!(found.meta.last_log_id.unwrap().index(), 199);
+            replica.kept = None;
+            assert!(replica.machine.get_current_snapshot().await.unwrap().is_none(), "the log is whole");
+        })
+        .await;
     });
 }
 

@@ -47,6 +47,30 @@ fn the_two_newest_are_kept_of_each_partition() {
 }
 
 #[test]
+fn a_file_of_another_length_than_its_header_says_is_damage_before_room_is_made_for_it() {
+    on_disk(|_, disk| {
+        let store = open(disk.clone());
+        store.write(P, &snapshot(3)).unwrap();
+        let written = disk.open(&store.path(P, 3)).unwrap();
+        let len = written.len().unwrap();
+        let sparse = disk.create_new(&store.path(P, 4)).unwrap();
+        sparse.allocate(1 << 60).unwrap();
+        let found = store.read(P, 4);
+        assert!(matches!(found, Err(ReadError::File(FileError::Damaged(_)))), "{found:?}");
+        for long in [len + 1, 1 << 60] {
+            written.allocate(long).unwrap();
+            let found = store.read(P, 3);
+            assert!(matches!(found, Err(ReadError::File(FileError::Damaged(_)))), "{long}: {found:?}");
+        }
+        for short in [len - 1, 95, 0] {
+            written.truncate(short).unwrap();
+            let found = store.read(P, 3);
+            assert!(matches!(found, Err(ReadError::File(FileError::Damaged(_)))), "{short}: {found:?}");
+        }
+    });
+}
+
+#[test]
 fn what_was_never_finished_is_removed_and_what_is_not_ours_is_left() {
     on_disk(|_, disk| {
         open(disk.clone()).write(P, &snapshot(3)).unwrap();
