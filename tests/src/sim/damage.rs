@@ -57,7 +57,8 @@ fn durable_segments(image: &DiskImage) -> Vec<(PathBuf, u64)> {
     let durable = |(path, bytes): (&Path, &[u8])| {
         let end = match number(path)?.cmp(&mark.segment) {
             std::cmp::Ordering::Less => marks::end(bytes),
-            std::cmp::Ordering::Equal => mark.offset,
+            // Whole sectors: behind the mark comes the batch that says it.
+            std::cmp::Ordering::Equal => mark.offset / SECTOR * SECTOR,
             std::cmp::Ordering::Greater => return None,
         };
         (end > HEADER).then(|| (path.to_owned(), end))
