@@ -31,11 +31,11 @@ impl Terms {
         }
     }
 
-    /// The changes of term from the first entry of `range` on, that entry's own term among them.
+    /// The changes of term from the first entry of `range` on, that entry's own term among them; none where there is no entry.
     pub(crate) fn within(&self, range: Range<u64>) -> impl Iterator<Item = (u64, u64)> {
         let from = self.0.partition_point(|&(first, _)| first <= range.start).saturating_sub(1);
-        let runs = self.0.range(from..).take_while(move |&&(first, _)| first < range.end);
-        runs.map(move |&(first, term)| (first.max(range.start), term))
+        let runs = self.0.range(from..).map(move |&(first, term)| (first.max(range.start), term));
+        runs.take_while(move |&(first, _)| first < range.end)
     }
 
     /// The terms of a part of the entries.

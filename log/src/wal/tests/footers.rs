@@ -378,3 +378,27 @@ fn damage_in_the_footer_that_begins_the_newest_segment_is_refused_before_anythin
         }
     });
 }
+
+/// Found by the WAL simulator: where all entries of a segment were taken back, its footer named the term of one before the
+/// segment, which was purged. Whether memory still had that term depended on the last start, so a start did not find the
+/// footer in the frames, and refused a log that was whole.
+#[test]
+fn a_footer_has_no_terms_of_entries_that_are_not_in_its_segment() {
+    let mut image = on_node(1, |sim| async move {
+        let wide = WalOptions { commit_bytes: 64 << 10, ..options() };
+        let wal = Wal::<SimWorld>::open(&sim.env(1).disk, wide).unwrap();
+        let log = wal.partition(P);
+        append(&log, entries(1, 0..1)).await.unwrap();
+        log.purge(LogId { term: 1, index: 0 }).await.unwrap();
+        // Alone in the second segment, with what takes it back.
+        drop(append(&log, vec![payload_entry(1, 1, vec![1; 14_000])]));
+        log.truncate_after(Some(0)).await.unwrap();
+        append(&log, vec![payload_entry(1, 1, vec![2; 14_000])]).await.unwrap();
+        assert_eq!(wal.stats().segment, 3);
+        image(&sim.env(1).disk)
+    });
+    // Killed when the second one was sealed, and the third one not made.
+    image.pop_last();
+    let (partitions, _) = recovered(&image).unwrap();
+    assert_eq!((partitions[&P].last, &partitions[&P].entries[..]), (Some(LogId { term: 1, index: 0 }), &[][..]));
+}
