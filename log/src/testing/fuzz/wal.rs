@@ -2,15 +2,16 @@
 //!
 //! A script is played once and leaves the files of its end, every state on the way there, and for every byte the step
 //! that wrote it. Each input then damages the files. What recovery finds must be one of those states, and nothing that
-//! was complete before the first damaged byte may be missing; or it must refuse.
+//! was complete before the first damaged byte may be missing; or it must refuse. Files made ahead hold nothing: damage to
+//! them costs nothing.
 use super::{damage, number};
 use crate::{
     error::OpenError,
     testing::{Sim, SimDisk, SimWorld},
     topic::{ClusterId, LogId, PartitionId, Vote},
     wal::{
-        EntryKind, Identity, LogHash, OfflineWal, PartitionLog, PeerIdentity, Wal, WalEntry, WalOptions, frame,
-        read_offline,
+        EntryKind, Identity, LogHash, OfflineWal, PartitionLog, PeerIdentity, SupplyOptions, Wal, WalEntry, WalOptions,
+        frame, read_offline,
     },
     world::{Disk as _, DiskFile as _},
 };
@@ -65,16 +66,18 @@ struct Original {
     written_by: BTreeMap<String, Vec<Option<usize>>>,
 }
 
-/// Damages a log that was closed in order, or one that was not, and opens it.
+/// Damages a log that was closed in order, or one that was not, with or without files made ahead, and opens it.
 pub fn wal(data: &[u8]) {
     let mut input = Unstructured::new(data);
-    let original = original(number(&mut input, 2) == 1);
+    let kind = number(&mut input, 4);
+    let (closed, supplied) = (kind % 2 == 1, kind >= 2);
+    let original = original(closed, supplied);
     let mut files = original.files.clone();
     let mut forged = false;
     for _ in 0..1 + number(&mut input, 4) {
         forged |= spoil(&mut input, &mut files);
     }
-    let found = open(&files);
+    let found = open(&files, supplied);
     if forged {
         // Someone who can compute checksums can write any history: it must not crash us, and that is all.
         return;
@@ -176,18 +179,18 @@ impl Original {
     }
 }
 
-fn original(closed: bool) -> &'static Original {
-    static ORIGINALS: [OnceLock<Original>; 2] = [const { OnceLock::new() }; 2];
-    ORIGINALS[usize::from(closed)].get_or_init(|| play(closed))
+fn original(closed: bool, supplied: bool) -> &'static Original {
+    static ORIGINALS: [OnceLock<Original>; 4] = [const { OnceLock::new() }; 4];
+    ORIGINALS[usize::from(closed) + 2 * usize::from(supplied)].get_or_init(|| play(closed, supplied))
 }
 
 /// Plays the script: two partitions over several segments, with everything a log can be asked for.
-fn play(closed: bool) -> Original {
+fn play(closed: bool, supplied: bool) -> Original {
     on_node(move |sim| async move {
         let disk = sim.env(1).disk;
         let (mut identity, lock) =
             Identity::open(&disk, Path::new(DIR), CLUSTER, 1, INCARNATION).expect("the disk is empty");
-        let wal = open_wal(&disk).expect("the disk is empty");
+        let wal = open_wal(&disk, supplied).expect("the disk is empty");
         identity.set_joined(&disk, Path::new(DIR)).expect("the disk works");
         let (p, q) = (wal.partition(P), wal.partition(Q));
         let mut original = Original::default();
@@ -227,6 +230,9 @@ fn play(closed: bool) -> Original {
             original.step(state, read_files(&disk));
         }
         assert!(original.files.keys().filter(|path| path.ends_with(".seg")).count() > 2, "several segments");
+        for ahead in ["wal/spare", "wal/reserve"] {
+            assert_eq!(original.files.contains_key(ahead), supplied, "{ahead}");
+        }
         drop(lock);
         original
     })
@@ -253,7 +259,7 @@ fn peer(node: u64) -> PeerIdentity {
     PeerIdentity { node, incarnation: [node as u8; 16], boot_epoch: node, confirmed: 10 * node }
 }
 
-fn open_wal(disk: &SimDisk) -> Result<Wal<SimWorld>, OpenError> {
+fn open_wal(disk: &SimDisk, supplied: bool) -> Result<Wal<SimWorld>, OpenError> {
     Wal::open(
         disk,
         WalOptions {
@@ -265,14 +271,14 @@ fn open_wal(disk: &SimDisk) -> Result<Wal<SimWorld>, OpenError> {
             hot_tail_bytes: 1 << 10,
             hot_tail_total_bytes: 4 << 10,
             index_cache_bytes: 256,
-            supply: None,
+            supply: supplied.then_some(SupplyOptions { reserve_bytes: 4 << 10, min_free_percent: 5 }),
         },
     )
 }
 
 /// What a node finds that has these files; `None` where it refuses, or refuses to read some of it. Checks on the way that
 /// a tool that only looks finds the same, that a refusal changes nothing, and that the log can be used.
-fn open(files: &Files) -> Option<State> {
+fn open(files: &Files, supplied: bool) -> Option<State> {
     let files = files.clone();
     on_node(|sim| async move {
         let disk = sim.env(1).disk;
@@ -286,7 +292,7 @@ fn open(files: &Files) -> Option<State> {
             assert!(now == before, "{when} changed files");
         };
         unchanged("looking");
-        let Ok(wal) = open_wal(&disk) else {
+        let Ok(wal) = open_wal(&disk, supplied) else {
             unchanged("a refusal");
             assert!(looked.is_none(), "a tool reads what the node refuses");
             return None;
