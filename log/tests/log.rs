@@ -277,7 +277,7 @@ fn a_log_that_did_not_open_can_be_opened_again_at_once() {
                     opened.expect("no folder is listed any more").shutdown().await;
                     break;
                 }
-                let error = opened.err().expect("a folder could not be listed");
+                let error = opened.expect_err("a folder could not be listed");
                 assert!(matches!(error, OpenError::Io { .. }), "{error}");
                 open(config(), inside.clone(), env.clone()).await.shutdown().await;
                 refused += 1;

@@ -31,11 +31,12 @@ impl Terms {
         }
     }
 
-    /// The changes of term from the first entry of `range` on, that entry's own term among them; none where there is no entry.
+    /// The changes of term from the first entry of `range` on, that entry's own term among them.
     pub(crate) fn within(&self, range: Range<u64>) -> impl Iterator<Item = (u64, u64)> {
         let from = self.0.partition_point(|&(first, _)| first <= range.start).saturating_sub(1);
-        let runs = self.0.range(from..).map(move |&(first, term)| (first.max(range.start), term));
-        runs.take_while(move |&(first, _)| first < range.end)
+        let Range { start, end } = range;
+        let runs = self.0.range(from..).take_while(move |&&(first, _)| start < end && first < end);
+        runs.map(move |&(first, term)| (first.max(start), term))
     }
 
     /// The terms of a part of the entries.
@@ -116,14 +117,45 @@ impl Outline {
     /// Forgets the entries up to `upto`; `hash` is the log hash after it. Where `upto` is beyond the last entry the log is
     /// empty afterwards and goes on behind it.
     pub(crate) fn purge(&mut self, upto: LogId, hash: LogHash) {
-        if upto.index >= self.next() {
-            self.terms = Terms::default();
+        let next = self.next();
+        if upto.index >= next {
             self.last = Some(upto);
             self.hash = hash;
+        }
+        // A log without entries has no terms, however it came to be: its footer must not tell.
+        if upto.index + 1 >= next {
+            self.terms = Terms::default()
         } else {
-            self.terms.purge(upto.index + 1);
+            self.terms.purge(upto.index + 1)
         }
         self.purged = Some(upto);
         self.purged_hash = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: LogId = LogId { term: 1, index: 0 };
+
+    #[test]
+    fn a_log_that_is_purged_to_its_end_has_no_terms() {
+        let mut log = Outline::default();
+        log.append(FIRST, 7);
+        let hash = log.hash;
+        log.purge(FIRST, hash);
+        assert_eq!((log.terms.clone(), log.last, log.log_id(0)), (Terms::default(), Some(FIRST), Some(FIRST)));
+        log.append(LogId { term: 1, index: 1 }, 7);
+        log.truncate(1, hash);
+        assert_eq!((log.terms, log.last, log.hash), (Terms::default(), Some(FIRST), hash));
+    }
+
+    #[test]
+    fn no_entries_have_no_terms() {
+        let mut terms = Terms::default();
+        terms.push(FIRST);
+        assert_eq!(terms.within(1..1).count(), 0);
+        assert_eq!(terms.within(1..2).collect::<Vec<_>>(), [(1, 1)]);
     }
 }
