@@ -53,6 +53,21 @@ impl Tree {
                 fs::write(&to, wanted)?;
             }
         }
+        self.prune(&self.copy, &names)
+    }
+
+    /// Removes what the copy has in a folder and the tree has not, or has no more.
+    fn prune(&self, dir: &Path, names: &BTreeSet<String>) -> io::Result<()> {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let path = entry.path();
+            let name = path.strip_prefix(&self.copy).map_err(io::Error::other)?.to_string_lossy();
+            if entry.file_type()?.is_dir() {
+                self.prune(&path, names)?;
+            } else if !names.contains(&*name) {
+                fs::remove_file(&path)?;
+            }
+        }
         Ok(())
     }
 
@@ -139,4 +154,29 @@ fn run(command: &mut Command) -> io::Result<Output> {
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(io::Error::other(format!("{command:?} failed ({}):\n{said}", output.status)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_leaves_the_tree_leaves_the_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = |arguments: &[&str]| run(Command::new("git").args(arguments).current_dir(dir.path())).unwrap();
+        git(&["init", "--quiet"]);
+        fs::create_dir(dir.path().join("src")).unwrap();
+        for name in ["kept", "src/gone"] {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        git(&["add", "kept", "src/gone"]);
+        let tree = Tree::copy_of(dir.path()).unwrap();
+        assert!(tree.copy.join("src/gone").exists());
+        git(&["rm", "--quiet", "--cached", "src/gone"]);
+        fs::write(tree.copy.join("kept"), "changed by a patch").unwrap();
+        fs::write(tree.copy.join("made"), "by a patch").unwrap();
+        tree.restore().unwrap();
+        let left = |name: &str| fs::read_to_string(tree.copy.join(name)).ok();
+        assert_eq!((left("kept").as_deref(), left("src/gone"), left("made")), (Some("kept"), None, None));
+    }
 }
