@@ -3,7 +3,7 @@
 //! A change writes all copies, one after the other, each by side file, sync, rename, sync of the folder. Two equal copies
 //! win. Two intact copies of one directory, one number apart: a change was interrupted after the first copy, and the older
 //! one holds, since a change counts only once all three copies have it. Anything else is damage. A copy that cannot be read
-//! is one that is not intact.
+//! is not needed where the other two are equal.
 //!
 //! **Invariant**: a process that changes what is kept has first written what it read to all copies. A change interrupted
 //! behind another one that was would leave three copies that all differ. That they look equal says nothing: what an earlier
@@ -62,12 +62,15 @@ pub(crate) fn read<T: Copied, D: Disk>(disk: &D, dir: &Path) -> Result<Result<T,
             Err(error) => unreadable = Some(error),
         }
     }
-    if let Some(held) = agree(&intact) {
+    if let Some(held) = twin(&intact) {
         return Ok(Ok(held));
     }
-    // The others do not make up for it.
+    // The others do not make up for it: of two that differ it may equal the newer one.
     if let Some(error) = unreadable {
         return Err(error);
+    }
+    if let Some(held) = older(&intact) {
+        return Ok(Ok(held));
     }
     Ok(Err(match (present, intact.as_slice()) {
         (0, _) => Missing::Absent,
@@ -114,12 +117,13 @@ pub(crate) fn is_copy<T: Copied>(name: &str) -> bool {
     T::NAMES.contains(&name.strip_suffix(".new").unwrap_or(name))
 }
 
-/// The copy that holds, of those that are intact.
-fn agree<T: Copied>(copies: &[T]) -> Option<T> {
-    let equal = |a: &&T| copies.iter().filter(|b| a == b).count() >= 2;
-    if let Some(winner) = copies.iter().find(equal) {
-        return Some(*winner);
-    }
+/// The one of the intact copies that is there twice.
+fn twin<T: Copied>(copies: &[T]) -> Option<T> {
+    copies.iter().find(|a| copies.iter().filter(|b| a == b).count() >= 2).copied()
+}
+
+/// The older one of two intact copies with one change between them.
+fn older<T: Copied>(copies: &[T]) -> Option<T> {
     let [a, b] = copies else { return None };
     let (older, newer) = if a.revision() < b.revision() { (a, b) } else { (b, a) };
     let one_apart = older.revision().checked_add(1) == Some(newer.revision());

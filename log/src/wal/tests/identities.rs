@@ -1,7 +1,7 @@
 //! Whose data directory is it?
 use super::*;
 use crate::{
-    testing::{Sim, SimDisk},
+    testing::{DiskCall, DiskError, Sim, SimDisk},
     topic::ClusterId,
     wal::{
         Identity,
@@ -168,6 +168,24 @@ fn of_two_intact_copies_one_change_apart_the_older_holds() {
         write_file(&disk, &copy(2), &older);
         write_file(&disk, &copy(3), b"rot");
         assert_eq!(Identity::read(&disk, dir()).unwrap().boot_epoch, 1);
+    });
+}
+
+/// Found by the WAL simulator: one copy was older, the first one could not be read, and the boot epoch was given a second time.
+#[test]
+fn of_two_intact_copies_neither_holds_while_the_third_cannot_be_read() {
+    on_node(1, |sim| async move {
+        let disk = sim.env(1).disk;
+        open_identity(&disk).unwrap();
+        let older = read_file(&disk, &copy(1));
+        open_identity(&disk).unwrap();
+        write_file(&disk, &copy(2), &older);
+        sim.fail_disk(1, DiskCall::Read, 1, DiskError::Io);
+        assert!(matches!(open_identity(&disk), Err(OpenError::Io { .. })));
+        assert_eq!(open_identity(&disk).unwrap().boot_epoch, 3);
+        // Two that are equal do without it.
+        sim.fail_disk(1, DiskCall::Read, 1, DiskError::Io);
+        assert_eq!(open_identity(&disk).unwrap().boot_epoch, 4);
     });
 }
 
