@@ -1,14 +1,18 @@
 //! Disks that are full, slow or failing, with the built binary: three nodes under load, and afterwards every acknowledged
 //! record is at its offset on all of them.
 //!
-//! What a test needs of the machine (mounting, strace) it asks for; where it is not granted the test says so and ends.
+//! What a test needs of the machine (root to mount, strace) it asks for; where it is not granted the test says so loudly
+//! and ends, or fails where [`REQUIRED`] is set.
 mod harness;
 
 use corduroy_client::{Client, Consistency, Error, ReadOptions, Record};
 use corduroy_tests::checker::Progress;
-use harness::{Cluster, PATIENCE, Run, SmallDisk, TOPIC, Tracer, http_get};
+use harness::{Cluster, PATIENCE, Run, SmallDisk, TOPIC, Tracer, http_get, skipped};
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Set where bad disks must be tested: a machine that cannot is then a failed test, not a skipped one.
+const REQUIRED: &str = "CORDUROY_BAD_DISKS_REQUIRED";
 
 const PARTITIONS: u32 = 4;
 /// Of each data directory.
@@ -29,10 +33,6 @@ async fn wait_refusing(cluster: &Cluster, node: u64, refusing: bool) {
     }
 }
 
-fn skipped(why: &str) {
-    println!("SKIPPED, nothing was tested: {why}");
-}
-
 /// A cluster whose data directories are small file systems.
 fn small_disks() -> Result<(Cluster, Vec<SmallDisk>), String> {
     let cluster = Cluster::configured();
@@ -44,7 +44,7 @@ fn small_disks() -> Result<(Cluster, Vec<SmallDisk>), String> {
 async fn a_full_disk_moves_its_leads_away_and_the_node_restarts_without_a_byte_and_resumes_alone() {
     let (cluster, disks) = match small_disks() {
         Ok(ready) => ready,
-        Err(why) => return skipped(&why),
+        Err(why) => return skipped(REQUIRED, &why),
     };
     let mut run = Run::start(cluster, PARTITIONS).await;
     let full = run.leader().await;
@@ -77,7 +77,7 @@ async fn a_full_disk_moves_its_leads_away_and_the_node_restarts_without_a_byte_a
 async fn where_every_disk_is_full_appends_are_refused_by_name_and_reads_go_on() {
     let (cluster, disks) = match small_disks() {
         Ok(ready) => ready,
-        Err(why) => return skipped(&why),
+        Err(why) => return skipped(REQUIRED, &why),
     };
     let mut run = Run::start(cluster, PARTITIONS).await;
     run.fault_begins("every disk is full", Progress::BeforeAndAfter);
@@ -122,7 +122,7 @@ async fn a_sync_that_fails_once_ends_the_leader_and_takes_nothing_with_it() {
     let pid = run.cluster.node(leader).pid();
     let tracer = match Tracer::attach(pid, "fdatasync:error=EIO:when=1", run.cluster.dir()) {
         Ok(tracer) => tracer,
-        Err(why) => return skipped(&why),
+        Err(why) => return skipped(REQUIRED, &why),
     };
     run.cluster.node(leader).wait().assert(70, &["DISK_FAILED"]);
     assert!(tracer.fired(), "{}", tracer.seen());
@@ -144,7 +144,7 @@ async fn a_sync_that_takes_five_seconds_moves_the_leads_and_ends_nobody() {
     let pid = run.cluster.node(leader).pid();
     let tracer = match Tracer::attach(pid, "fdatasync:delay_enter=5000000:when=1", run.cluster.dir()) {
         Ok(tracer) => tracer,
-        Err(why) => return skipped(&why),
+        Err(why) => return skipped(REQUIRED, &why),
     };
     run.cluster.leaders_without(PARTITIONS, leader).await;
     run.progress().await;
@@ -167,7 +167,7 @@ async fn a_sync_that_hangs_ends_the_node_and_says_so() {
     let pid = run.cluster.node(leader).pid();
     let tracer = match Tracer::attach(pid, "fdatasync:delay_enter=60000000:when=1", run.cluster.dir()) {
         Ok(tracer) => tracer,
-        Err(why) => return skipped(&why),
+        Err(why) => return skipped(REQUIRED, &why),
     };
     run.cluster.leaders_without(PARTITIONS, leader).await;
     run.progress().await;

@@ -131,21 +131,28 @@ impl<W: World> Caller<W> {
         let unanswered = incoming.unanswered.lock().expect("a queue of shares").len();
         let admitted =
             if unanswered < UNANSWERED { self.admit(&append) } else { Err(format!("{unanswered} appends unanswered")) };
-        let refused = match admitted.and_then(|share| {
-            let request = raft::to_append_request::<W>(append).map_err(|error| error.to_string())?;
-            Ok((share, request))
-        }) {
-            Ok((share, request)) => {
-                incoming.unanswered.lock().expect("a queue of shares").push_back(share);
-                incoming.appends.send(request).is_err()
-            }
-            Err(error) => {
-                tracing::warn!(peer = self.peer, %error, "refused an append");
-                self.answers.fail(stream, error);
-                true
+        let taken = match admitted {
+            Ok(share) => raft::to_append_request::<W>(append).map(|request| (share, request)).map_err(|damage| {
+                tracing::warn!(peer = self.peer, %damage, "refused an append");
+                damage.to_string()
+            }),
+            Err(why) => {
+                // The leader tries again ten times a second, and it may be this very disk that has no room for lines.
+                tracing::debug!(peer = self.peer, why, "no room for an append");
+                Err(why)
             }
         };
-        if refused {
+        let follows = match taken {
+            Ok((share, request)) => {
+                incoming.unanswered.lock().expect("a queue of shares").push_back(share);
+                incoming.appends.send(request).is_ok()
+            }
+            Err(why) => {
+                self.answers.fail(stream, why);
+                false
+            }
+        };
+        if !follows {
             self.streams.remove(&stream);
         }
     }

@@ -5,6 +5,7 @@
 //! sectors, and a drive that loses what it confirmed.
 //!
 //! **Invariant**: nothing stays mounted, however a test ends: dropping unmounts, which frees the loop device, too.
+use super::skipped;
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -47,9 +48,7 @@ pub fn can_cut_power() -> bool {
         disk.power_on()
     });
     let Err(why) = tried else { return true };
-    assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED} is set, and power cuts do not work here: {why}");
-    // Past the capture of the test harness: nobody should take this for a test that passed.
-    let _ = writeln!(io::stderr(), "\n#### SKIPPED, NOT PASSED: no power cuts on this machine: {why}\n");
+    skipped(REQUIRED, &format!("no power cuts: {why}"));
     false
 }
 

@@ -43,6 +43,7 @@ pub use trace::Tracer;
 pub use verdict::{FaultLog, Verdict, settle};
 
 use std::{
+    io::Write as _,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -56,6 +57,17 @@ static MACHINE: Mutex<()> = Mutex::new(());
 /// themselves.
 pub fn machine() -> MutexGuard<'static, ()> {
     MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Says loudly, on standard error, that a test did not run because this machine cannot do what it needs.
+///
+/// # Panics
+/// Where the variable `required` is set: there it must run.
+#[track_caller]
+pub fn skipped(required: &str, why: &str) {
+    assert!(std::env::var_os(required).is_none(), "{required} is set, and this machine cannot: {why}");
+    // Past the capture of the test harness: nobody should take this for a test that passed.
+    let _ = writeln!(std::io::stderr(), "\n#### SKIPPED, NOT PASSED: {why}\n");
 }
 
 /// Asks again and again until the answer is yes.
