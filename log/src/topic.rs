@@ -1,4 +1,5 @@
 //! Names of things: nodes, clusters, topics, partitions, offsets, log positions.
+use crate::error::LogError;
 use std::{fmt, str::FromStr};
 
 /// A node's number in its cluster, from 1. Never used again after its disk is lost.
@@ -31,6 +32,27 @@ impl FromStr for ClusterId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(ClusterId(*uuid::Uuid::parse_str(text)?.as_bytes()))
     }
+}
+
+/// Longest name of a topic, in bytes.
+const NAME_BYTES: usize = 63;
+
+/// Checks that a topic can have this name. Names are short, so that they may be kept, logged and put into paths.
+///
+/// # Errors
+/// [`LogError::Invalid`], with the rule. It quotes a name only as far as a valid one could be long.
+pub fn check_name(name: &str) -> Result<(), LogError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let first = name.bytes().next().is_some_and(plain);
+    if first && name.len() <= NAME_BYTES && name.bytes().all(|byte| plain(byte) || b"._-".contains(&byte)) {
+        return Ok(());
+    }
+    let quoted = &name[..name.floor_char_boundary(NAME_BYTES)];
+    let more = if quoted.len() < name.len() { "…" } else { "" };
+    Err(LogError::Invalid(format!(
+        "{quoted:?}{more} is not a topic name: up to {NAME_BYTES} of a-z, 0-9, '.', '_' and '-', \
+         beginning with a letter or a digit"
+    )))
 }
 
 /// One ordered log: the number of its topic in the high 32 bits, of the partition in the low 32.

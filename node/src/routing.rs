@@ -1,9 +1,20 @@
 //! From a request to its partition.
 use crate::world::{Log, Partition};
-use corduroy_log::{error::LogError, topic::NodeId};
+use corduroy_log::{
+    error::LogError,
+    topic::{NodeId, check_name},
+};
 
 /// The topic of the cluster map: read by anyone, written by the nodes alone.
 pub(crate) const CLUSTER_TOPIC: &str = "_cluster";
+
+/// Refuses names of which clients can never append to a topic.
+pub(crate) fn check_writable(topic: &str) -> Result<(), LogError> {
+    if topic == CLUSTER_TOPIC {
+        return Err(LogError::Invalid("_cluster is written by the nodes alone".into()));
+    }
+    check_name(topic)
+}
 
 /// The partition that is to take records whose first key is `key`, and its number: the one named, or the key's, or 0.
 pub(crate) fn to_append(
@@ -12,9 +23,6 @@ pub(crate) fn to_append(
     partition: Option<u32>,
     key: Option<&[u8]>,
 ) -> Result<(u32, Partition), LogError> {
-    if topic == CLUSTER_TOPIC {
-        return Err(LogError::Invalid("_cluster is written by the nodes alone".into()));
-    }
     let number = match (partition, key) {
         (Some(number), _) => number,
         (None, None) => 0,

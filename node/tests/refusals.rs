@@ -11,8 +11,11 @@ use std::{
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Command, Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
 use uuid::Uuid;
 
 /// The documented exit codes these tests meet.
@@ -389,6 +392,86 @@ async fn places_of_a_stream_that_are_refused_leave_the_others_their_order_and_th
     let in_order = [refused(1, "UNKNOWN_TOPIC"), refused(4, "PRECEDING_FAILED"), refused(7, "PRECEDING_FAILED")];
     assert_eq!(later, in_order);
     assert_eq!(other, [(0, Ok(20)), (2, Ok(21)), (3, Ok(22)), (5, Ok(23)), (6, Ok(24)), (8, Ok(25))]);
+    cluster.shut_down();
+}
+
+/// A stream of appends to one node, with one append under way at a time.
+struct Appends {
+    requests: mpsc::Sender<v1::AppendStreamRequest>,
+    answers: Streaming<v1::AppendStreamResponse>,
+}
+
+impl Appends {
+    async fn open(address: &str) -> Self {
+        let mut client = LogClient::connect(format!("http://{address}")).await.expect("the node listens");
+        let (requests, sent) = mpsc::channel(1);
+        let answers = client.append_stream(ReceiverStream::new(sent)).await.expect("it is taken").into_inner();
+        Appends { requests, answers }
+    }
+
+    /// The offset of a record, or the reason why it has none.
+    async fn append(&mut self, topic: &str, partition: Option<u32>) -> Result<u64, String> {
+        let records = vec![v1::Record { value: "z".into(), ..v1::Record::default() }];
+        let append = v1::AppendRequest { topic: topic.into(), partition, records };
+        let request = v1::AppendStreamRequest { correlation_id: 0, append: Some(append) };
+        self.requests.send(request).await.expect("the node reads");
+        let answer = self.answers.message().await.expect("the stream goes on").expect("an answer for each request");
+        match answer.outcome.expect("every answer has an outcome") {
+            Outcome::Ok(ack) => Ok(ack.first_offset),
+            Outcome::Failed(failure) => Err(failure.reason),
+        }
+    }
+}
+
+/// Waits until a node says that it leads partition 0 of a topic; gives its address.
+async fn leading(cluster: &Cluster, topic: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        for (id, address) in (1..).zip(cluster.grpc()) {
+            let mut client = LogClient::connect(format!("http://{address}")).await.expect("the node listens");
+            let answer = client.metadata(v1::MetadataRequest { topic: topic.into() }).await;
+            let partitions = answer.map_or_else(|_| Vec::new(), |answer| answer.into_inner().partitions);
+            if partitions.first().is_some_and(|first| first.leader == Some(id)) {
+                return address;
+            }
+        }
+        assert!(Instant::now() < deadline, "nobody leads {topic}/0\n{}", cluster.logs());
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_remembers_a_bounded_number_of_unknown_topics_and_none_that_cannot_be() {
+    let mut cluster = Cluster::start();
+    cluster.create_topic(1).await;
+    let refused = |reason: &str| Err(reason.to_owned());
+
+    // To every node, as any may come to lead the topic: what failed was meant for partition 0 by default.
+    let mut early = Vec::new();
+    for address in cluster.grpc() {
+        let mut stream = Appends::open(&address).await;
+        assert_eq!(stream.append("later", None).await, refused("UNKNOWN_TOPIC"));
+        early.push(stream);
+    }
+    cluster.admin().create_topic("later", 1, Some(3)).await.expect("the cluster works");
+    let leader = leading(&cluster, "later").await;
+    for stream in &mut early {
+        assert_eq!(stream.append("later", Some(0)).await, refused("PRECEDING_FAILED"));
+        assert_eq!(stream.append("later", None).await, refused("PRECEDING_FAILED"));
+    }
+    let mut stream = Appends::open(&leader).await;
+    assert_eq!(stream.append("later", Some(0)).await, Ok(0), "nothing that was refused is there");
+
+    // A name that is a byte too long is nobody's topic, however often one comes.
+    for number in 0..1100 {
+        assert_eq!(stream.append(&format!("{number:0>64}"), None).await, refused("INVALID_ARGUMENT"));
+    }
+    assert_eq!(stream.append("later", None).await, Ok(1), "the stream goes on");
+    for number in 0..1024 {
+        assert_eq!(stream.append(&format!("{number:0>63}"), None).await, refused("UNKNOWN_TOPIC"), "{number}");
+    }
+    let end = stream.answers.message().await.expect_err("so many are not remembered");
+    assert_eq!(end.code(), Code::ResourceExhausted, "{end}");
     cluster.shut_down();
 }
 

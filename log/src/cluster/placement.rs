@@ -1,5 +1,9 @@
 //! Which nodes carry which partition. Pure.
-use crate::{error::LogError, log::NewTopic, topic::NodeId};
+use crate::{
+    error::LogError,
+    log::NewTopic,
+    topic::{NodeId, check_name},
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Replicas of a topic that does not say how many it wants, where there are enough nodes.
@@ -22,17 +26,6 @@ pub(crate) fn check_topic(new: &NewTopic, nodes: usize, partition_limit: u32) ->
         return Err(LogError::Invalid(text));
     }
     Ok(replication)
-}
-
-fn check_name(name: &str) -> Result<(), LogError> {
-    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let rest = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte));
-    if first && rest && name.len() <= 63 {
-        return Ok(());
-    }
-    Err(LogError::Invalid(format!(
-        "{name:?} is not a topic name: up to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit"
-    )))
 }
 
 /// Replicas of each partition, the first one meant to lead. Neighbouring partitions begin at neighbouring nodes of an

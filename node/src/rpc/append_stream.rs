@@ -8,14 +8,18 @@
 //! **Invariant**: the answers of one partition leave in the order of its requests.
 //!
 //! **Invariant**: once a request failed in a way that a later attempt may not, the lane is broken: what comes after it
-//! is refused untried, so that a client that sends again does not overtake itself.
+//! is refused untried, so that a client that sends again does not overtake itself. So is what comes after a request that
+//! failed before it had a lane: [`Astray`].
+mod astray;
+
+use self::astray::{Astray, Place};
 use super::{convert, failure::Failure, log::admit};
 use crate::{shared::Shared, world::Partition};
 use corduroy_log::{error::LogError, partition::Ack};
 use corduroy_proto::v1::{self, append_stream_response::Outcome};
 use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     ops::ControlFlow,
     sync::{
         Arc,
@@ -31,8 +35,6 @@ use tonic::{Status, Streaming};
 const LANE: usize = 1024;
 /// Answers waiting for the connection.
 const ANSWERS: usize = 1024;
-/// Places of failed requests that are remembered; a stream with more is ended.
-const ASTRAY: usize = 1024;
 /// How long a stopping node goes on refusing, so that clients learn that nothing of what they sent last was taken.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -44,7 +46,7 @@ pub(super) fn serve(
     requests: Streaming<v1::AppendStreamRequest>,
 ) -> BoxStream<'static, Result<v1::AppendStreamResponse, Status>> {
     let (answers, outgoing) = mpsc::channel(ANSWERS);
-    tokio::spawn(Reader { shared, answers, lanes: HashMap::new(), astray: HashSet::new() }.run(requests));
+    tokio::spawn(Reader { shared, answers, lanes: HashMap::new(), astray: Astray::default() }.run(requests));
     ReceiverStream::new(outgoing).boxed()
 }
 
@@ -54,8 +56,7 @@ struct Reader {
     answers: Answers,
     /// By topic and partition.
     lanes: HashMap<String, HashMap<u32, Lane>>,
-    /// Topic and partition of requests that failed before a partition was found for them.
-    astray: HashSet<(String, Option<u32>)>,
+    astray: Astray,
 }
 
 /// The appends of one partition that wait for their answers.
@@ -112,8 +113,8 @@ impl Reader {
     async fn take(&mut self, request: v1::AppendStreamRequest) -> ControlFlow<()> {
         let id = request.correlation_id;
         let append = request.append.unwrap_or_default();
-        let place = (append.topic.clone(), append.partition);
-        if self.astray.contains(&place) {
+        let place = Place { topic: append.topic.clone(), partition: append.partition };
+        if self.astray.blocks(&place) {
             self.refuse(id, Failure::preceding()).await;
             return ControlFlow::Continue(());
         }
@@ -121,19 +122,16 @@ impl Reader {
         match admit(&self.shared, append) {
             Err(error) => {
                 let failure = Failure::new(&error, self.shared.opened());
-                if failure.breaks_order() {
-                    self.astray.insert(place);
-                }
+                let remembered = if failure.breaks_order() { self.astray.remember(place) } else { Ok(()) };
                 self.refuse(id, failure).await;
-                // Each names another topic: what is remembered of them is bounded, and without it order is not kept.
-                if self.astray.len() == ASTRAY {
-                    let text = format!("{ASTRAY} appends of this stream failed before a partition was found");
-                    let _ = self.answers.send(Err(Status::resource_exhausted(text))).await;
+                if let Err(full) = remembered {
+                    // Without memory of what failed, order is not kept.
+                    let _ = self.answers.send(Err(Status::resource_exhausted(full.to_string()))).await;
                     return ControlFlow::Break(());
                 }
             }
             Ok((number, partition, records)) => {
-                let lane = self.lane(place.0, number);
+                let lane = self.lane(place.topic, number);
                 let since = Instant::now();
                 self.enter(lane, partition, records, Ticket { id, count, bytes, since, partition: number }).await;
             }

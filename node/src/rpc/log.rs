@@ -45,11 +45,13 @@ impl LogApi {
     }
 }
 
-/// The partition of an append with its number, and its records; refuses what no partition would take.
+/// The partition of an append with its number, and its records; refuses what no partition would take. The name is
+/// checked first: after any other refusal it is a short one.
 pub(super) fn admit(
     shared: &Shared,
     request: v1::AppendRequest,
 ) -> Result<(u32, Partition, Vec<v1::Record>), LogError> {
+    routing::check_writable(&request.topic)?;
     if shared.is_stopping() {
         return Err(LogError::Stopped(format!("node {} is shutting down", shared.node())));
     }

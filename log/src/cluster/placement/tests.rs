@@ -28,6 +28,8 @@ fn what_cannot_be_is_refused_with_the_range() {
     assert!(refusal(new("Order", 1, None)).contains("not a topic name"));
     assert!(refusal(new("_cluster", 1, None)).contains("not a topic name"));
     assert!(refusal(new("", 1, None)).contains("not a topic name"));
+    let long = refusal(new(&"ä".repeat(1 << 20), 1, None));
+    assert!(long.contains("\"… is not a topic name") && long.len() < 300, "quoted in part: {long}");
     assert!(refusal(new("order", 0, None)).contains("1 to 1024"));
     assert!(refusal(new("order", 1025, None)).contains("1 to 1024"));
     assert!(refusal(new("order", 1, Some(4))).contains("3 nodes"));
