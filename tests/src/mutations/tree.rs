@@ -162,20 +162,21 @@ mod tests {
 
     #[test]
     fn a_file_that_leaves_the_tree_leaves_the_copy() {
-        let dir = tempfile::tempdir().unwrap();
-        let git = |arguments: &[&str]| run(Command::new("git").args(arguments).current_dir(dir.path())).unwrap();
+        let dir = tempfile::tempdir().expect("there is room");
+        let git =
+            |arguments: &[&str]| run(Command::new("git").args(arguments).current_dir(dir.path())).expect("git works");
         git(&["init", "--quiet"]);
-        fs::create_dir(dir.path().join("src")).unwrap();
+        fs::create_dir(dir.path().join("src")).expect("the directory takes it");
         for name in ["kept", "src/gone"] {
-            fs::write(dir.path().join(name), name).unwrap();
+            fs::write(dir.path().join(name), name).expect("the directory takes it");
         }
         git(&["add", "kept", "src/gone"]);
-        let tree = Tree::copy_of(dir.path()).unwrap();
+        let tree = Tree::copy_of(dir.path()).expect("it is a tree");
         assert!(tree.copy.join("src/gone").exists());
         git(&["rm", "--quiet", "--cached", "src/gone"]);
-        fs::write(tree.copy.join("kept"), "changed by a patch").unwrap();
-        fs::write(tree.copy.join("made"), "by a patch").unwrap();
-        tree.restore().unwrap();
+        fs::write(tree.copy.join("kept"), "changed by a patch").expect("the directory takes it");
+        fs::write(tree.copy.join("made"), "by a patch").expect("the directory takes it");
+        tree.restore().expect("it can be read");
         let left = |name: &str| fs::read_to_string(tree.copy.join(name)).ok();
         assert_eq!((left("kept").as_deref(), left("src/gone"), left("made")), (Some("kept"), None, None));
     }
