@@ -94,7 +94,7 @@ fn choose(segments: &[(PathBuf, u64)], noise: u64) -> Option<(PathBuf, Rot)> {
 pub(super) fn refused(run: &Run, node: NodeId, halt: &Halt, before: Option<&DiskImage>) {
     let fail = |what: &str| run.fail(Invariant::Damage, format_args!("node {node} {what}: {halt}"));
     run.sim().trace(format_args!("node {node} refuses its log: {halt}"));
-    if !matches!(halt, Halt::Corrupt(_)) || !halt.detail().starts_with("/data/wal/") {
+    if !matches!(halt, Halt::Corrupt(_)) || !halt.detail().contains("/data/wal/") {
         fail("is damaged, and does not say where");
     }
     let after = run.sim().copy_disk(node);
