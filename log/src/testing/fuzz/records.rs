@@ -1,7 +1,7 @@
 //! Batches of records, as they come in from peers and disks.
 use super::{array, number};
 use crate::{
-    batch::Batch,
+    batch::{Batch, EncodedRecords, seal},
     cluster::{Map, facts},
     config::Limits,
     record::{Header, NewRecord, Record},
@@ -27,7 +27,11 @@ fn bytes(data: &[u8]) {
     }
     let Ok(decoded) = batch.decode(7) else { return };
     assert_eq!(decoded.len() as u64, u64::from(batch.records()), "as many records as the header says");
-    let again = Batch::encode(&unplaced(&decoded), &limits(), batch.time()).expect("what decodes can be encoded");
+    // Where it says at which end of the partition alone it counts; all ones: at any.
+    let expected_end =
+        Some(u64::from_le_bytes(*bytes[16..].first_chunk().expect("a header"))).filter(|&end| end != u64::MAX);
+    let records = EncodedRecords::encode(&unplaced(&decoded), &limits()).expect("what decodes can be encoded");
+    let again = seal([records], batch.time(), expected_end);
     assert_eq!(again.bytes(), &bytes, "what decodes has one form");
 }
 
