@@ -6,13 +6,15 @@ use super::{
     index::{Block, Extent, Found, Place, Slot, Source, Table},
     memory::{HashAt, Located},
     replay::Files,
+    scan::{Found as FrameFound, Origin, Scan, Stop},
+    segment::{SEGMENT_HEADER_LEN, SegmentHeader},
 };
 use crate::{
     topic::{LogId, PartitionId},
     world::{Disk, DiskFile},
 };
 use bytes::{Bytes, BytesMut};
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 /// Frames further apart than this are read one by one.
 const MAX_GAP: u64 = 16 << 10;
@@ -86,20 +88,55 @@ impl<D: Disk> Reader<'_, D> {
     fn table(&self, extent: &Extent) -> io::Result<Arc<Table>> {
         match &extent.source {
             Source::Memory(table) => Ok(table.clone()),
-            Source::Footer(block) => self.files.tables.get((extent.segment, self.partition), || self.load(block)),
+            Source::Footer(block) => {
+                self.files.tables.get((extent.segment, self.partition), || self.load(extent.segment, block))
+            }
         }
     }
 
-    fn load(&self, block: &Block) -> io::Result<Table> {
+    /// The table of a segment's entries, from its footer. Where that rotted nothing is lost: the frames say the same.
+    fn load(&self, segment: u64, block: &Block) -> io::Result<Table> {
         let file = self.files.segments.reader(block.at.segment)?;
         let mut bytes = vec![0; block.count as usize * Slot::LEN];
         file.read_exact_at(block.at.offset, &mut bytes)?;
-        decode_table(&bytes, block).ok_or_else(|| {
-            let path = self.files.segments.path(block.at.segment);
-            let (at, partition) = (block.at.offset, self.partition);
-            let what = format!("{} at byte {at}: the table of {partition} does not verify", path.display());
-            io::Error::new(io::ErrorKind::InvalidData, what)
-        })
+        if let Some(table) = decode_table(&bytes, block) {
+            return Ok(table);
+        }
+        let path = self.files.segments.path(block.at.segment);
+        let what =
+            format!("{} at byte {}: the table of {} does not verify", path.display(), block.at.offset, self.partition);
+        tracing::warn!(what, "the frames are read instead");
+        let found = self.table_of_frames(segment, block)?;
+        found.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{what}, and neither do its frames")))
+    }
+
+    /// The same table from the frames it is about; the checksum a footer has of it says whether it is. `None`: it is not.
+    fn table_of_frames(&self, segment: u64, block: &Block) -> io::Result<Option<Table>> {
+        let Files { segments, cluster, node, .. } = self.files;
+        let file = segments.reader(segment)?;
+        let mut header = [0; SEGMENT_HEADER_LEN as usize];
+        file.read_exact_at(0, &mut header)?;
+        let Ok(header) = SegmentHeader::decode(&header) else { return Ok(None) };
+        let mut scan = Scan::new(&*file, Origin { cluster, node, segment }, header.first_sequence)?;
+        let mut slots = BTreeMap::new();
+        loop {
+            match scan.next_batch() {
+                Ok(batch) => {
+                    let ours = |frame: &&FrameFound| frame.header.partition == self.partition.0;
+                    for FrameFound { offset, header, .. } in batch.frames.iter().filter(ours) {
+                        if matches!(header.kind, Kind::Blank | Kind::Membership | Kind::Entry) {
+                            // One that was taken back and appended again is where it was written last.
+                            slots.insert(header.index, Slot::new(*offset, header.len).encode());
+                        }
+                    }
+                }
+                Err(Stop::Io(error)) => return Err(error),
+                // The end of what was written, or damage: then the checksum does not fit.
+                Err(_) => break,
+            }
+        }
+        let bytes: Vec<u8> = slots.range(block.range()).flat_map(|(_, slot)| *slot).collect();
+        Ok(decode_table(&bytes, block))
     }
 
     fn read_run(&self, run: &[(LogId, Place)], entries: &mut Vec<WalEntry>) -> io::Result<()> {

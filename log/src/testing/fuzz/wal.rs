@@ -311,9 +311,7 @@ fn open(files: &Files, supplied: bool) -> Option<State> {
         let after = State::readable(&wal);
         wal.close().await;
         drop((p, wal));
-        // A tool goes by the frames and a node by the tables of footers: where such a table is damaged its reads say so.
-        assert!(opened.is_none() || after.is_some(), "an append makes what could be read unreadable");
-        if looked.is_some() && after.is_some() {
+        if looked.is_some() {
             assert_eq!(look(&disk), after, "what was appended after the damage is not found again");
         }
         opened

@@ -240,7 +240,7 @@ fn a_log_that_was_truncated_and_purged_into_sealed_segments_is_read_through_its_
 }
 
 #[test]
-fn a_read_verifies_the_table_it_goes_by() {
+fn a_read_whose_table_rotted_goes_by_the_frames_or_says_so() {
     on_node(1, |sim| async move {
         let disk = sim.env(1).disk;
         let wal = open(&sim).unwrap();
@@ -255,13 +255,16 @@ fn a_read_verifies_the_table_it_goes_by() {
         let mut bytes = read_file(&disk, &path);
         // The last table of the payload, before the padding: none is longer than this.
         bytes[footer.end - 12] ^= 1;
+        // Of the frames it is about the last.
+        bytes[footer.start - 500] ^= 1;
         write_file(&disk, &path, &bytes);
         let error = wal.partition(P).entries(0..1, 1).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        assert!(error.to_string().contains("the table of 1/0 does not verify"), "{error}");
-        bytes[footer.end - 12] ^= 1;
+        assert!(error.to_string().contains("the table of 1/0 does not verify, and neither do its frames"), "{error}");
+        bytes[footer.start - 500] ^= 1;
         write_file(&disk, &path, &bytes);
-        assert_eq!(wal.partition(P).entries(0..1, 1).unwrap().len(), 1);
+        let read = wal.partition(P).entries(0..30, u64::MAX).unwrap();
+        assert_eq!(read, (0..30).map(|index| payload_entry(1, index, vec![index as u8; 1500])).collect::<Vec<_>>());
     });
 }
 
