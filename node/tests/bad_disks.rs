@@ -87,11 +87,13 @@ async fn where_every_disk_is_full_appends_are_refused_by_name_and_reads_go_on() 
         wait_refusing(&run.cluster, node, true).await;
     }
     run.faults.fired();
-    let client = Client::builder().endpoints(run.cluster.grpc()).timeout(Duration::from_secs(1)).connect().await;
-    let client = client.expect("the nodes run");
+    // A refusal for want of space is tried again until the deadline; a read may have to wait for an election.
+    let connect = |timeout| Client::builder().endpoints(run.cluster.grpc()).timeout(timeout).connect();
+    let impatient = connect(Duration::from_secs(1)).await.expect("the nodes run");
+    let client = connect(PATIENCE).await.expect("the nodes run");
     for partition in 0..PARTITIONS {
         let record = vec![Record::new("for a probe")];
-        match client.append(TOPIC, Some(partition), record).await {
+        match impatient.append(TOPIC, Some(partition), record).await {
             Err(Error::Full { message, .. }) => {
                 assert!(message.contains("no space for order/") && message.contains("bytes are free"), "{message}");
             }

@@ -56,7 +56,11 @@ struct Loaded {
 
 impl Loaded {
     async fn start(sim: &Sim) -> Arc<Self> {
-        let cluster = Cluster::with_config(sim, NODES.len() as u64, small);
+        Self::with(sim, small).await
+    }
+
+    async fn with(sim: &Sim, adjust: impl Fn(&mut Config)) -> Arc<Self> {
+        let cluster = Cluster::with_config(sim, NODES.len() as u64, adjust);
         cluster.start().await;
         let new = NewTopic { name: TOPIC.into(), partitions: PARTITIONS, replication: None };
         cluster.create_topic(new).await.unwrap();
@@ -360,6 +364,42 @@ fn where_all_disks_are_full_leads_stay_appends_are_refused_and_reads_go_on() {
             cluster.check().await;
         });
     }
+}
+
+/// The leader dies with entries that one follower has and the other has not yet, and all disks are full by then. The new
+/// leader begins its term behind them: a disk that is full takes what is under way as long as its last segment does.
+#[test]
+fn where_all_disks_are_full_what_is_under_way_is_finished_and_reads_go_on_after_an_election() {
+    let mut full = 0;
+    for seed in 0..12 {
+        let sim = Sim::seed(seed);
+        let inside = sim.clone();
+        full += sim.run(async move {
+            // Node 3 comes to the end of its segment long before the others.
+            let cluster = Loaded::with(&inside, |config| {
+                small(config);
+                config.limits.segment_bytes *= if config.node == 3 { 1 } else { 8 };
+            });
+            let cluster = cluster.await;
+            let partition = (0..PARTITIONS).find(|partition| cluster.leads()[partition].0 != 3).unwrap();
+            let leader = cluster.leads()[&partition].0;
+            inside.cut(leader, 3);
+            let burst: Vec<_> =
+                (0..12).map(|n| cluster.append(leader, partition, format!("{n}{}", "x".repeat(4000)))).collect();
+            let acked = futures::future::join_all(burst).await.into_iter().filter(Result::is_ok).count();
+            NODES.iter().for_each(|node| inside.set_disk_capacity(*node, Some(inside.disk_used(*node))));
+            inside.kill(leader);
+            inside.heal_all();
+            cluster.stop.store(true, Ordering::Relaxed);
+            cluster
+                .wait("another leads", || cluster.leads().get(&partition).is_some_and(|(now, _)| *now != leader))
+                .await;
+            let read = cluster.read(cluster.leads()[&partition].0, partition, Consistency::Linearizable).await;
+            assert!(read.unwrap().len() >= acked, "seed {seed}");
+            u32::from(cluster.space(3) == Space::Full)
+        });
+    }
+    assert!(full >= 3, "node 3 was full in {full} runs of 12");
 }
 
 #[test]

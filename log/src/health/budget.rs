@@ -27,7 +27,7 @@ impl Budget {
         self.limit
     }
 
-    #[cfg(test)]
+    /// What is given out now.
     pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }

@@ -62,6 +62,12 @@ impl<W: World> Vitals<W> {
         self.wal.space()
     }
 
+    /// Whether it takes so many more bytes of entries from a leader: a full one does as long as there is
+    /// room, so that what is under way can be finished, and a new leader begin.
+    pub(crate) fn takes_entries(&self, bytes: u64) -> bool {
+        self.space() < Space::Full || bytes <= self.wal.room()
+    }
+
     /// How much room it has.
     pub(crate) fn disk_space(&self) -> DiskSpace {
         self.wal.disk_space()

@@ -161,12 +161,11 @@ impl<W: World> Caller<W> {
     /// after a pause.
     fn admit(&self, append: &AppendBatch) -> Result<Share, String> {
         let Serving { received, vitals, .. } = &*self.serving;
+        let bytes = append_size(append) as u64;
         let records = append.entries.iter().any(|entry| entry.kind() == pb::EntryKind::Batch);
-        if records && vitals.space() == Space::Full {
-            // What room there is, is for votes and for what a new leader begins with.
+        if records && !vitals.takes_entries(received.used() + bytes) {
             return Err("this node's disk is full".into());
         }
-        let bytes = append_size(append) as u64;
         received
             .take(bytes)
             .map_err(|used| format!("busy: {used} bytes are not on disk yet, the bound is {}", received.limit()))

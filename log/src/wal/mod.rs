@@ -123,7 +123,10 @@ use std::{
     future::Future,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -272,6 +275,7 @@ impl<W: World> Wal<W> {
             hot,
             peers: Mutex::new(recovered.replay.peers),
             stats: Mutex::new(stats),
+            room: AtomicU64::new(0),
             lock: Mutex::default(),
         });
         let at_work = Arc::new(AtWork::default());
@@ -365,6 +369,12 @@ impl<W: World> Wal<W> {
     /// What follows from that for clients, alone.
     pub fn space(&self) -> Space {
         self.inner.shared.supply.space()
+    }
+
+    /// Bytes of entries that a full disk still takes: they fit the segment being written, or one made of the reserve.
+    pub(crate) fn room(&self) -> u64 {
+        let Shared { room, supply, .. } = &*self.inner.shared;
+        room.load(Ordering::Relaxed).max(supply.reserve_room())
     }
 
     /// How long the disk has been at work on the batch the writer gave it; `None`: it has none. Waiting for room is not

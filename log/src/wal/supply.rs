@@ -40,6 +40,9 @@ const RESERVE: &str = "reserve";
 /// A segment of this length holds a vote, a mark and little more.
 const SMALLEST: u64 = 2 * SEGMENT_HEADER_LEN;
 
+/// Of a segment that may be the last, one such part is kept for votes and marks: followers take no entries that would need it.
+pub(super) const KEPT_SHARE: u64 = 8;
+
 /// What is made ahead, and when space is little. Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupplyOptions {
@@ -96,6 +99,13 @@ impl Supply {
 
     pub(crate) fn space(&self) -> Space {
         self.stock().space
+    }
+
+    /// Bytes of entries that fit a segment made of the reserve, beside what is kept in it for votes.
+    pub(crate) fn reserve_room(&self) -> u64 {
+        let made = self.stock().gauge.reserve == Ahead::Ready;
+        let reserve = self.options.filter(|_| made).map_or(0, |options| options.reserve_bytes);
+        (reserve - reserve / KEPT_SHARE).saturating_sub(SMALLEST)
     }
 
     pub(crate) fn report(&self) -> DiskSpace {

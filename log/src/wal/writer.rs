@@ -17,7 +17,7 @@ use super::{
     payload::{Mark, Position},
     queue::{Queue, Taken, Urgency},
     segment::Segments,
-    supply::Supply,
+    supply::{KEPT_SHARE, Supply},
 };
 use crate::{
     topic::{NodeId, PartitionId},
@@ -27,7 +27,10 @@ use openraft_rt::{AsyncRuntime, Instant};
 use std::{
     collections::BTreeMap,
     io, mem,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::oneshot;
@@ -46,6 +49,8 @@ pub(crate) struct Shared<D: Disk> {
     pub hot: HotBudget,
     pub peers: Mutex<BTreeMap<NodeId, PeerIdentity>>,
     pub stats: Mutex<WalStats>,
+    /// Bytes left for entries in the segment being written.
+    pub room: AtomicU64,
     /// Of the data directory: given up when nobody writes there any more.
     pub lock: Mutex<Option<Arc<D::Lock>>>,
 }
@@ -120,6 +125,7 @@ impl<W: World> Default for Idle<W> {
 impl<W: World> Writer<W> {
     /// Runs until the queue is closed and empty, or until the disk fails.
     pub(crate) async fn run(mut self, supplier: oneshot::Receiver<()>, stopped: oneshot::Sender<()>) {
+        self.state_room();
         match self.serve().await {
             Ok(()) => {}
             // Nobody was told that any of it is on disk, so there is nothing to halt for.
@@ -188,6 +194,7 @@ impl<W: World> Writer<W> {
             let segment = self.tail.at.segment;
             let offsets = self.write_batch().await?;
             self.at_work.rest();
+            self.state_room();
             self.apply(segment, &offsets);
             if self.shared.hot.is_exceeded() {
                 self.cool();
@@ -216,6 +223,13 @@ impl<W: World> Writer<W> {
         stats.last_sync = took;
         stats.durable_sequence = self.tail.durable.sequence;
         Ok(encoded.offsets)
+    }
+
+    /// Says how much the segment takes beside its footer and what is kept for votes.
+    fn state_room(&self) {
+        let kept = self.footer_len() + self.capacity / KEPT_SHARE;
+        let room = self.capacity.saturating_sub(self.tail.at.offset + kept);
+        self.shared.room.store(if self.end == End::Open { room } else { 0 }, Ordering::Relaxed);
     }
 
     /// Makes what is now durable known, before anybody is told.
