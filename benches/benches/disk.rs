@@ -6,8 +6,8 @@
 //! a KiB in the better rounds: neighbours who take the processor away show in p50 and p99 first. Ratios are to the first way.
 //!
 //! ```text
-//! cargo bench -p corduroy-benches --bench disk                  # everything, about two minutes
-//! cargo bench -p corduroy-benches --bench disk -- 65536 1       # batches of 64 KiB, one writer
+//! cargo bench -p benches --bench disk                  # everything, about two minutes
+//! cargo bench -p benches --bench disk -- 65536 1       # batches of 64 KiB, one writer
 //! ```
 //!
 //! The files are in cargo's folder for such things, below `target/`; `CORDUROY_BENCH_DIR` names another place.

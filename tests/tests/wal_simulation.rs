@@ -87,9 +87,7 @@ fn a_batch_of_seeds_breaks_no_promise_and_sees_everything() {
     for seed in FROM..FROM + seeds {
         let outcome = run(&Plan::draw(seed), None);
         if let Some(violation) = outcome.violation {
-            panic!(
-                "seed {seed}: {violation}\nagain: cargo run -p corduroy-tests --bin wal-sim -- --seed {seed} --trace"
-            );
+            panic!("seed {seed}: {violation}\nagain: cargo run -p tests --bin wal-sim -- --seed {seed} --trace");
         }
         tally.add(&outcome.tally);
     }

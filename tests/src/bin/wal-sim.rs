@@ -132,5 +132,5 @@ fn report(seed: u64, bug: Option<PlantedBug>, options: &Options, violation: &Vio
     for event in outcome.events.iter().rev().take(40).rev() {
         println!("  {event}");
     }
-    println!("again: cargo run -p corduroy-tests --bin wal-sim -- --seed {seed} --trace");
+    println!("again: cargo run -p tests --bin wal-sim -- --seed {seed} --trace");
 }

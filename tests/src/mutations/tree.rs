@@ -113,7 +113,7 @@ impl Tree {
     /// When it does not build: then nothing was planted that could be caught.
     pub fn build(&self, catcher: Catcher) -> io::Result<()> {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--offline", "-p", "corduroy-tests", "--bin", catcher.name()]);
+        build.args(["build", "--quiet", "--offline", "-p", "tests", "--bin", catcher.name()]);
         run(build.env("CARGO_TARGET_DIR", &self.build).current_dir(&self.copy)).map(drop)
     }
 

@@ -94,8 +94,8 @@ impl fmt::Display for Failed {
         }
         let seed = self.settings.seed;
         writeln!(f, "what happened: {}", self.violation)?;
-        writeln!(f, "replay: cargo run -p corduroy-tests --bin sim -- --seed {seed} --trace")?;
-        write!(f, "shrink: cargo run -p corduroy-tests --bin sim -- --seed {seed} --shrink")
+        writeln!(f, "replay: cargo run -p tests --bin sim -- --seed {seed} --trace")?;
+        write!(f, "shrink: cargo run -p tests --bin sim -- --seed {seed} --shrink")
     }
 }
 
