@@ -29,6 +29,8 @@ pub struct Config {
     pub node: NodeId,
     /// All nodes of the cluster, this one among them. Fixed for the life of the cluster.
     pub nodes: Vec<NodeAddress>,
+    /// What this node carries: topics of other services get no replicas here. Empty: everything.
+    pub services: Vec<String>,
     /// Bounds.
     pub limits: Limits,
     /// Times.
@@ -62,6 +64,9 @@ pub struct Limits {
     pub checkpoint_bytes: u64,
     /// Partitions a topic may have, and a node may host.
     pub partitions: u32,
+    /// Keys the index of a partition may have, on topics with a key index; about 50 bytes each. Appends of further keys are
+    /// refused.
+    pub keys: u64,
     /// Length of a file that is given up when the disk is full, so that votes and what is under way can still be
     /// written; 0: none.
     pub reserve_bytes: u64,
@@ -83,6 +88,7 @@ impl Default for Limits {
             index_cache_bytes: 32 << 20,
             checkpoint_bytes: 256 << 20,
             partitions: 1024,
+            keys: 1_000_000,
             reserve_bytes: 16 << 20,
             min_free_percent: 5,
         }

@@ -1,5 +1,6 @@
 //! Errors, by what the caller does next.
 use crate::{
+    producer::ProducerId,
     topic::{NodeId, Offset},
     world::Halt,
 };
@@ -55,10 +56,78 @@ pub enum LogError {
         /// The end there was.
         actual: Offset,
     },
+    /// A conditional append found the key's last record elsewhere. Nothing was appended.
+    #[error("the key's last record in {partition} {}, the append expected {}", at(actual), at(expected))]
+    KeyMismatch {
+        /// `topic/partition`.
+        partition: String,
+        /// Where the caller expected it.
+        expected: Option<Offset>,
+        /// Where it is.
+        actual: Option<Offset>,
+    },
+    /// The records are not the producer's next: earlier ones are missing, because their append failed or because the producer
+    /// was forgotten (24 h after its last append). Nothing was appended; append what is missing first.
+    #[error("{partition} expects record {expected} of producer {producer} next, not record {sequence}")]
+    OutOfSequence {
+        /// `topic/partition`.
+        partition: String,
+        /// Who.
+        producer: ProducerId,
+        /// Number of the first record of the append.
+        sequence: u64,
+        /// Number of the record that comes next.
+        expected: u64,
+    },
+    /// A later life of the producer has appended. Nothing was appended, nor will be: whoever has this epoch was replaced.
+    #[error("producer {producer} appends to {partition} with epoch {current} now, epoch {epoch} is over")]
+    ProducerFenced {
+        /// `topic/partition`.
+        partition: String,
+        /// Who.
+        producer: ProducerId,
+        /// The epoch of the append.
+        epoch: u32,
+        /// The producer's epoch now.
+        current: u32,
+    },
+    /// The partition has these records of the producer, and no longer remembers at which offset: more than 128 appends ago.
+    #[error("{partition} has record {sequence} of producer {producer} already; its offset is no longer remembered")]
+    AlreadyAppended {
+        /// `topic/partition`.
+        partition: String,
+        /// Who.
+        producer: ProducerId,
+        /// Number of the first record of the append.
+        sequence: u64,
+    },
+    /// Somebody else has taken the cursor over. Nothing was changed; stop consuming, or take it back.
+    #[error("cursor {name:?} of {partition} belongs to fence {current} now, fence {fence} is over")]
+    CursorFenced {
+        /// `topic/partition`.
+        partition: String,
+        /// The cursor.
+        name: String,
+        /// The fence that was given.
+        fence: u64,
+        /// The fence the cursor has.
+        current: u64,
+    },
+    /// The partition keeps as many of these as it may. Nothing was changed.
+    #[error("{partition} has {limit} {what}, more are not kept")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// `topic/partition`.
+        partition: String,
+        /// How many.
+        limit: u64,
+    },
     /// The append may or may not have happened, or may still happen.
     #[error("unknown outcome: {0}")]
     UnknownOutcome(String),
-    /// No majority answered in time. For reads; nothing happened.
+    /// Not now: no majority answered a read in time, or what came before an append is not settled. Nothing happened; try again a
+    /// little later.
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// No such topic.
@@ -121,6 +190,11 @@ pub enum LogError {
     /// The node is shutting down, or the partition has stopped for the reason given.
     #[error("stopped: {0}")]
     Stopped(String),
+}
+
+/// Where a key's last record is, in words.
+fn at(last: &Option<Offset>) -> String {
+    last.map_or_else(|| "is nowhere".into(), |offset| format!("is at offset {offset}"))
 }
 
 /// What a bound is on.

@@ -11,7 +11,7 @@
 //!            └◀── Evolved: offsets, readers, subscribers ◀── commit ◀──────────────────────────┘
 //! ```
 //!
-//! - [`log`], [`topic`], [`record`], [`batch`], [`config`], [`error`]: what callers hold in their hands.
+//! - [`log`], [`topic`], [`record`], [`producer`], [`batch`], [`config`], [`error`]: what callers hold in their hands.
 //! - [`partition`]: append, read, subscribe; the fold that gives records their offsets.
 //! - `raft`: the openraft glue and nothing else.
 //! - [`wal`]: the one segmented log file set of a node; `docs/disk-format.md` has its bytes.
@@ -24,6 +24,7 @@ pub mod batch;
 pub mod config;
 pub mod error;
 pub mod log;
+pub mod producer;
 pub mod record;
 pub mod topic;
 
@@ -50,7 +51,8 @@ pub use cluster::CLUSTER_TOPIC;
 pub use config::Config;
 pub use error::{LogError, OpenError};
 pub use log::{Log, NewTopic, Topic};
-pub use partition::{Ack, Consistency, Partition};
+pub use partition::{Ack, AppendOptions, Consistency, Cursor, Expect, Partition};
+pub use producer::{ProducerId, ProducerStamp};
 pub use record::{Header, NewRecord, Record};
 
 /// The log in the real world: files, gRPC connections, tokio.

@@ -33,6 +33,10 @@ pub struct Topic {
     pub partitions: Vec<Vec<NodeId>>,
     /// Replicas per partition.
     pub replication: u32,
+    /// Whether each partition knows where its keys have their last records.
+    pub key_index: bool,
+    /// The nodes that carry this service carry the topic; `None`: all do.
+    pub service: Option<String>,
 }
 
 /// What to create.
@@ -44,6 +48,17 @@ pub struct NewTopic {
     pub partitions: u32,
     /// `None`: 3, or the number of nodes where there are fewer.
     pub replication: Option<u32>,
+    /// Keep where each key has its last record, for [`Partition::append_if_key`]. Costs memory for every key.
+    pub key_index: bool,
+    /// Only nodes that carry this service get replicas; `None`: any node.
+    pub service: Option<String>,
+}
+
+impl NewTopic {
+    /// A topic with this name and so many partitions, and everything else as usual.
+    pub fn new(name: impl Into<String>, partitions: u32) -> Self {
+        NewTopic { name: name.into(), partitions, replication: None, key_index: false, service: None }
+    }
 }
 
 /// One condition of readiness.
@@ -157,7 +172,8 @@ impl<W: World> Log<W> {
         };
         let map = Arc::new(ClusterMap::default());
         let data = DataDir { dir: config.dir.clone(), identity, lock: Some(lock) };
-        let controller = Controller::new(Arc::new(host), hosted.clone(), map.clone(), config.nodes.clone(), data);
+        let (nodes, services) = (config.nodes.clone(), config.services.clone());
+        let controller = Controller::new(Arc::new(host), hosted.clone(), map.clone(), nodes, services, data);
         let running = run_controller(controller.clone(), stopping.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(running));
         let boot_epoch = identity.boot_epoch;

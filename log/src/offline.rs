@@ -6,8 +6,10 @@ use crate::{
     batch::Batch,
     cluster::{CLUSTER_TOPIC, Map, facts},
     error::{LogError, OpenError},
+    partition::fold::{Fold, FoldOptions},
+    raft::Applied,
     record::Record,
-    topic::{Offset, PartitionId},
+    topic::PartitionId,
     wal::{EntryKind, OfflinePartition, OfflineWal, read_offline},
     world::Disk,
 };
@@ -33,14 +35,15 @@ pub struct Dump<D: Disk> {
     index: u64,
     end_index: u64,
     written: u64,
-    next: Offset,
+    /// What has been read, folded.
+    fold: Fold,
     ready: VecDeque<Record>,
     failed: bool,
 }
 
 impl<D: Disk> fmt::Debug for Dump<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dump").field("partition", &self.name).field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Dump").field("partition", &self.name).field("next", &self.fold.end).finish_non_exhaustive()
     }
 }
 
@@ -64,14 +67,15 @@ pub enum DumpError {
 /// beginning: offsets are counted from there.
 pub fn dump<D: Disk>(disk: &D, dir: &Path, topic: &str, partition: u32, upto: Upto) -> Result<Dump<D>, DumpError> {
     let wal = read_offline(disk, dir)?;
-    let partition = locate(&wal, topic, partition)?;
+    let (partition, options) = locate(&wal, topic, partition)?;
     let name = format!("{topic}/{}", partition.partition());
     let found = whole(&wal, partition, &name)?;
     let next_index = |last: Option<crate::topic::LogId>| last.map_or(0, |id| id.index + 1);
     let written = next_index(found.and_then(|found| found.last));
     let committed = next_index(found.and_then(|found| found.committed)).min(written);
     let end_index = if upto == Upto::Committed { committed } else { written };
-    Ok(Dump { wal, partition, name, index: 0, end_index, written, next: 0, ready: VecDeque::new(), failed: false })
+    let fold = Fold::new(options);
+    Ok(Dump { wal, partition, name, index: 0, end_index, written, fold, ready: VecDeque::new(), failed: false })
 }
 
 /// What there is of a partition, nothing of which may have been purged.
@@ -87,11 +91,15 @@ fn whole<D: Disk>(
     }
 }
 
-/// The partition's id by the cluster map of the same directory.
-fn locate<D: Disk>(wal: &OfflineWal<D>, topic: &str, partition: u32) -> Result<PartitionId, DumpError> {
+/// The partition's id, and how it folds, by the cluster map of the same directory.
+fn locate<D: Disk>(wal: &OfflineWal<D>, topic: &str, partition: u32) -> Result<(PartitionId, FoldOptions), DumpError> {
     if topic == CLUSTER_TOPIC {
         let out_of_range = LogError::PartitionOutOfRange { topic: topic.into(), partition, count: 1 };
-        return if partition == 0 { Ok(PartitionId::CLUSTER) } else { Err(out_of_range.into()) };
+        return if partition == 0 {
+            Ok((PartitionId::CLUSTER, FoldOptions::default()))
+        } else {
+            Err(out_of_range.into())
+        };
     }
     let map = cluster_map(wal)?;
     let plan = map.topics.get(topic).ok_or_else(|| LogError::UnknownTopic(topic.into()))?;
@@ -103,14 +111,13 @@ fn locate<D: Disk>(wal: &OfflineWal<D>, topic: &str, partition: u32) -> Result<P
         let partition = format!("{topic}/{partition}");
         return Err(LogError::NotHosted { asked, partition, replicas: replicas.clone() }.into());
     }
-    Ok(PartitionId::new(plan.id, partition))
+    Ok((PartitionId::new(plan.id, partition), plan.options()))
 }
 
 /// The map by everything the directory has of `_cluster/0`, committed or not: it only serves to find names.
 fn cluster_map<D: Disk>(wal: &OfflineWal<D>) -> Result<Map, LogError> {
     whole(wal, PartitionId::CLUSTER, "_cluster/0")?;
-    let mut map = Map::default();
-    let (mut index, mut base) = (0, 0);
+    let (mut map, mut fold, mut index) = (Map::default(), Fold::default(), 0);
     loop {
         let entries = wal.entries(PartitionId::CLUSTER, index..u64::MAX, CHUNK).map_err(unreadable("_cluster/0"))?;
         if entries.is_empty() {
@@ -120,13 +127,11 @@ fn cluster_map<D: Disk>(wal: &OfflineWal<D>) -> Result<Map, LogError> {
             index = entry.id.index + 1;
             if entry.kind == EntryKind::Batch {
                 let batch = Batch::from_verified(entry.payload, entry.crc).map_err(unreadable("_cluster/0"))?;
-                let added = batch.added(base);
-                for (offset, event) in
-                    facts(base, &batch).map_err(unreadable("_cluster/0"))?.into_iter().take(added as usize)
-                {
-                    map.evolve(offset, event);
+                let Applied { base, end, .. } = fold.evolve(entry.id, &batch);
+                if end > base {
+                    let facts = facts(base, &batch).map_err(unreadable("_cluster/0"))?;
+                    facts.into_iter().for_each(|(offset, event)| map.evolve(offset, event));
                 }
-                base += added;
             }
         }
     }
@@ -152,11 +157,10 @@ impl<D: Disk> Dump<D> {
             self.index = entry.id.index + 1;
             if entry.kind == EntryKind::Batch {
                 let batch = Batch::from_verified(entry.payload, entry.crc).map_err(unreadable(&self.name))?;
-                let added = batch.added(self.next);
-                if added > 0 {
-                    self.ready.extend(batch.decode(self.next).map_err(unreadable(&self.name))?);
+                let Applied { base, end, .. } = self.fold.evolve(entry.id, &batch);
+                if end > base {
+                    self.ready.extend(batch.decode(base).map_err(unreadable(&self.name))?);
                 }
-                self.next += added;
             }
         }
         Ok(())

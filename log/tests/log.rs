@@ -18,6 +18,7 @@ fn config() -> Config {
         node: 1,
         nodes: vec![me],
         limits: Limits { record_bytes: 1 << 10, batch_bytes: 8 << 10, in_flight_bytes: 16 << 10, ..Limits::default() },
+        services: Vec::new(),
         timing: Timing::default(),
     }
 }
@@ -29,7 +30,7 @@ async fn open(config: Config, sim: Sim, env: Env<SimWorld>) -> Log<SimWorld> {
         sim.sleep(Duration::from_millis(5)).await;
     }
     if log.topics().is_empty() {
-        let new = NewTopic { name: "order".into(), partitions: 1, replication: None };
+        let new = NewTopic::new("order", 1);
         log.create_topic(new).await.expect("is created");
     }
     while log.partition("order", 0).is_ok_and(|partition| partition.info().leader.is_none()) {
@@ -145,7 +146,7 @@ fn what_is_wrong_with_a_request_is_said_and_nothing_is_appended() {
         assert!(matches!(log.partition("stock", 0), Err(LogError::UnknownTopic(name)) if name == "stock"));
         let out_of_range = log.partition("order", 1).err();
         assert!(matches!(out_of_range, Some(LogError::PartitionOutOfRange { count: 1, .. })), "{out_of_range:?}");
-        let again = NewTopic { name: "order".into(), partitions: 1, replication: None };
+        let again = NewTopic::new("order", 1);
         assert_eq!(log.create_topic(again).await, Err(LogError::TopicExists("order".into())));
         assert_eq!(partition.offsets(Consistency::Linearizable).await, Ok((0, 0)));
     });
@@ -184,7 +185,7 @@ fn a_node_with_its_bound_in_flight_answers_busy_for_every_partition() {
         ..Limits::default()
     };
     with_config(Config { limits, ..config() }, |sim, log| async move {
-        log.create_topic(NewTopic { name: "pair".into(), partitions: 2, replication: None }).await.unwrap();
+        log.create_topic(NewTopic::new("pair", 2)).await.unwrap();
         let leads = |partition| log.partition("pair", partition).is_ok_and(|found| found.info().leader.is_some());
         while !leads(0) || !leads(1) {
             sim.sleep(Duration::from_millis(5)).await;

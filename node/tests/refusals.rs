@@ -351,7 +351,7 @@ async fn streamed(cluster: &Cluster, appends: Vec<(&str, String)>) -> Vec<(u64, 
     let mut client = LogClient::connect(address).await.expect("the leader listens");
     let request = |(id, (topic, value)): (u64, (&str, String))| {
         let records = vec![v1::Record { value: value.into(), ..v1::Record::default() }];
-        let append = v1::AppendRequest { topic: topic.into(), partition: Some(0), records };
+        let append = v1::AppendRequest { topic: topic.into(), partition: Some(0), records, ..Default::default() };
         v1::AppendStreamRequest { correlation_id: id, append: Some(append) }
     };
     let requests: Vec<_> = (0..).zip(appends).map(request).collect();
@@ -412,7 +412,7 @@ impl Appends {
     /// The offset of a record, or the reason why it has none.
     async fn append(&mut self, topic: &str, partition: Option<u32>) -> Result<u64, String> {
         let records = vec![v1::Record { value: "z".into(), ..v1::Record::default() }];
-        let append = v1::AppendRequest { topic: topic.into(), partition, records };
+        let append = v1::AppendRequest { topic: topic.into(), partition, records, ..Default::default() };
         let request = v1::AppendStreamRequest { correlation_id: 0, append: Some(append) };
         self.requests.send(request).await.expect("the node reads");
         let answer = self.answers.message().await.expect("the stream goes on").expect("an answer for each request");

@@ -62,7 +62,7 @@ impl Loaded {
     async fn with(sim: &Sim, adjust: impl Fn(&mut Config)) -> Arc<Self> {
         let cluster = Cluster::with_config(sim, NODES.len() as u64, adjust);
         cluster.start().await;
-        let new = NewTopic { name: TOPIC.into(), partitions: PARTITIONS, replication: None };
+        let new = NewTopic::new(TOPIC, PARTITIONS);
         cluster.create_topic(new).await.unwrap();
         let loaded = Arc::new(Loaded { cluster, told: Mutex::default(), stop: AtomicBool::new(false) });
         for partition in 0..PARTITIONS {

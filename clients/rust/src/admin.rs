@@ -165,7 +165,7 @@ impl Admin {
         partitions: u32,
         replication: Option<u32>,
     ) -> Result<TopicInfo, Error> {
-        let request = v1::CreateTopicRequest { name: name.to_owned(), partitions, replication };
+        let request = v1::CreateTopicRequest { name: name.to_owned(), partitions, replication, ..Default::default() };
         let answer = self
             .call(Kind::Write, |mut node| {
                 let request = request.clone();

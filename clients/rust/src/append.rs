@@ -60,7 +60,8 @@ impl Client {
             Some(partition) => partition,
             None => self.likely_partition(topic, &records).await?,
         };
-        let request = v1::AppendRequest { topic: topic.to_owned(), partition, records: encode(records) };
+        let request =
+            v1::AppendRequest { topic: topic.to_owned(), partition, records: encode(records), ..Default::default() };
         let answer = self
             .call(Target::Leader(topic, likely), Kind::Write, |mut node| {
                 let request = request.clone();

@@ -77,7 +77,12 @@ impl Producer {
     /// batch afterwards is the [`Delivery`]'s to say.
     pub async fn send(&self, records: Vec<Record>) -> Result<Delivery, Error> {
         let topic = self.topic.clone();
-        let request = v1::AppendRequest { topic, partition: Some(self.partition), records: encode(records) };
+        let request = v1::AppendRequest {
+            topic,
+            partition: Some(self.partition),
+            records: encode(records),
+            ..Default::default()
+        };
         let size = weight(&request);
         if size > MAX_REQUEST {
             return Err(Error::BatchTooLarge(format!("the request has {size} bytes, the limit is {MAX_REQUEST}")));

@@ -68,6 +68,7 @@ impl Client {
             max_bytes: options.max_bytes,
             max_records: options.max_records,
             consistency: v1::Consistency::from(options.consistency).into(),
+            ..Default::default()
         };
         let answer = self
             .call(target(topic, partition, options), Kind::Read, |mut node| {
@@ -91,6 +92,7 @@ impl Client {
             topic: topic.to_owned(),
             partition,
             consistency: v1::Consistency::from(options.consistency).into(),
+            ..Default::default()
         };
         let answer = self
             .call(target(topic, partition, options), Kind::Read, |mut node| {

@@ -1,4 +1,9 @@
+use super::header::FIXED;
 use super::*;
+use crate::{
+    producer::{KeyDigest, ProducerId, ProducerStamp},
+    record::Header,
+};
 use proptest::prelude::*;
 
 fn sample() -> Vec<NewRecord> {
@@ -11,7 +16,7 @@ fn sample() -> Vec<NewRecord> {
 }
 
 fn sealed(records: &[NewRecord]) -> Batch {
-    seal([EncodedRecords::encode(records, &Limits::default()).unwrap()], Timestamp(7), None)
+    seal([EncodedRecords::encode(records, Conditions::default(), &Limits::default()).unwrap()], Timestamp(7))
 }
 
 #[test]
@@ -21,7 +26,6 @@ fn golden_bytes_of_a_batch() {
         "01010000",
         "03000000",
         "0700000000000000",
-        "ffffffffffffffff",
         "05000000010000000100000",
         "0",
         "6b",
@@ -49,16 +53,19 @@ fn decoding_gives_back_what_was_encoded() {
 
 #[test]
 fn joined_requests_keep_their_order() {
-    let encode = |text: &'static str| EncodedRecords::encode(&[NewRecord::new(text)], &Limits::default()).unwrap();
-    let batch = seal([encode("a"), encode("b"), encode("c")], Timestamp(1), None);
+    let encode = |text: &'static str| {
+        EncodedRecords::encode(&[NewRecord::new(text)], Conditions::default(), &Limits::default()).unwrap()
+    };
+    let batch = seal([encode("a"), encode("b"), encode("c")], Timestamp(1));
     let values: Vec<_> = batch.decode(0).unwrap().into_iter().map(|r| r.value).collect();
     assert_eq!(values, ["a", "b", "c"]);
 }
 
 #[test]
 fn a_batch_that_expects_an_end_counts_only_there_and_says_so_in_its_bytes() {
-    let records = EncodedRecords::encode(&sample(), &Limits::default()).unwrap();
-    let batch = seal([records], Timestamp(7), Some(40));
+    let conditions = Conditions { end: Some(40), ..Conditions::default() };
+    let records = EncodedRecords::encode(&sample(), conditions, &Limits::default()).unwrap();
+    let batch = seal([records], Timestamp(7));
     let read = Batch::verify(batch.bytes().clone(), batch.crc()).unwrap();
     assert_eq!((read.added(39), read.added(40), read.added(41)), (0, 3, 0));
     assert_eq!(sealed(&sample()).added(39), 3);
@@ -72,20 +79,124 @@ fn a_batch_of_a_later_version_is_not_skipped() {
     assert!(matches!(Batch::verify(bytes.into(), crc), Err(BatchError::Unknown { version: 2, .. })));
 }
 
+fn conditional() -> Conditions {
+    Conditions {
+        end: Some(40),
+        producer: Some(ProducerStamp { producer: ProducerId([0xab; 16]), epoch: 2, sequence: 9 }),
+        key: Some(KeyExpectation { key: KeyDigest([0xcd; 16]), last: None }),
+    }
+}
+
+#[test]
+fn golden_bytes_of_conditions() {
+    let records = EncodedRecords::encode(&[NewRecord::new("v")], conditional(), &Limits::default()).unwrap();
+    let batch = seal([records], Timestamp(7));
+    let hex: String = batch.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = concat!(
+        "01010700",
+        "01000000",
+        "0700000000000000",
+        "2800000000000000",
+        "abababababababababababababababab",
+        "0200000000000000",
+        "0900000000000000",
+        "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd",
+        "ffffffffffffffff",
+        "01000000ffffffff00000000",
+        "76",
+    );
+    assert_eq!(hex, expected);
+    let read = Batch::verify(batch.bytes().clone(), batch.crc()).unwrap();
+    assert_eq!(read.conditions(), &conditional());
+    assert_eq!(read.decode(40).unwrap(), batch.decode(40).unwrap());
+}
+
+#[test]
+fn a_header_that_is_cut_or_has_reserved_bits_is_none() {
+    let records = EncodedRecords::encode(&[NewRecord::new("v")], conditional(), &Limits::default()).unwrap();
+    let bytes = seal([records], Timestamp(7)).bytes().to_vec();
+    let decoded = |bytes: &[u8]| Batch::verify(Bytes::copy_from_slice(bytes), crc32c::crc32c(bytes));
+    for len in 0..conditional().header_len() {
+        assert!(matches!(decoded(&bytes[..len]), Err(BatchError::Short(..))), "{len}");
+    }
+    let mut reserved = bytes.clone();
+    reserved[16 + 8 + 16 + 4] = 1;
+    assert_eq!(decoded(&reserved).unwrap_err(), BatchError::ReservedHeader);
+    let mut later = bytes;
+    later[2] = 1 << 3;
+    assert!(matches!(decoded(&later), Err(BatchError::Unknown { flags: 8, .. })));
+}
+
+#[test]
+fn changes_of_cursors_are_read_back_and_are_no_records() {
+    let changes = [
+        CursorChange::Commit { name: "mail".into(), offset: 7, fence: 3 },
+        CursorChange::Acquire { name: "über".into() },
+        CursorChange::Delete { name: "x".into() },
+    ];
+    let batch = seal_cursors(&changes, Timestamp(7));
+    let hex: String = batch.bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let expected = concat!(
+        "01020000",
+        "03000000",
+        "0700000000000000",
+        "01000400000000000700000000000000",
+        "0300000000000000",
+        "6d61696c",
+        "02000500000000000000000000000000",
+        "0000000000000000",
+        "c3bc626572",
+        "03000100000000000000000000000000",
+        "0000000000000000",
+        "78",
+    );
+    assert_eq!(hex, expected);
+    let read = Batch::verify(batch.bytes().clone(), batch.crc()).unwrap();
+    assert_eq!(read.cursor_changes().unwrap(), changes);
+    assert_eq!((read.records(), read.added(0), read.decode(0).unwrap()), (0, 0, Vec::new()));
+    let mut unknown = batch.bytes().to_vec();
+    unknown[16] = 4;
+    let crc = crc32c::crc32c(&unknown);
+    let found = Batch::verify(unknown.into(), crc).unwrap().cursor_changes();
+    assert_eq!(found.unwrap_err(), BatchError::Cursor(0, "of an unknown kind"));
+}
+
+#[test]
+fn requests_join_where_the_conditions_of_the_second_follow_from_the_first() {
+    let encode = |records: usize, conditions| {
+        EncodedRecords::encode(&vec![NewRecord::new("v"); records], conditions, &Limits::default()).unwrap()
+    };
+    let stamp = |sequence| ProducerStamp { producer: ProducerId([1; 16]), epoch: 0, sequence };
+    let of = |sequence| Conditions { producer: Some(stamp(sequence)), ..Conditions::default() };
+    assert_eq!(encode(3, Conditions::default()).joined_by(), Some(Conditions::default()));
+    assert_eq!(encode(3, of(4)).joined_by(), Some(of(7)));
+    assert_eq!(encode(3, conditional()).joined_by(), None);
+    assert_eq!(encode(3, of(u64::MAX - 1)).joined_by(), None);
+    let joined = seal([encode(3, of(4)), encode(2, of(7))], Timestamp(1));
+    assert_eq!((joined.records(), joined.conditions()), (5, &of(4)));
+    assert_eq!(joined.decode(0).unwrap().len(), 5);
+}
+
+#[test]
+fn the_keys_of_a_batch_are_those_of_its_records() {
+    let batch = sealed(&sample());
+    assert_eq!(batch.keys().collect::<Vec<_>>(), [(0, &b"k"[..]), (1, &b""[..])]);
+}
+
 #[test]
 fn limits_are_named() {
     let limits = Limits { record_bytes: 4, batch_bytes: 60, ..Limits::default() };
-    let error = EncodedRecords::encode(&[NewRecord::new("12345")], &limits).unwrap_err();
+    let error = EncodedRecords::encode(&[NewRecord::new("12345")], Conditions::default(), &limits).unwrap_err();
     assert_eq!(error, LogError::RecordTooLarge { index: 0, size: 5, limit: 4 });
-    let error = EncodedRecords::encode(&vec![NewRecord::new("1234"); 3], &limits).unwrap_err();
-    assert_eq!(error, LogError::BatchTooLarge { size: 72, limit: 60 });
-    assert!(matches!(EncodedRecords::encode(&[], &limits), Err(LogError::Invalid(_))));
+    let error = EncodedRecords::encode(&vec![NewRecord::new("1234"); 3], Conditions::default(), &limits).unwrap_err();
+    assert_eq!(error, LogError::BatchTooLarge { size: 64, limit: 60 });
+    assert!(matches!(EncodedRecords::encode(&[], Conditions::default(), &limits), Err(LogError::Invalid(_))));
 }
 
 #[test]
 fn reserved_bits_of_a_record_are_not_passed_over() {
     let mut bytes = sealed(&sample()).bytes().to_vec();
-    bytes[HEADER + 10] = 1;
+    bytes[FIXED + 10] = 1;
     let crc = crc32c::crc32c(&bytes);
     let decoded = Batch::verify(bytes.into(), crc).unwrap().decode(0);
     assert_eq!(decoded.unwrap_err(), BatchError::Reserved(0));
@@ -104,7 +215,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), valid: bool) {
-        if valid && bytes.len() >= HEADER {
+        if valid && bytes.len() >= FIXED {
             bytes[..4].copy_from_slice(&[1, 1, 0, 0]);
         }
         let crc = crc32c::crc32c(&bytes);

@@ -5,7 +5,7 @@
 use super::{CLUSTER_TOPIC, ClusterMap, Hosted, Map};
 use crate::{
     config::NodeAddress,
-    partition::{Host, Partition},
+    partition::{FoldOptions, Host, Partition},
     topic::{NodeId, PartitionId},
     wal::Identity,
     world::{Disk, Halt, World},
@@ -43,6 +43,8 @@ pub(crate) struct Controller<W: World> {
     pub hosted: Arc<Hosted<W>>,
     pub map: Arc<ClusterMap>,
     pub nodes: Vec<NodeAddress>,
+    /// What this node carries; empty: everything.
+    services: Vec<String>,
     data: Mutex<DataDir<W>>,
     step: Mutex<&'static str>,
 }
@@ -50,7 +52,14 @@ pub(crate) struct Controller<W: World> {
 /// `Controller::step` once the node is part of the cluster.
 pub(crate) const RUNNING: &str = "running";
 
-type Wanted = BTreeMap<PartitionId, (String, Vec<NodeId>)>;
+type Wanted = BTreeMap<PartitionId, Plan>;
+
+/// A partition that is to run here.
+struct Plan {
+    topic: String,
+    replicas: Vec<NodeId>,
+    options: FoldOptions,
+}
 
 impl<W: World> Controller<W> {
     pub(crate) fn new(
@@ -58,9 +67,18 @@ impl<W: World> Controller<W> {
         hosted: Arc<Hosted<W>>,
         map: Arc<ClusterMap>,
         nodes: Vec<NodeAddress>,
+        services: Vec<String>,
         data: DataDir<W>,
     ) -> Arc<Self> {
-        Arc::new(Controller { host, hosted, map, nodes, data: Mutex::new(data), step: Mutex::new("starting") })
+        Arc::new(Controller {
+            host,
+            hosted,
+            map,
+            nodes,
+            services,
+            data: Mutex::new(data),
+            step: Mutex::new("starting"),
+        })
     }
 
     /// What the node is doing on its way to [`RUNNING`].
@@ -96,7 +114,8 @@ impl<W: World> Controller<W> {
         self.enter("recovering the cluster map");
         let mut everyone: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
         everyone.sort_unstable();
-        self.open(PartitionId::CLUSTER, CLUSTER_TOPIC.into(), everyone).await?;
+        let plan = Plan { topic: CLUSTER_TOPIC.into(), replicas: everyone, options: FoldOptions::default() };
+        self.open(PartitionId::CLUSTER, plan).await?;
         drop(<W::Tasks as AsyncRuntime>::spawn(self.clone().register()));
         let mut seen = None;
         loop {
@@ -117,7 +136,8 @@ impl<W: World> Controller<W> {
         for (name, topic) in &map.topics {
             for (number, replicas) in topic.partitions.iter().enumerate() {
                 if replicas.contains(&self.host.node) {
-                    wanted.insert(PartitionId::new(topic.id, number as u32), (name.clone(), replicas.clone()));
+                    let plan = Plan { topic: name.clone(), replicas: replicas.clone(), options: topic.options() };
+                    wanted.insert(PartitionId::new(topic.id, number as u32), plan);
                 }
             }
         }
@@ -132,9 +152,9 @@ impl<W: World> Controller<W> {
                 partition.stop().await;
             }
         }
-        for (id, (topic, replicas)) in wanted {
+        for (id, plan) in wanted {
             if self.hosted.partition(id).is_none() {
-                self.open(id, topic, replicas).await?;
+                self.open(id, plan).await?;
             }
         }
         Ok(())
@@ -152,9 +172,9 @@ impl<W: World> Controller<W> {
         self.host.checkpoints.forget(is_deleted).await;
     }
 
-    async fn open(&self, id: PartitionId, topic: String, replicas: Vec<NodeId>) -> Result<(), Halt> {
+    async fn open(&self, id: PartitionId, Plan { topic, replicas, options }: Plan) -> Result<(), Halt> {
         let machine = (id == PartitionId::CLUSTER).then(|| self.map.machine::<W>());
-        let partition = Partition::open(self.host.clone(), id, topic, replicas, machine).await?;
+        let partition = Partition::open(self.host.clone(), id, topic, replicas, options, machine).await?;
         tracing::info!(partition = %partition.name(), restored = ?partition.restored(), evolved = partition.evolved_offset(), replayed = partition.replayed(), "opened");
         self.hosted.insert(partition.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(async move { partition.initialize().await }));
@@ -171,6 +191,7 @@ impl<W: World> Controller<W> {
             grpc: me.grpc.clone(),
             http: me.http.clone(),
             admin: me.admin.clone(),
+            services: self.services.clone(),
         }
     }
 

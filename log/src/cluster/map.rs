@@ -1,7 +1,7 @@
 //! The cluster map: a fold over the records of `_cluster/0`.
 use crate::{
     batch::Batch,
-    partition::Machine,
+    partition::{FoldOptions, Machine},
     record::Record,
     topic::{NodeId, Offset},
     world::{Halt, Tasks, World},
@@ -24,8 +24,31 @@ pub(crate) struct TopicPlan {
     /// Who asked for it: tells one's own creation from a concurrent one.
     pub request: Bytes,
     pub replication: u32,
+    /// Whether its partitions keep where each key has its last record.
+    pub key_index: bool,
+    /// Only nodes that carry it get replicas.
+    pub service: Option<String>,
     /// Replicas of each partition, the first one meant to lead at the start.
     pub partitions: Vec<Vec<NodeId>>,
+}
+
+impl TopicPlan {
+    /// What a fact says was created, under the number it gets.
+    fn new(id: u32, created: pb::TopicCreated) -> Self {
+        TopicPlan {
+            id,
+            request: created.request_id,
+            replication: created.replication,
+            key_index: created.key_index,
+            service: Some(created.service).filter(|service| !service.is_empty()),
+            partitions: created.partitions.into_iter().map(|partition| partition.replicas).collect(),
+        }
+    }
+
+    /// How its partitions fold.
+    pub(crate) fn options(&self) -> FoldOptions {
+        FoldOptions { key_index: self.key_index }
+    }
 }
 
 /// The map as of some offset. Pure: the same records give the same map everywhere.
@@ -47,14 +70,9 @@ impl Map {
                 _ => drop(self.nodes.insert(node.id, node)),
             },
             Event::TopicCreated(topic) => {
-                let plan = TopicPlan {
-                    // Ids start at 1: topic 0 is `_cluster`.
-                    id: u32::try_from(offset + 1).expect("four billion changes of the cluster map"),
-                    request: topic.request_id,
-                    replication: topic.replication,
-                    partitions: topic.partitions.into_iter().map(|partition| partition.replicas).collect(),
-                };
-                self.topics.entry(topic.name).or_insert(plan);
+                // Ids start at 1: topic 0 is `_cluster`.
+                let id = u32::try_from(offset + 1).expect("four billion changes of the cluster map");
+                self.topics.entry(topic.name.clone()).or_insert_with(|| TopicPlan::new(id, topic));
             }
             Event::TopicDeleted(topic) => drop(self.topics.remove(&topic.name)),
         }
@@ -115,6 +133,8 @@ impl<W: World> Machine for Feeder<W> {
                 request_id: plan.request.clone(),
                 name: name.clone(),
                 replication: plan.replication,
+                key_index: plan.key_index,
+                service: plan.service.clone().unwrap_or_default(),
                 partitions: plan
                     .partitions
                     .iter()
@@ -138,10 +158,7 @@ impl<W: World> Machine for Feeder<W> {
         let state = pb::ClusterState::decode(state)?;
         let topics = state.topics.into_iter().filter_map(|topic| {
             let created = topic.created?;
-            let partitions = created.partitions.into_iter().map(|partition| partition.replicas).collect();
-            let plan =
-                TopicPlan { id: topic.id, request: created.request_id, replication: created.replication, partitions };
-            Some((created.name, plan))
+            Some((created.name.clone(), TopicPlan::new(topic.id, created)))
         });
         let nodes = state.nodes.into_iter().map(|node| (node.id, node)).collect();
         *self.map.get() = Map { nodes, topics: topics.collect(), next: state.next_offset };

@@ -84,6 +84,8 @@ impl<W: World> Controller<W> {
             request_id: request.clone(),
             name: new.name.clone(),
             replication,
+            key_index: new.key_index,
+            service: new.service.clone().unwrap_or_default(),
             partitions: placed.into_iter().map(|replicas| pb::PartitionPlacement { replicas }).collect(),
         };
         self.propose(ClusterEvent { event: Some(Event::TopicCreated(created)) }).await?;
@@ -107,7 +109,14 @@ impl<W: World> Controller<W> {
 
 /// The public face of a topic of the map.
 pub(crate) fn topic(name: &str, plan: &TopicPlan) -> Topic {
-    Topic { name: name.into(), id: plan.id, partitions: plan.partitions.clone(), replication: plan.replication }
+    Topic {
+        name: name.into(),
+        id: plan.id,
+        partitions: plan.partitions.clone(),
+        replication: plan.replication,
+        key_index: plan.key_index,
+        service: plan.service.clone(),
+    }
 }
 
 fn not_leader(asked: NodeId, leader: Option<NodeId>) -> LogError {

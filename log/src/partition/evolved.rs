@@ -1,13 +1,15 @@
 //! What a replica has evolved, and the bound readers see below.
-use super::fold::{Fold, Mark, SnapshotError};
+use super::fold::{Cursor, Fold, FoldOptions, Mark, SnapshotError, Void};
 use crate::{
     batch::Batch,
+    producer::{KeyDigest, ProducerId, ProducerStamp},
     raft::Applied,
     topic::{LogId, Offset, Term},
     world::Timestamp,
 };
 use bytes::Bytes;
 use corduroy_proto::v1 as pb;
+use std::ops::Range;
 use std::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU64, Ordering},
@@ -31,6 +33,7 @@ pub(crate) trait Machine: Send {
 /// **Invariant**: `end` is published only after everything below it is evolved; it never decreases.
 /// **Invariant**: fold and machine change together, so whoever looks at both sees them at the same entry.
 pub(crate) struct Evolved {
+    options: FoldOptions,
     state: Mutex<State>,
     /// First offset that cannot be read yet.
     end: AtomicU64,
@@ -50,9 +53,10 @@ struct State {
 }
 
 impl Evolved {
-    pub(crate) fn new(machine: Option<Box<dyn Machine>>) -> Self {
+    pub(crate) fn new(options: FoldOptions, machine: Option<Box<dyn Machine>>) -> Self {
         Evolved {
-            state: Mutex::new(State { fold: Fold::default(), machine, installed: None }),
+            options,
+            state: Mutex::new(State { fold: Fold::new(options), machine, installed: None }),
             end: AtomicU64::new(0),
             next_index: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -78,7 +82,7 @@ impl Evolved {
         applied
     }
 
-    /// An entry with records.
+    /// An entry with a batch.
     pub(crate) fn evolve(&self, id: LogId, batch: &Batch) -> Applied {
         let mut state = self.state();
         let applied = state.fold.evolve(id, batch);
@@ -140,6 +144,62 @@ impl Evolved {
         self.state().fold.membership.clone()
     }
 
+    /// Whether records of a producer come next at log time `now`.
+    pub(crate) fn judge_producer(&self, stamp: &ProducerStamp, records: u64, now: Timestamp) -> Result<(), Void> {
+        let state = self.state();
+        state.fold.producers.judge(stamp, records, now.max(state.fold.time))
+    }
+
+    /// The offset that the first of these records of a producer got, where that is remembered.
+    pub(crate) fn appended_at(&self, stamp: &ProducerStamp, records: u64) -> Option<Offset> {
+        let state = self.state();
+        let session = state.fold.producers.session(&stamp.producer)?;
+        (session.epoch == stamp.epoch).then(|| session.offset(stamp.sequence, records)).flatten()
+    }
+
+    /// Number of the record that a life of a producer has to append next.
+    pub(crate) fn next_sequence(&self, producer: &ProducerId, epoch: u32) -> u64 {
+        let state = self.state();
+        state
+            .fold
+            .producers
+            .session(producer)
+            .filter(|session| session.epoch == epoch)
+            .map_or(0, |session| session.next)
+    }
+
+    /// What the partition folds beside offsets.
+    pub(crate) fn options(&self) -> FoldOptions {
+        self.options
+    }
+
+    /// The offset of a key's last record; `None` also where the topic has no key index.
+    pub(crate) fn last_of_key(&self, key: &KeyDigest) -> Option<Offset> {
+        self.state().fold.keys.as_ref()?.last(key)
+    }
+
+    /// How many keys the index has.
+    pub(crate) fn keys(&self) -> usize {
+        self.state().fold.keys.as_ref().map_or(0, |keys| keys.len())
+    }
+
+    /// A named cursor.
+    pub(crate) fn cursor(&self, name: &str) -> Option<Cursor> {
+        self.state().fold.cursor(name)
+    }
+
+    /// All named cursors, by name.
+    pub(crate) fn cursors(&self) -> Vec<(String, Cursor)> {
+        let mut cursors: Vec<_> = self.state().fold.cursors().map(|(name, cursor)| (name.clone(), *cursor)).collect();
+        cursors.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        cursors
+    }
+
+    /// Of the batches in this range of the Raft log, those that are void by more than their own header says.
+    pub(crate) fn voids(&self, range: Range<u64>) -> Vec<u64> {
+        self.state().fold.voids(range).to_vec()
+    }
+
     /// Where in the Raft log to start looking for an offset below the end.
     pub(crate) fn seek(&self, offset: Offset) -> Option<Mark> {
         let state = self.state();
@@ -165,24 +225,26 @@ impl Evolved {
         }
     }
 
-    /// The state as it is now; `None` while there is none. Evolving waits while it is copied: a MiB of marks at most, and
-    /// the machine's state.
+    /// The state as it is now; `None` while there is none. Evolving waits while what cannot be shared is copied: a MiB of
+    /// marks at most, and the machine's state.
     pub(crate) fn snapshot(&self) -> Option<pb::PartitionSnapshot> {
-        let state = self.state();
-        let machine = state.machine.as_ref().map(|machine| machine.encode());
-        Some(pb::PartitionSnapshot { machine: machine.unwrap_or_default(), ..state.fold.snapshot()? })
+        let (fold, machine) = {
+            let state = self.state();
+            (state.fold.frozen()?, state.machine.as_ref().map(|machine| machine.encode()))
+        };
+        Some(pb::PartitionSnapshot { machine: machine.unwrap_or_default(), ..fold.encode() })
     }
 
     /// Whether [`Evolved::install`] would take the snapshot.
     pub(crate) fn check(&self, snapshot: &pb::PartitionSnapshot) -> Result<(), SnapshotError> {
-        Fold::restore(snapshot)?;
+        Fold::restore(snapshot, self.options)?;
         self.state().machine.as_ref().map_or(Ok(()), |machine| machine.check(&snapshot.machine))?;
         Ok(())
     }
 
     /// Replaces the state by a snapshot's. Nothing has changed after an error.
     pub(crate) fn install(&self, snapshot: &pb::PartitionSnapshot) -> Result<(), SnapshotError> {
-        let fold = Fold::restore(snapshot)?;
+        let fold = Fold::restore(snapshot, self.options)?;
         let mut state = self.state();
         if let Some(machine) = state.machine.as_mut() {
             machine.install(&snapshot.machine)?;

@@ -15,6 +15,7 @@
 //! are acknowledged in the order they were submitted, and get ascending offsets in that order.
 mod append;
 pub(crate) mod checkpoint;
+mod cursors;
 mod evolved;
 pub(crate) mod fold;
 mod lead;
@@ -22,11 +23,15 @@ mod read;
 mod subscribe;
 mod types;
 
+pub use append::{AppendOptions, Expect};
+pub use cursors::CURSOR_NAME_BYTES;
+pub use fold::Cursor;
 pub use types::{Ack, Consistency, PartitionInfo, ReadResult, Role};
 
 pub(crate) use append::Appends;
 pub(crate) use checkpoint::{Checkpoints, Owner, Policy, Scheduler};
 pub(crate) use evolved::{Evolved, Machine};
+pub(crate) use fold::FoldOptions;
 
 use crate::{
     config::{Limits, Timing},
@@ -106,9 +111,10 @@ impl<W: World> Partition<W> {
         id: PartitionId,
         topic: String,
         replicas: Vec<NodeId>,
+        options: FoldOptions,
         machine: Option<Box<dyn Machine>>,
     ) -> Result<Self, Halt> {
-        let evolved = Arc::new(Evolved::new(machine));
+        let evolved = Arc::new(Evolved::new(options, machine));
         let wal = host.wal.partition(id);
         let checkpoints = host.checkpoints.checkpoints();
         let name = format!("{topic}/{}", id.partition());
@@ -125,11 +131,11 @@ impl<W: World> Partition<W> {
         // Everything it reads could be read a moment ago, so what it says is that this does not hold together.
         let raft = raft.map_err(|fatal| Halt::Corrupt(format!("{name} cannot start: {fatal}")))?;
         drop(snapshot);
-        let (appends, queue) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
+        let (appends, queues) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
         let campaigning = AtomicBool::new(true);
         let core = Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed, restored };
         let core = Arc::new(core);
-        append::start(&core, queue);
+        append::start(&core, queues);
         Ok(Partition { core })
     }
 

@@ -80,9 +80,9 @@ impl Page {
         self.bytes >= self.max_bytes || self.records.len() >= self.max_records
     }
 
-    /// Takes what is wanted of a batch that comes where the partition ends at `base`.
-    fn take(&mut self, batch: &Batch, base: Offset) -> Result<(), BatchError> {
-        if base + batch.added(base) <= self.offset.max(base) {
+    /// Takes what is wanted of a batch that adds so many records where the partition ends at `base`.
+    fn take(&mut self, batch: &Batch, base: Offset, added: u64) -> Result<(), BatchError> {
+        if base + added <= self.offset.max(base) {
             return Ok(());
         }
         for record in batch.decode(base)? {
@@ -99,6 +99,22 @@ impl Page {
     }
 }
 
+/// An evolved entry, where the partition ended before it, and what it added.
+struct Placed {
+    id: LogId,
+    /// `None`: it holds none.
+    batch: Option<Batch>,
+    base: Offset,
+    added: u64,
+}
+
+impl Placed {
+    /// The place of the entry behind it.
+    fn end(&self) -> Mark {
+        Mark { index: self.id.index + 1, offset: self.base + self.added }
+    }
+}
+
 enum ReadIndexError {
     NotLeader(Option<NodeId>),
     Failed(String),
@@ -106,20 +122,25 @@ enum ReadIndexError {
 
 impl<W: World> Core<W> {
     /// Returns when this replica may serve a read of that consistency.
-    async fn settle_read(&self, consistency: Consistency) -> Result<(), LogError> {
-        if consistency == Consistency::Stale {
-            return Ok(());
-        }
+    pub(super) async fn settle_read(&self, consistency: Consistency) -> Result<(), LogError> {
+        let timeout = self.host.timing.read_timeout;
+        let why = match consistency {
+            Consistency::Stale => return Ok(()),
+            Consistency::Session(seen) if self.evolved.end() >= seen => return Ok(()),
+            Consistency::Session(seen) => format!("this replica did not come to offset {seen}"),
+            Consistency::Linearizable => String::from("no majority confirmed the read"),
+        };
         let settled = async {
+            if let Consistency::Session(seen) = consistency {
+                self.evolved.wait(|evolved| evolved.end() >= seen).await;
+                return Ok(());
+            }
             let target = self.read_index().await?;
             self.evolved.wait(|evolved| evolved.next_index() > target.index).await;
             Ok(())
         };
-        let timeout = self.host.timing.read_timeout;
         let settled = <W::Tasks as AsyncRuntime>::timeout(timeout, settled).await;
-        settled.unwrap_or_else(|_| {
-            Err(LogError::Unavailable(format!("{}: no majority confirmed the read within {timeout:?}", self.name())))
-        })
+        settled.unwrap_or_else(|_| Err(LogError::Unavailable(format!("{}: {why} within {timeout:?}", self.name()))))
     }
 
     /// A log id that includes everything acknowledged before this call, confirmed by a majority.
@@ -159,42 +180,81 @@ impl<W: World> Core<W> {
     /// Reads a page below `end`, which has been evolved. Where `from` is known (the [`Page::resume`] of the page before),
     /// nothing is read in vain; else the batches from the mark before the page's offset on are.
     pub(super) fn read_evolved(&self, mut page: Page, from: Option<Mark>, end: Offset) -> Result<Page, LogError> {
-        const CHUNK: u64 = 256 << 10;
         if page.offset >= end {
             return Ok(page);
         }
-        let mark = from.or_else(|| self.evolved.seek(page.offset));
-        let mark = mark.ok_or_else(|| self.damaged(format!("no entry for offset {} below {end}", page.offset)))?;
-        page.resume = Some(mark);
-        let Mark { mut index, offset: mut base } = mark;
-        while base < end && !page.is_full() {
-            let entries = self.log.read(index..self.evolved.next_index(), CHUNK);
-            let entries = entries.map_err(|error| self.damaged(error.to_string()))?;
-            if entries.is_empty() {
-                return Err(self
-                    .damaged(format!("the log ends at entry {index}, offset {base}, below the evolved offset {end}")));
-            }
-            for entry in entries {
-                let found = entry.log_id.index();
-                if found != index {
-                    return Err(self.damaged(format!("entry {index}, offset {base}, is not kept here; {found} is")));
+        let mut at = match from {
+            Some(mark) => mark,
+            None => self.seek(page.offset)?,
+        };
+        page.resume = Some(at);
+        while at.offset < end && !page.is_full() {
+            for placed in self.evolved_entries(at)? {
+                if let Some(batch) = &placed.batch {
+                    let taken = page.take(batch, placed.base, placed.added);
+                    taken.map_err(|error| self.damaged(error.to_string()))?;
                 }
-                if let EntryPayload::Normal(batch) = entry.payload {
-                    page.take(&batch, base).map_err(|error| self.damaged(error.to_string()))?;
-                    let next = base + batch.added(base);
-                    if page.is_full() && page.end() < next {
-                        return Ok(page);
-                    }
-                    base = next;
+                at = placed.end();
+                if page.is_full() && page.end() < at.offset {
+                    return Ok(page);
                 }
-                index += 1;
-                page.resume = Some(Mark { index, offset: base });
-                if base >= end || page.is_full() {
+                page.resume = Some(at);
+                if at.offset >= end || page.is_full() {
                     return Ok(page);
                 }
             }
         }
         Ok(page)
+    }
+
+    /// The entry that holds the record at an offset below the end.
+    pub(super) fn entry_at(&self, offset: Offset) -> Result<(LogId, Batch), LogError> {
+        let mut at = self.seek(offset)?;
+        loop {
+            for placed in self.evolved_entries(at)? {
+                at = placed.end();
+                if let Some(batch) = placed.batch
+                    && at.offset > offset
+                {
+                    return Ok((placed.id, batch));
+                }
+            }
+        }
+    }
+
+    fn seek(&self, offset: Offset) -> Result<Mark, LogError> {
+        let end = self.evolved.end();
+        self.evolved.seek(offset).ok_or_else(|| self.damaged(format!("no entry for offset {offset} below {end}")))
+    }
+
+    /// A chunk of evolved entries, at least one: there is one at `at`.
+    fn evolved_entries(&self, at: Mark) -> Result<Vec<Placed>, LogError> {
+        const CHUNK: u64 = 256 << 10;
+        let Mark { index, offset } = at;
+        let upto = self.evolved.next_index();
+        let entries = self.log.read(index..upto, CHUNK).map_err(|error| self.damaged(error.to_string()))?;
+        if entries.is_empty() {
+            return Err(self.damaged(format!("the log ends at entry {index}, offset {offset}, below entry {upto}")));
+        }
+        let voids = self.evolved.voids(index..index + entries.len() as u64);
+        let mut base = offset;
+        let mut placed = Vec::with_capacity(entries.len());
+        for (index, entry) in (index..).zip(entries) {
+            let id = raft::from_log_id::<W>(&entry.log_id);
+            if id.index != index {
+                return Err(self.damaged(format!("entry {index}, offset {base}, is not kept here; {id} is")));
+            }
+            let (batch, added) = match entry.payload {
+                EntryPayload::Normal(batch) => {
+                    let added = if voids.binary_search(&index).is_ok() { 0 } else { batch.added(base) };
+                    (Some(batch), added)
+                }
+                _ => (None, 0),
+            };
+            placed.push(Placed { id, batch, base, added });
+            base += added;
+        }
+        Ok(placed)
     }
 
     fn damaged(&self, detail: String) -> LogError {

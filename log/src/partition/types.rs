@@ -23,6 +23,9 @@ pub struct Ack {
 pub enum Consistency {
     /// Sees everything acknowledged before the read began; needs a majority.
     Linearizable,
+    /// Sees everything below this offset: give the end of what you appended or read last, and you read your own writes and
+    /// never go back, on whichever replica. Waits for a replica that is behind; needs no majority.
+    Session(Offset),
     /// What this replica has, at once.
     Stale,
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    partition::{Checkpoints, Evolved, Owner},
+    partition::{Checkpoints, Evolved, FoldOptions, Owner},
     topic::{ClusterId, PartitionId},
     wal::{Wal, WalOptions},
     world::{Env, real::RealWorld},
@@ -42,7 +42,12 @@ impl StoreBuilder<Config, LogStore<RealWorld>, StateMachine<RealWorld>, (tempfil
         let log = LogStore::new(wal.partition(PartitionId::new(1, 1)));
         let owner = Owner { cluster: ClusterId([7; 16]), node: 1, incarnation: [8; 16] };
         let checkpoints = Checkpoints::open(Env::real().disk, dir.path(), owner).unwrap();
-        let machine = StateMachine::new(Arc::new(Evolved::new(None)), log.clone(), checkpoints, Weak::new());
+        let machine = StateMachine::new(
+            Arc::new(Evolved::new(FoldOptions::default(), None)),
+            log.clone(),
+            checkpoints,
+            Weak::new(),
+        );
         Ok(((dir, wal), log, machine))
     }
 }

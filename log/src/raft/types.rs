@@ -2,6 +2,7 @@
 use super::state_machine::StateMachine;
 use crate::{
     batch::Batch,
+    partition::fold::Verdict,
     topic::{NodeId, Offset, Term},
     world::{Timestamp, World},
 };
@@ -39,7 +40,7 @@ impl<W: World> RaftTypeConfig for TypeConfig<W> {
 }
 
 /// What evolving an entry answers to the one who appended it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Applied {
     /// Offset of the batch's first record (of the next record, for entries without any).
     pub base: Offset,
@@ -47,6 +48,8 @@ pub(crate) struct Applied {
     pub end: Offset,
     /// Log time of the batch.
     pub time: Timestamp,
+    /// What became of it.
+    pub verdict: Verdict,
 }
 
 pub(crate) type Raft<W> = openraft::Raft<TypeConfig<W>, StateMachine<W>>;

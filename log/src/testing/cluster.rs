@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// sim.run(async {
 ///     let cluster = Cluster::new(&sim, 3);
 ///     cluster.start().await;
-///     cluster.create_topic(NewTopic { name: "order".into(), partitions: 1, replication: None }).await.unwrap();
+///     cluster.create_topic(NewTopic::new("order", 1)).await.unwrap();
 ///
 ///     let first = cluster.append("order", 0, vec![NewRecord::new("before")]).await.unwrap();
 ///     let leader = cluster.await_leader("order", 0).await;
@@ -102,6 +102,7 @@ impl Cluster {
                 cluster: ClusterId([9; 16]),
                 node,
                 nodes: addresses.clone(),
+                services: Vec::new(),
                 limits: Limits::default(),
                 timing: Timing::default(),
             };

@@ -22,9 +22,9 @@ Examples:
       --cluster-id 7c5c0e6e-6d6f-4a37-9a6b-0d8f1c0e2b11 \\
       --peers 1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103
 
-The configuration file has the keys cluster_id, node_id, data, insecure_dev, shutdown_timeout; [listen] http, grpc, peer,
+The configuration file has the keys cluster_id, node_id, data, insecure_dev, services, shutdown_timeout; [listen] http, grpc, peer,
 admin; [[nodes]] id, peer, grpc, http, admin; [limits] record, batch, in_flight, node_in_flight, segment, commit,
-hot_tail, hot_tail_total, index_cache, checkpoint, partitions, reserve, min_free_percent; [timing] heartbeat,
+hot_tail, hot_tail_total, index_cache, checkpoint, partitions, keys, reserve, min_free_percent; [timing] heartbeat,
 election_min, election_max, append_timeout, read_timeout, disk_overdue, disk_stuck, disk_failed, checkpoint_interval.
 Sizes and times carry units (\"4MiB\", \"250ms\"). Keys without a flag are also read from the environment: limits.record
 is CORDUROY_LIMITS_RECORD.
@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// All nodes of the cluster with their peer addresses, this one among them.
     #[arg(long, value_name = "ID=ADDR,...", value_delimiter = ',', env = "CORDUROY_PEERS", value_parser = peer)]
     peers: Option<Vec<NodeEntry>>,
+    /// What this node carries: it gets replicas of topics of these services, and of topics of none. Default: everything.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "CORDUROY_SERVICES")]
+    services: Option<Vec<String>>,
     /// Where to serve HTTP.
     #[arg(long, value_name = "ADDR", env = "CORDUROY_LISTEN_HTTP")]
     listen_http: Option<String>,
@@ -104,6 +107,7 @@ fn flags(args: Args) -> Flags {
         node_id: args.id,
         data: args.data,
         insecure_dev: args.insecure_dev.then_some(true),
+        services: args.services,
         nodes: args.peers,
         ..Flags::default()
     };

@@ -11,6 +11,7 @@ pub const KEYS: &[&str] = &[
     "node_id",
     "data",
     "insecure_dev",
+    "services",
     "shutdown_timeout",
     "listen.http",
     "listen.grpc",
@@ -33,6 +34,7 @@ pub const KEYS: &[&str] = &[
     "limits.index_cache",
     "limits.checkpoint",
     "limits.partitions",
+    "limits.keys",
     "limits.reserve",
     "limits.min_free_percent",
     "timing.heartbeat",
@@ -67,6 +69,9 @@ pub struct Flags {
     /// `--insecure-dev`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub insecure_dev: Option<bool>,
+    /// `--services`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<String>>,
     /// `--http`, `--grpc`, `--peer`, `--admin`.
     pub listen: ListenSettings,
     /// `--peers`; replaces the list of the file.
@@ -118,6 +123,7 @@ pub(super) struct Settings {
     pub node_id: u64,
     pub data: PathBuf,
     pub insecure_dev: bool,
+    pub services: Vec<String>,
     pub shutdown_timeout: Span,
     pub listen: ListenSettings,
     pub nodes: Vec<NodeEntry>,
@@ -140,6 +146,7 @@ pub(super) struct LimitSettings {
     pub index_cache: Size,
     pub checkpoint: Size,
     pub partitions: u32,
+    pub keys: u64,
     pub reserve: Size,
     pub min_free_percent: u32,
 }
@@ -166,6 +173,7 @@ impl Default for Settings {
             node_id: 0,
             data: PathBuf::new(),
             insecure_dev: false,
+            services: Vec::new(),
             shutdown_timeout: Span(Duration::from_secs(10)),
             listen: ListenSettings::default(),
             nodes: Vec::new(),
@@ -190,6 +198,7 @@ impl Default for LimitSettings {
             index_cache: Size(limits.index_cache_bytes),
             checkpoint: Size(limits.checkpoint_bytes),
             partitions: limits.partitions,
+            keys: limits.keys,
             reserve: Size(limits.reserve_bytes),
             min_free_percent: limits.min_free_percent.into(),
         }

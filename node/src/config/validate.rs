@@ -6,7 +6,7 @@ use super::{
 };
 use corduroy_log::{
     config::{Config, DiskPatience, Limits, NodeAddress, Timing},
-    topic::ClusterId,
+    topic::{ClusterId, check_name},
 };
 use std::{
     fmt::Display,
@@ -34,7 +34,8 @@ pub(super) fn validate(settings: &Settings, origin: impl Fn(&str) -> String) -> 
     check.secured(settings)?;
     let listen = check.listen(settings)?;
     let nodes = check.nodes(settings, &listen)?;
-    let log = Config { dir: settings.data.clone(), cluster, node: settings.node_id, nodes, limits, timing };
+    let services = check.services(settings)?;
+    let log = Config { dir: settings.data.clone(), cluster, node: settings.node_id, nodes, services, limits, timing };
     Ok(NodeConfig { log, listen, shutdown_timeout: settings.shutdown_timeout.0 })
 }
 
@@ -110,6 +111,20 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// The services this node carries; they are named like topics.
+    fn services(&self, settings: &Settings) -> Result<Vec<String>, ConfigError> {
+        let mut services = settings.services.clone();
+        services.sort();
+        services.dedup();
+        for service in &services {
+            check_name(service).map_err(|_| {
+                let problem = "is not the name of a service: up to 63 of a-z, 0-9, '.', '_' and '-'";
+                self.wrong("services", format!("{service:?}"), problem)
+            })?;
+        }
+        Ok(services)
+    }
+
     fn limits(&self, limits: &LimitSettings) -> Result<Limits, ConfigError> {
         self.within("limits.batch", limits.batch, Size(4 * KIB), Size(16 * MIB))?;
         self.within("limits.record", limits.record, Size(1), limits.batch)?;
@@ -122,6 +137,7 @@ impl Check<'_> {
         self.within("limits.index_cache", limits.index_cache, Size(0), Size(64 * GIB))?;
         self.within("limits.checkpoint", limits.checkpoint, Size(MIB), Size(1024 * GIB))?;
         self.within("limits.partitions", limits.partitions, 1, 4096)?;
+        self.within("limits.keys", limits.keys, 1, 1_000_000_000)?;
         self.within("limits.reserve", limits.reserve, Size(0), Size(GIB))?;
         self.within("limits.min_free_percent", limits.min_free_percent, 0, 50)?;
         Ok(Limits {
@@ -136,6 +152,7 @@ impl Check<'_> {
             index_cache_bytes: limits.index_cache.0,
             checkpoint_bytes: limits.checkpoint.0,
             partitions: limits.partitions,
+            keys: limits.keys,
             reserve_bytes: limits.reserve.0,
             min_free_percent: limits.min_free_percent as u8,
         })

@@ -65,12 +65,13 @@ impl admin_server::Admin for AdminApi {
         &self,
         request: Request<v1::CreateTopicRequest>,
     ) -> Result<Response<v1::CreateTopicResponse>, Status> {
-        let v1::CreateTopicRequest { name, partitions, replication } = request.into_inner();
+        let v1::CreateTopicRequest { name, partitions, replication, key_index, service } = request.into_inner();
         if name == routing::CLUSTER_TOPIC {
             return Err(self.status(&LogError::Invalid("_cluster is the name of the cluster map".into())));
         }
         let log = self.log()?;
-        let created = log.create_topic(NewTopic { name, partitions, replication }).await;
+        let service = Some(service).filter(|service| !service.is_empty());
+        let created = log.create_topic(NewTopic { name, partitions, replication, key_index, service }).await;
         let created = created.map_err(|error| self.status(&error))?;
         if timeout(LEADERS, leaders(log, &created)).await.is_err() {
             tracing::warn!(topic = %created.name, after = ?LEADERS, "the topic exists, and some partition has no leader yet");
@@ -144,7 +145,14 @@ fn wire_disk(disk: DiskSpace) -> v1::Disk {
 
 fn wire_topic(topic: &Topic) -> v1::Topic {
     let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
-    v1::Topic { name: topic.name.clone(), partitions, replication: topic.replication, id: topic.id }
+    v1::Topic {
+        name: topic.name.clone(),
+        partitions,
+        replication: topic.replication,
+        id: topic.id,
+        key_index: topic.key_index,
+        service: topic.service.clone().unwrap_or_default(),
+    }
 }
 
 fn wire_node(node: corduroy_log::config::NodeAddress) -> v1::Node {

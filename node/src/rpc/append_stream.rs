@@ -13,8 +13,12 @@
 mod astray;
 
 use self::astray::{Astray, Place};
-use super::{convert, failure::Failure, log::admit};
-use crate::{shared::Shared, world::Partition};
+use super::{
+    convert,
+    failure::Failure,
+    log::{Admitted, admit},
+};
+use crate::shared::Shared;
 use corduroy_log::{error::LogError, partition::Ack};
 use corduroy_proto::v1::{self, append_stream_response::Outcome};
 use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
@@ -130,10 +134,11 @@ impl Reader {
                     return ControlFlow::Break(());
                 }
             }
-            Ok((number, partition, records)) => {
-                let lane = self.lane(place.topic, number);
+            Ok(admitted) => {
+                let lane = self.lane(place.topic, admitted.number);
                 let since = Instant::now();
-                self.enter(lane, partition, records, Ticket { id, count, bytes, since, partition: number }).await;
+                let ticket = Ticket { id, count, bytes, since, partition: admitted.number };
+                self.enter(lane, admitted, ticket).await;
             }
         }
         ControlFlow::Continue(())
@@ -146,11 +151,11 @@ impl Reader {
     }
 
     /// Gives an append its place in the partition's order, and its answer a place in the lane.
-    async fn enter(&self, lane: Lane, partition: Partition, records: Vec<v1::Record>, ticket: Ticket) {
+    async fn enter(&self, lane: Lane, append: Admitted, ticket: Ticket) {
         if lane.broken.load(Ordering::Acquire) {
             return self.refuse(ticket.id, Failure::preceding()).await;
         }
-        let answer: BoxFuture<'static, _> = match self.submit(&partition, records).await {
+        let answer: BoxFuture<'static, _> = match self.submit(append).await {
             Ok(answer) => answer,
             Err(error) => {
                 if Failure::new(&error, None).breaks_order() {
@@ -165,15 +170,12 @@ impl Reader {
     }
 
     /// Submits; while the partition is busy the stream waits, which is what slows a fast client down.
-    async fn submit(
-        &self,
-        partition: &Partition,
-        records: Vec<v1::Record>,
-    ) -> Result<BoxFuture<'static, Result<Ack, LogError>>, LogError> {
+    async fn submit(&self, append: Admitted) -> Result<BoxFuture<'static, Result<Ack, LogError>>, LogError> {
         let patience = Instant::now() + self.shared.patience();
+        let Admitted { partition, records, options, .. } = append;
         let records = convert::new_records(records);
         loop {
-            match partition.submit(&records) {
+            match partition.submit_with(&records, &options) {
                 Ok(answer) => return Ok(Box::pin(answer)),
                 Err(LogError::Busy { retry_after, .. }) if Instant::now() < patience => {
                     tokio::time::sleep(retry_after).await;

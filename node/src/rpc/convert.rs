@@ -1,10 +1,11 @@
 //! Between wire messages and the log's types. Payloads move; they are not copied.
 use corduroy_log::{
+    AppendOptions, Cursor, Expect, LogError, ProducerId, ProducerStamp,
     partition::{Ack, Consistency, PartitionInfo, Role},
     record::{Header, NewRecord, Record},
     world::Timestamp,
 };
-use corduroy_proto::v1;
+use corduroy_proto::v1::{self, append_request};
 
 /// Records as a client sent them.
 pub(super) fn new_records(records: Vec<v1::Record>) -> Vec<NewRecord> {
@@ -65,12 +66,33 @@ pub(super) fn appended(partition: u32, ack: Ack) -> v1::AppendResponse {
     }
 }
 
+/// What an append asks for beside its records.
+pub(super) fn append_options(
+    producer: Option<v1::ProducerStamp>,
+    expect: Option<append_request::Expect>,
+) -> Result<AppendOptions, LogError> {
+    let stamp = |v1::ProducerStamp { id, epoch, sequence }| match <[u8; 16]>::try_from(&id[..]) {
+        Ok(id) => Ok(ProducerStamp { producer: ProducerId(id), epoch, sequence }),
+        Err(_) => Err(LogError::Invalid(format!("the id of a producer has 16 bytes, this one has {}", id.len()))),
+    };
+    let expect = expect.map(|expect| match expect {
+        append_request::Expect::ExpectedOffset(end) => Expect::End(end),
+        append_request::Expect::ExpectedKey(key) => Expect::LastOfKey(key.last_offset),
+    });
+    Ok(AppendOptions { producer: producer.map(stamp).transpose()?, expect })
+}
+
 /// Unspecified is linearizable; so is a value of a later protocol, which can only promise more than stale.
-pub(super) fn consistency(wire: i32) -> Consistency {
+pub(super) fn consistency(wire: i32, session: u64) -> Consistency {
     match v1::Consistency::try_from(wire) {
         Ok(v1::Consistency::Stale) => Consistency::Stale,
+        Ok(v1::Consistency::Session) => Consistency::Session(session),
         _ => Consistency::Linearizable,
     }
+}
+
+pub(super) fn cursor(name: String, cursor: Cursor) -> v1::Cursor {
+    v1::Cursor { name, offset: cursor.offset, fence: cursor.fence, time: Some(timestamp(cursor.time)) }
 }
 
 pub(super) fn partition_status(info: PartitionInfo) -> v1::PartitionStatus {

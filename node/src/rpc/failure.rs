@@ -7,6 +7,12 @@
 //! | `Busy` | RESOURCE_EXHAUSTED | BUSY | repeat after the retry delay |
 //! | `Full` | RESOURCE_EXHAUSTED | FULL | repeat after the retry delay: another node may lead, or there is space again |
 //! | `OffsetMismatch` | FAILED_PRECONDITION | OFFSET_MISMATCH | read what came in between, decide again |
+//! | `KeyMismatch` | FAILED_PRECONDITION | KEY_MISMATCH | read what came in between, decide again |
+//! | `OutOfSequence` | FAILED_PRECONDITION | OUT_OF_SEQUENCE | append record `expected` first |
+//! | `ProducerFenced` | FAILED_PRECONDITION | PRODUCER_FENCED | stop: it was replaced |
+//! | `AlreadyAppended` | ALREADY_EXISTS | ALREADY_APPENDED | go on: the records are there |
+//! | `CursorFenced` | FAILED_PRECONDITION | CURSOR_FENCED | stop: it was replaced |
+//! | `TooMany` | RESOURCE_EXHAUSTED | TOO_MANY | delete some, or do without |
 //! | `UnknownOutcome` | UNKNOWN | UNKNOWN_OUTCOME | look before repeating |
 //! | (stream) | ABORTED | PRECEDING_FAILED | repeat on another stream, in order |
 //! | `Unavailable` | UNAVAILABLE | UNAVAILABLE | repeat after the retry delay |
@@ -40,6 +46,8 @@ pub(super) struct Failure {
     message: String,
     leader: Option<(NodeId, Option<String>)>,
     replicas: Vec<(NodeId, Option<String>)>,
+    /// What there was instead of what was expected: name and value.
+    found: Option<(&'static str, u64)>,
     retry_after: Option<Duration>,
 }
 
@@ -59,6 +67,11 @@ impl Failure {
                 failure.retry_after = Some(*retry_after)
             }
             LogError::Unavailable(_) => failure.retry_after = Some(SOON),
+            LogError::OffsetMismatch { actual, .. } => failure.found = Some(("actual", *actual)),
+            LogError::KeyMismatch { actual, .. } => failure.found = actual.map(|actual| ("actual", actual)),
+            LogError::OutOfSequence { expected, .. } => failure.found = Some(("expected", *expected)),
+            LogError::ProducerFenced { current, .. } => failure.found = Some(("current", (*current).into())),
+            LogError::CursorFenced { current, .. } => failure.found = Some(("current", *current)),
             _ => {}
         }
         failure
@@ -70,13 +83,15 @@ impl Failure {
         Failure::plain(Code::Aborted, "PRECEDING_FAILED", message)
     }
 
-    /// Whether later requests of the same stream must not overtake this one.
+    /// Whether later requests of the same stream must not overtake this one. Those that were answered for good need not be
+    /// waited for.
     pub(super) fn breaks_order(&self) -> bool {
         !matches!(self.code, Code::InvalidArgument)
+            && !matches!(self.reason, "OFFSET_MISMATCH" | "KEY_MISMATCH" | "ALREADY_APPENDED" | "TOO_MANY")
     }
 
     fn plain(code: Code, reason: &'static str, message: String) -> Self {
-        Failure { code, reason, message, leader: None, replicas: Vec::new(), retry_after: None }
+        Failure { code, reason, message, leader: None, replicas: Vec::new(), found: None, retry_after: None }
     }
 
     /// As the status of a call.
@@ -92,6 +107,7 @@ impl Failure {
             metadata.insert("replicas".to_owned(), ids.join(","));
             metadata.insert("replicas_grpc".to_owned(), addresses.join(","));
         }
+        metadata.extend(self.found.map(|(name, value)| (name.to_owned(), value.to_string())));
         let mut details = ErrorDetails::with_error_info(self.reason, DOMAIN, metadata);
         if self.retry_after.is_some() {
             details.set_retry_info(self.retry_after);
@@ -108,6 +124,7 @@ impl Failure {
             reason: self.reason.to_owned(),
             leader,
             leader_grpc: address.unwrap_or_default(),
+            found: self.found.map(|(_, value)| value),
             retry_after_ms: self.retry_after.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
         }
     }
@@ -120,6 +137,12 @@ fn classify(error: &LogError) -> (Code, &'static str) {
         LogError::Busy { .. } => (Code::ResourceExhausted, "BUSY"),
         LogError::Full { .. } => (Code::ResourceExhausted, "FULL"),
         LogError::OffsetMismatch { .. } => (Code::FailedPrecondition, "OFFSET_MISMATCH"),
+        LogError::KeyMismatch { .. } => (Code::FailedPrecondition, "KEY_MISMATCH"),
+        LogError::OutOfSequence { .. } => (Code::FailedPrecondition, "OUT_OF_SEQUENCE"),
+        LogError::ProducerFenced { .. } => (Code::FailedPrecondition, "PRODUCER_FENCED"),
+        LogError::AlreadyAppended { .. } => (Code::AlreadyExists, "ALREADY_APPENDED"),
+        LogError::CursorFenced { .. } => (Code::FailedPrecondition, "CURSOR_FENCED"),
+        LogError::TooMany { .. } => (Code::ResourceExhausted, "TOO_MANY"),
         LogError::UnknownOutcome(_) => (Code::Unknown, "UNKNOWN_OUTCOME"),
         LogError::Unavailable(_) => (Code::Unavailable, "UNAVAILABLE"),
         LogError::Stopped(_) => (Code::Unavailable, "HALTED"),

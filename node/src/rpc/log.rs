@@ -5,7 +5,7 @@ use crate::{
     shared::Shared,
     world::{Log, Partition},
 };
-use corduroy_log::error::LogError;
+use corduroy_log::{AppendOptions, LogError};
 use corduroy_proto::v1::{self, log_server};
 use futures::stream::BoxStream;
 use std::time::Instant;
@@ -35,9 +35,19 @@ impl LogApi {
     }
 
     async fn append_batch(&self, request: v1::AppendRequest) -> Result<v1::AppendResponse, LogError> {
-        let (number, partition, records) = admit(&self.shared, request)?;
-        let ack = partition.append(convert::new_records(records)).await?;
+        let Admitted { number, partition, records, options } = admit(&self.shared, request)?;
+        let ack = partition.append_with(&convert::new_records(records), &options).await?;
         Ok(convert::appended(number, ack))
+    }
+
+    /// The partition of a change that is no append.
+    fn writable(&self, topic: &str, partition: u32) -> Result<Partition, Status> {
+        routing::check_writable(topic).map_err(|error| self.status(&error))?;
+        if self.shared.is_stopping() {
+            let error = LogError::Stopped(format!("node {} is shutting down", self.shared.node()));
+            return Err(self.status(&error));
+        }
+        self.partition(topic, partition)
     }
 
     fn partition(&self, topic: &str, partition: u32) -> Result<Partition, Status> {
@@ -45,22 +55,28 @@ impl LogApi {
     }
 }
 
-/// The partition of an append with its number, and its records; refuses what no partition would take. The name is
-/// checked first: after any other refusal it is a short one.
-pub(super) fn admit(
-    shared: &Shared,
-    request: v1::AppendRequest,
-) -> Result<(u32, Partition, Vec<v1::Record>), LogError> {
+/// An append, and the partition that is to take it.
+pub(super) struct Admitted {
+    pub(super) number: u32,
+    pub(super) partition: Partition,
+    pub(super) records: Vec<v1::Record>,
+    pub(super) options: AppendOptions,
+}
+
+/// Finds the partition of an append; refuses what no partition would take. The name is checked first: after any other
+/// refusal it is a short one.
+pub(super) fn admit(shared: &Shared, request: v1::AppendRequest) -> Result<Admitted, LogError> {
     routing::check_writable(&request.topic)?;
     if shared.is_stopping() {
         return Err(LogError::Stopped(format!("node {} is shutting down", shared.node())));
     }
-    let v1::AppendRequest { topic, partition, records } = request;
+    let v1::AppendRequest { topic, partition, records, producer, expect } = request;
     let Some(first) = records.first() else {
         return Err(LogError::Invalid("an append needs at least one record".into()));
     };
+    let options = convert::append_options(producer, expect)?;
     let (number, partition) = routing::to_append(shared.log()?, &topic, partition, first.key.as_deref())?;
-    Ok((number, partition, records))
+    Ok(Admitted { number, partition, records, options })
 }
 
 #[tonic::async_trait]
@@ -95,7 +111,7 @@ impl log_server::Log for LogApi {
         let partition = self.partition(&request.topic, request.partition)?;
         let max_bytes = request.max_bytes.unwrap_or(PAGE).min(LARGEST_PAGE);
         let max_records = request.max_records.unwrap_or(u32::MAX);
-        let consistency = convert::consistency(request.consistency);
+        let consistency = convert::consistency(request.consistency, request.session_offset);
         let page = partition.read(request.offset, max_bytes, max_records, consistency).await;
         let page = page.map_err(|error| self.status(&error))?;
         let (records, bytes) = convert::stored_records(page.records);
@@ -115,10 +131,64 @@ impl log_server::Log for LogApi {
         Ok(Response::new(subscribe::serve(self.shared.clone(), &partition, start, requests)))
     }
 
+    async fn commit_cursor(
+        &self,
+        request: Request<v1::CommitCursorRequest>,
+    ) -> Result<Response<v1::CursorResponse>, Status> {
+        let v1::CommitCursorRequest { topic, partition, name, offset, fence } = request.into_inner();
+        let partition = self.writable(&topic, partition)?;
+        let cursor = partition.commit_cursor(&name, offset, fence).await.map_err(|error| self.status(&error))?;
+        Ok(Response::new(v1::CursorResponse { cursor: Some(convert::cursor(name, cursor)) }))
+    }
+
+    async fn acquire_cursor(
+        &self,
+        request: Request<v1::CursorRequest>,
+    ) -> Result<Response<v1::CursorResponse>, Status> {
+        let v1::CursorRequest { topic, partition, name } = request.into_inner();
+        let partition = self.writable(&topic, partition)?;
+        let cursor = partition.acquire_cursor(&name).await.map_err(|error| self.status(&error))?;
+        Ok(Response::new(v1::CursorResponse { cursor: Some(convert::cursor(name, cursor)) }))
+    }
+
+    async fn delete_cursor(
+        &self,
+        request: Request<v1::CursorRequest>,
+    ) -> Result<Response<v1::DeleteCursorResponse>, Status> {
+        let v1::CursorRequest { topic, partition, name } = request.into_inner();
+        let partition = self.writable(&topic, partition)?;
+        partition.delete_cursor(&name).await.map_err(|error| self.status(&error))?;
+        Ok(Response::new(v1::DeleteCursorResponse {}))
+    }
+
+    async fn fetch_cursor(
+        &self,
+        request: Request<v1::FetchCursorRequest>,
+    ) -> Result<Response<v1::FetchCursorResponse>, Status> {
+        let request = request.into_inner();
+        let partition = self.partition(&request.topic, request.partition)?;
+        let consistency = convert::consistency(request.consistency, request.session_offset);
+        let cursor = partition.cursor(&request.name, consistency).await.map_err(|error| self.status(&error))?;
+        let cursor = cursor.map(|cursor| convert::cursor(request.name, cursor));
+        Ok(Response::new(v1::FetchCursorResponse { cursor }))
+    }
+
+    async fn list_cursors(
+        &self,
+        request: Request<v1::ListCursorsRequest>,
+    ) -> Result<Response<v1::ListCursorsResponse>, Status> {
+        let request = request.into_inner();
+        let partition = self.partition(&request.topic, request.partition)?;
+        let consistency = convert::consistency(request.consistency, request.session_offset);
+        let cursors = partition.cursors(consistency).await.map_err(|error| self.status(&error))?;
+        let cursors = cursors.into_iter().map(|(name, cursor)| convert::cursor(name, cursor)).collect();
+        Ok(Response::new(v1::ListCursorsResponse { cursors }))
+    }
+
     async fn offsets(&self, request: Request<v1::OffsetsRequest>) -> Result<Response<v1::OffsetsResponse>, Status> {
         let request = request.into_inner();
         let partition = self.partition(&request.topic, request.partition)?;
-        let bounds = partition.offsets(convert::consistency(request.consistency)).await;
+        let bounds = partition.offsets(convert::consistency(request.consistency, request.session_offset)).await;
         let (start_offset, end_offset) = bounds.map_err(|error| self.status(&error))?;
         Ok(Response::new(v1::OffsetsResponse { start_offset, end_offset }))
     }

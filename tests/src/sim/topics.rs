@@ -30,7 +30,7 @@ impl Client {
             let node = nodes[turn % nodes.len()];
             turn += 1;
             let replication = Some(self.run.settings.replication);
-            let new = NewTopic { name: name.to_owned(), partitions, replication };
+            let new = NewTopic { replication, ..NewTopic::new(name, partitions) };
             match self.run.call(node, async move |log: Log<_>| log.create_topic(new).await).await {
                 // One whose outcome was unknown may have been ours.
                 Called::Answered(Ok(_) | Err(LogError::TopicExists(_))) => return true,

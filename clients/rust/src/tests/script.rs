@@ -205,6 +205,32 @@ impl Log for Scripted {
         Ok(Response::new(ReceiverStream::new(outgoing).boxed()))
     }
 
+    async fn commit_cursor(&self, _: Request<v1::CommitCursorRequest>) -> Result<Response<v1::CursorResponse>, Status> {
+        Ok(Response::new(v1::CursorResponse::default()))
+    }
+
+    async fn acquire_cursor(&self, _: Request<v1::CursorRequest>) -> Result<Response<v1::CursorResponse>, Status> {
+        Ok(Response::new(v1::CursorResponse::default()))
+    }
+
+    async fn delete_cursor(&self, _: Request<v1::CursorRequest>) -> Result<Response<v1::DeleteCursorResponse>, Status> {
+        Ok(Response::new(v1::DeleteCursorResponse::default()))
+    }
+
+    async fn fetch_cursor(
+        &self,
+        _: Request<v1::FetchCursorRequest>,
+    ) -> Result<Response<v1::FetchCursorResponse>, Status> {
+        Ok(Response::new(v1::FetchCursorResponse::default()))
+    }
+
+    async fn list_cursors(
+        &self,
+        _: Request<v1::ListCursorsRequest>,
+    ) -> Result<Response<v1::ListCursorsResponse>, Status> {
+        Ok(Response::new(v1::ListCursorsResponse::default()))
+    }
+
     async fn offsets(&self, _: Request<v1::OffsetsRequest>) -> Result<Response<v1::OffsetsResponse>, Status> {
         Ok(Response::new(v1::OffsetsResponse::default()))
     }

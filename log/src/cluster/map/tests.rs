@@ -7,6 +7,7 @@ fn created(name: &str, request: &'static str) -> Event {
         name: name.into(),
         replication: 3,
         partitions,
+        ..Default::default()
     })
 }
 

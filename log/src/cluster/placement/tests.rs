@@ -23,7 +23,7 @@ fn topics_of_one_partition_do_not_all_begin_at_one_node() {
 
 #[test]
 fn what_cannot_be_is_refused_with_the_range() {
-    let new = |name: &str, partitions, replication| NewTopic { name: name.into(), partitions, replication };
+    let new = |name: &str, partitions, replication| NewTopic { replication, ..NewTopic::new(name, partitions) };
     let refusal = |topic| check_topic(&topic, 3, 1024).unwrap_err().to_string();
     assert!(refusal(new("Order", 1, None)).contains("not a topic name"));
     assert!(refusal(new("_cluster", 1, None)).contains("not a topic name"));

@@ -3,7 +3,7 @@ use super::{array, damage, number};
 use crate::{
     partition::{
         checkpoint::file::{Owner, body, head},
-        fold::Fold,
+        fold::{Fold, FoldOptions},
     },
     topic::{ClusterId, PartitionId},
 };
@@ -45,7 +45,9 @@ pub fn checkpoint(data: &[u8]) {
 /// What a checkpoint says is taken as it is, or refused.
 fn restore(content: &[u8]) {
     let Ok(snapshot) = PartitionSnapshot::decode(content) else { return };
-    let Ok(fold) = Fold::restore(&snapshot) else { return };
-    let again = fold.snapshot().expect("a restored fold has a last entry");
-    assert_eq!(Fold::restore(&again).expect("what was restored once"), fold);
+    for options in [FoldOptions::default(), FoldOptions { key_index: true }] {
+        let Ok(fold) = Fold::restore(&snapshot, options) else { continue };
+        let again = fold.frozen().expect("a restored fold has a last entry").encode();
+        assert_eq!(Fold::restore(&again, options).expect("what was restored once"), fold);
+    }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn topic() -> NewTopic {
-    NewTopic { name: "order".into(), partitions: 1, replication: None }
+    NewTopic::new("order", 1)
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::{
     batch::Batch,
     cluster::ClusterMap,
     config::Limits,
-    partition::fold::{Fold, Mark},
+    partition::fold::{Fold, FoldOptions, Mark},
     raft::{LogStore, StateMachine},
     record::NewRecord,
     testing::{Sim, SimDisk, SimWorld},
@@ -62,7 +62,7 @@ impl Replica {
         // The cluster map, so that there is a machine, too.
         let log = wal.partition(PartitionId::CLUSTER);
         let map = Arc::new(ClusterMap::default());
-        let evolved = Arc::new(Evolved::new(Some(map.machine::<SimWorld>())));
+        let evolved = Arc::new(Evolved::new(FoldOptions::default(), Some(map.machine::<SimWorld>())));
         let kept = checkpoints.restore(&log, &evolved)?.map(Arc::new);
         let restored = kept.as_ref().and_then(|kept| kept.last.as_ref()).map(log_id_from_wire);
         let given = kept.as_ref().map(Arc::downgrade).unwrap_or_default();

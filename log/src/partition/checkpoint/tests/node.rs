@@ -18,7 +18,15 @@ pub(super) fn config() -> Config {
         hot_tail_bytes: 8 << 10,
         ..Limits::default()
     };
-    Config { dir: DIR.into(), cluster: CLUSTER, node: 1, nodes: vec![me], limits, timing: Timing::default() }
+    Config {
+        dir: DIR.into(),
+        cluster: CLUSTER,
+        node: 1,
+        nodes: vec![me],
+        services: Vec::new(),
+        limits,
+        timing: Timing::default(),
+    }
 }
 
 /// With a checkpoint after so many seconds in which something changed.
@@ -53,7 +61,7 @@ pub(super) async fn open(sim: &Sim, env: Env<SimWorld>, config: Config) -> Log<S
         sim.sleep(Duration::from_millis(5)).await;
     }
     if log.topics().is_empty() {
-        log.create_topic(NewTopic { name: TOPIC.into(), partitions: 1, replication: None }).await.expect("is created");
+        log.create_topic(NewTopic::new(TOPIC, 1)).await.expect("is created");
     }
     while !log.partition(TOPIC, 0).is_ok_and(|partition| partition.info().leader.is_some()) {
         sim.sleep(Duration::from_millis(5)).await;

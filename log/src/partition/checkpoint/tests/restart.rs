@@ -98,11 +98,11 @@ proptest! {
                 replica.log.save_committed(replica.log.last());
                 replica.machine.catch_up().await.unwrap();
                 let snapshot = replica.evolved.snapshot().unwrap();
-                assert_eq!(Fold::restore(&snapshot).unwrap(), whole);
+                assert_eq!(Fold::restore(&snapshot, FoldOptions::default()).unwrap(), whole);
                 assert_eq!(*replica.map.get(), map);
                 assert_eq!(snapshot.log_hash[..], replica.log.log_hash()[..]);
                 // Where the checkpoint ends is a mark, too.
-                let covered = replica.kept.as_ref().and_then(|kept| Fold::restore(kept).ok());
+                let covered = replica.kept.as_ref().and_then(|kept| Fold::restore(kept, FoldOptions::default()).ok());
                 let covered = covered.map(|fold| Mark { offset: fold.end, index: fold.last.map_or(0, |id| id.index + 1) });
                 for offset in 0..whole.end {
                     let nearer = covered.filter(|mark| mark.offset <= offset);

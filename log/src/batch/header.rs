@@ -1,0 +1,153 @@
+//! The header of a batch: everything the fold over a log looks at.
+use super::BatchError;
+use crate::{
+    producer::{KeyDigest, ProducerId, ProducerStamp},
+    topic::Offset,
+    world::Timestamp,
+};
+use bytes::{Buf, BufMut};
+
+/// Bytes of the part every header has.
+pub(super) const FIXED: usize = 16;
+const VERSION: u8 = 1;
+/// Stands for an offset that is not there.
+const NONE: u64 = u64::MAX;
+
+/// What a batch holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// Records.
+    Records = 1,
+    /// Changes of named cursors. They cost no offset.
+    Cursors = 2,
+}
+
+/// The sections behind the fixed part, in this order, by the bits of its flags.
+mod section {
+    pub const EXPECTED_END: u16 = 1;
+    pub const PRODUCER: u16 = 1 << 1;
+    pub const EXPECTED_KEY: u16 = 1 << 2;
+    pub const ALL: u16 = EXPECTED_END | PRODUCER | EXPECTED_KEY;
+}
+
+/// Where a key must have its last record for a batch to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeyExpectation {
+    pub key: KeyDigest,
+    /// `None`: it has none.
+    pub last: Option<Offset>,
+}
+
+/// What must hold where a batch comes to stand, or it is void. Everything asked for must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Conditions {
+    /// The partition ends there.
+    pub end: Option<Offset>,
+    pub key: Option<KeyExpectation>,
+    /// It is the next one of its producer.
+    pub producer: Option<ProducerStamp>,
+}
+
+impl Conditions {
+    /// Bytes of a header that states them.
+    pub(crate) fn header_len(&self) -> usize {
+        let Conditions { end, key, producer } = self;
+        FIXED + 8 * usize::from(end.is_some()) + 32 * usize::from(producer.is_some()) + 24 * usize::from(key.is_some())
+    }
+
+    fn flags(&self) -> u16 {
+        let flag = |set: bool, flag: u16| if set { flag } else { 0 };
+        flag(self.end.is_some(), section::EXPECTED_END)
+            | flag(self.producer.is_some(), section::PRODUCER)
+            | flag(self.key.is_some(), section::EXPECTED_KEY)
+    }
+}
+
+/// See the module of batches for its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub kind: Kind,
+    /// Records, or changes of cursors.
+    pub count: u32,
+    pub time: Timestamp,
+    pub conditions: Conditions,
+}
+
+impl Header {
+    pub(crate) fn len(&self) -> usize {
+        self.conditions.header_len()
+    }
+
+    /// Writes it into the first [`Header::len`] bytes.
+    pub(crate) fn encode(&self, mut into: &mut [u8]) {
+        let Conditions { end, key, producer } = self.conditions;
+        into.put_u8(VERSION);
+        into.put_u8(self.kind as u8);
+        into.put_u16_le(self.conditions.flags());
+        into.put_u32_le(self.count);
+        into.put_u64_le(self.time.0);
+        if let Some(end) = end {
+            into.put_u64_le(end);
+        }
+        if let Some(ProducerStamp { producer, epoch, sequence }) = producer {
+            into.put_slice(&producer.0);
+            into.put_u32_le(epoch);
+            into.put_u32_le(0);
+            into.put_u64_le(sequence);
+        }
+        if let Some(KeyExpectation { key, last }) = key {
+            into.put_slice(&key.0);
+            into.put_u64_le(last.unwrap_or(NONE));
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
+        let short = || BatchError::Short(bytes.len(), "batch header");
+        let mut rest = bytes;
+        if rest.len() < FIXED {
+            return Err(short());
+        }
+        let (version, kind, flags) = (rest.get_u8(), rest.get_u8(), rest.get_u16_le());
+        let unknown = BatchError::Unknown { version, kind, flags };
+        let known = match kind {
+            1 => Kind::Records,
+            2 if flags == 0 => Kind::Cursors,
+            _ => return Err(unknown),
+        };
+        if version != VERSION || flags & !section::ALL != 0 {
+            return Err(unknown);
+        }
+        let count = rest.get_u32_le();
+        if count == 0 {
+            return Err(BatchError::Empty);
+        }
+        let time = Timestamp(rest.get_u64_le());
+        let mut conditions = Conditions::default();
+        if flags & section::EXPECTED_END != 0 {
+            conditions.end = Some(rest.try_get_u64_le().map_err(|_| short())?);
+        }
+        if flags & section::PRODUCER != 0 {
+            let section = rest.split_off(..32).ok_or_else(short)?;
+            conditions.producer = Some(decode_producer(section)?);
+        }
+        if flags & section::EXPECTED_KEY != 0 {
+            let mut section = rest.split_off(..24).ok_or_else(short)?;
+            let mut key = KeyDigest::default();
+            section.copy_to_slice(&mut key.0);
+            conditions.key =
+                Some(KeyExpectation { key, last: Some(section.get_u64_le()).filter(|&last| last != NONE) });
+        }
+        Ok(Header { kind: known, count, time, conditions })
+    }
+}
+
+fn decode_producer(mut section: &[u8]) -> Result<ProducerStamp, BatchError> {
+    let mut producer = ProducerId::default();
+    section.copy_to_slice(&mut producer.0);
+    let epoch = section.get_u32_le();
+    if section.get_u32_le() != 0 {
+        return Err(BatchError::ReservedHeader);
+    }
+    Ok(ProducerStamp { producer, epoch, sequence: section.get_u64_le() })
+}
