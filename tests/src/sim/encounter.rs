@@ -1,6 +1,7 @@
 //! What a fault met: counters of the simulated world before it and after it, not what it was meant to do.
 use super::{kind::Kind, plan::Fault, run::Run};
 use corduroy_log::{
+    partition::Role,
     testing::{LinkStats, NodeStats},
     topic::NodeId,
 };
@@ -70,19 +71,30 @@ impl Scene {
         }
     }
 
-    /// Whether everybody it is done to runs, and nothing else that takes a whole node is done to them.
+    /// Whether everybody it is done to runs, nothing else that takes a whole node is done to them, and where it is done to
+    /// links, nothing else is done to those, and something crosses them: followers have nothing to say to each other.
     pub(super) fn is_lively(&self, run: &Run) -> bool {
         let ends = self.links.iter().flat_map(|(from, to)| [*from, *to]);
         let nodes: Vec<NodeId> = if self.links.is_empty() { self.nodes.clone() } else { ends.collect() };
-        let seen = run.seen();
-        nodes
-            .iter()
-            .all(|node| run.cluster.log(*node).is_some() && (self.links.is_empty() || !seen.busy.contains(node)))
+        let alive = {
+            let seen = run.seen();
+            let well = |node: &NodeId| self.links.is_empty() || !seen.busy.contains(node);
+            !self.links.iter().any(|link| seen.links.contains(link))
+                && nodes.iter().all(|node| run.cluster.log(*node).is_some() && well(node))
+        };
+        alive && (self.links.is_empty() || self.links.iter().any(|(from, to)| leads_over(run, *from, *to)))
     }
 }
 
-/// Whether a fault of this kind that lasts so long cannot fail to meet something, where everybody is lively: heartbeats cross every
-/// link, and clients keep every disk busy. What takes luck, or a leader, is asked of many seeds together.
+/// Whether a node leads a partition that another one follows.
+fn leads_over(run: &Run, leader: NodeId, follower: NodeId) -> bool {
+    let partitions = run.cluster.log(leader).map(|log| log.partitions()).unwrap_or_default();
+    let led = partitions.into_iter().map(|partition| partition.info()).filter(|info| info.role == Role::Leader);
+    led.map(|info| info.replicas).any(|replicas| replicas.contains(&follower))
+}
+
+/// Whether a fault of this kind that lasts so long cannot fail to meet something, where everybody is lively: heartbeats cross the
+/// links, and clients keep every disk busy. What takes luck, or a leader, is asked of many seeds together.
 pub(super) fn must_meet(kind: Kind, lasts: Duration) -> bool {
     use Kind::*;
     let long = lasts >= Duration::from_secs(1);

@@ -34,7 +34,9 @@ pub(super) async fn inflict(run: Arc<Run>, fault: Fault) {
     let scene = Scene::of(&run, &fault, &victims);
     let (before, lively) = (scene.felt(&run, fault.kind), scene.is_lively(&run));
     let led = (0..run.settings.partitions).any(|partition| run.cluster.leader(TOPIC, partition) == Some(victims[0]));
+    run.seen().links.extend(&scene.links);
     happen(&run, &fault, &victims, &scene).await;
+    run.seen().give_back(&scene.links);
     for victim in &victims {
         // One that lost its power together with all others, in the middle of this.
         if fault.kind.seizes() && run.cluster.log(*victim).is_none() {

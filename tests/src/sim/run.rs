@@ -53,6 +53,8 @@ pub(super) struct Seen {
     pub(super) damaged: Option<Damaged>,
     /// Nodes some fault has in its hands.
     pub(super) busy: BTreeSet<NodeId>,
+    /// Links in the hands of faults, once for each.
+    pub(super) links: Vec<(NodeId, NodeId)>,
     /// Nodes whose disk was told to fail, and which may halt therefore.
     pub(super) may_halt: BTreeSet<NodeId>,
     /// How often each direction of a link is cut.
@@ -64,6 +66,14 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// A fault lets go of its links.
+    pub(super) fn give_back(&mut self, links: &[(NodeId, NodeId)]) {
+        for link in links {
+            let at = self.links.iter().position(|taken| taken == link).expect("it was taken");
+            self.links.swap_remove(at);
+        }
+    }
+
     /// Appends that the disk of a node had no space for.
     pub(super) fn full(&self, node: NodeId) -> u64 {
         self.full.get(&node).copied().unwrap_or_default()
