@@ -147,7 +147,7 @@ impl Evolved {
     /// Whether records of a producer come next at log time `now`.
     pub(crate) fn judge_producer(&self, stamp: &ProducerStamp, records: u64, now: Timestamp) -> Result<(), Void> {
         let state = self.state();
-        state.fold.producers.judge(stamp, records, now.max(state.fold.time))
+        state.fold.producers.judge(stamp, records, state.fold.age_at(now))
     }
 
     /// The offset that the first of these records of a producer got, where that is remembered.

@@ -5,7 +5,7 @@ use crate::{
     error::LogError,
     raft,
     record::Record,
-    topic::{LogId, NodeId, Offset},
+    topic::{LogId, NodeId, Offset, Term},
     world::World,
 };
 use corduroy_proto::v1::{self as pb, peer_request, peer_response, read_index_response::Outcome};
@@ -164,6 +164,16 @@ impl<W: World> Core<W> {
                 "{}: node {leader} answered something else than was asked",
                 self.name()
             ))),
+        }
+    }
+
+    /// Confirms with a majority that this replica leads, and has led since it began to in `term`.
+    pub(super) async fn confirm_lead(&self, term: Term) -> Result<(), LogError> {
+        match self.read_index_as_leader().await {
+            Ok(_) if self.raft.as_leader().is_ok_and(|leader| leader.term() == term) => Ok(()),
+            Ok(_) => Err(self.not_leader(None)),
+            Err(ReadIndexError::NotLeader(leader)) => Err(self.not_leader(leader)),
+            Err(ReadIndexError::Failed(why)) => Err(LogError::Unavailable(why)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Clients: they append, read and subscribe, and write down what they were told.
 use super::{
     plan::{Operation, What},
+    producers::{Kept, Produced},
     run::{Called, Run, TOPIC},
     tally::Event,
     violation::Invariant,
@@ -12,7 +13,7 @@ use openraft_rt::AsyncRuntime as _;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Attempts to append before a client gives up.
-const ATTEMPTS: u32 = 12;
+pub(super) const ATTEMPTS: u32 = 12;
 /// Pause after a refusal without a hint.
 pub(super) const PAUSE: Duration = Duration::from_millis(60);
 
@@ -26,14 +27,26 @@ pub(super) struct Client {
     pub(super) run: Arc<Run>,
     pub(super) session: SessionId,
     /// Who led, when last heard.
-    routes: BTreeMap<(String, u32), NodeId>,
+    pub(super) routes: BTreeMap<(String, u32), NodeId>,
     /// How far this client has seen a partition.
-    known: BTreeMap<u32, u64>,
+    pub(super) known: BTreeMap<u32, u64>,
+    pub(super) produced: BTreeMap<u32, Produced>,
+    /// Where keys had their last records, when last heard, by partition and number of the key.
+    pub(super) keys: BTreeMap<(u32, u64), Option<u64>>,
+    pub(super) cursors: BTreeMap<u32, Kept>,
 }
 
 impl Client {
     pub(super) fn new(run: &Arc<Run>, number: u32) -> Self {
-        Client { run: run.clone(), session: SessionId(number), routes: BTreeMap::new(), known: BTreeMap::new() }
+        Client {
+            run: run.clone(),
+            session: SessionId(number),
+            routes: BTreeMap::new(),
+            known: BTreeMap::new(),
+            produced: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+        }
     }
 
     /// Lets it ask this node first.
@@ -46,18 +59,23 @@ impl Client {
         for operation in operations {
             self.run.sleep_until(operation.at).await;
             if self.run.is_over() {
-                return;
+                break;
             }
             let start = self.run.now();
             let done = self.perform(operation).await;
             self.run.seen().operations.push((start, done));
         }
+        self.give_up_produced();
     }
 
     async fn perform(&mut self, operation: Operation) -> bool {
         match operation.what {
             What::Append { partition, records, bytes } => self.append(TOPIC, 0, partition, records, bytes).await,
             What::AppendIf { partition } => self.append_if(partition).await,
+            What::AppendIfKey { partition, key } => self.append_if_key(partition, key).await,
+            What::Produce { partition, records, bytes, twice } => self.produce(partition, records, bytes, twice).await,
+            What::Cursor { partition, node, commits } => self.keep_cursor(partition, node, commits).await,
+            What::ReadSession { partition, node } => self.read_session(partition, node).await,
             What::Read { partition, node, linearizable, back } => self.read(partition, node, linearizable, back).await,
             What::Subscribe { partition, millis } => self.subscribe(partition, Duration::from_millis(millis)).await,
             What::CreateTopic { partitions } => self.create_topic(operation.number as u64, partitions).await,
@@ -167,7 +185,7 @@ impl Client {
         true
     }
 
-    fn note_append(&self, sent: &[(RecordId, NewRecord)], start: Moment, outcome: Outcome) {
+    pub(super) fn note_append(&self, sent: &[(RecordId, NewRecord)], start: Moment, outcome: Outcome) {
         let end = self.run.moment();
         let appends = sent.iter().enumerate().map(|(i, (id, record))| Append {
             session: self.session,
@@ -208,7 +226,14 @@ impl Client {
         true
     }
 
-    fn note_read(&self, partition: u32, start: Moment, consistency: Consistency, records: &[Record], end_offset: u64) {
+    pub(super) fn note_read(
+        &self,
+        partition: u32,
+        start: Moment,
+        consistency: Consistency,
+        records: &[Record],
+        end_offset: u64,
+    ) {
         let (session, end) = (self.session, self.run.moment());
         let records = records.iter().map(entry).collect();
         let read = Read { session, start, end, partition, consistency, records, end_offset };
@@ -266,7 +291,7 @@ impl Client {
 }
 
 /// A record that says its id, and is as long as asked.
-fn record(id: RecordId, bytes: u32) -> (RecordId, NewRecord) {
+pub(super) fn record(id: RecordId, bytes: u32) -> (RecordId, NewRecord) {
     let mut value = id.0.get().to_string().into_bytes();
     value.push(b' ');
     value.resize((bytes as usize).max(value.len()), b'.');

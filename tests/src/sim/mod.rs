@@ -25,6 +25,7 @@ mod plan;
 mod run;
 
 mod clients;
+mod producers;
 mod topics;
 
 mod damage;
@@ -139,7 +140,11 @@ async fn whole(sim: &Sim, settings: &Settings, plan: &Plan) -> Result<Tally, Vio
     }
     let cluster = Cluster::with_config(sim, settings.nodes, |config| settings.apply(config));
     cluster.start().await;
-    let new = NewTopic { replication: Some(settings.replication), ..NewTopic::new(TOPIC, settings.partitions) };
+    let new = NewTopic {
+        replication: Some(settings.replication),
+        key_index: settings.key_index,
+        ..NewTopic::new(TOPIC, settings.partitions)
+    };
     let created = cluster.create_topic(new).await;
     created.map_err(|error| Violation::new(Invariant::Start, format_args!("the topic is not created: {error}")))?;
     cluster.ready().await;

@@ -1,5 +1,5 @@
 //! What happens in a run, as a list from which any part can be left out.
-use super::{draw::Draw, kind::Kind, settings::Settings};
+use super::{draw::Draw, kind::Kind, producers::KEYS, settings::Settings};
 use corduroy_log::topic::NodeId;
 use std::{fmt, time::Duration};
 
@@ -91,6 +91,40 @@ pub enum What {
     AppendIf {
         /// The partition.
         partition: u32,
+    },
+    /// Append a record with a key if its last record is where the client thinks it is.
+    AppendIfKey {
+        /// The partition.
+        partition: u32,
+        /// Number of the key.
+        key: u64,
+    },
+    /// Append numbered records, and send them again until there is an answer.
+    Produce {
+        /// The partition.
+        partition: u32,
+        /// How many records.
+        records: u32,
+        /// Bytes of each.
+        bytes: u32,
+        /// Send each attempt to two nodes at once.
+        twice: bool,
+    },
+    /// Commit the client's cursor in a partition, or fetch it.
+    Cursor {
+        /// The partition.
+        partition: u32,
+        /// Fetch at this node.
+        node: NodeId,
+        /// Commit instead.
+        commits: bool,
+    },
+    /// Read what the client has seen, at a node.
+    ReadSession {
+        /// The partition.
+        partition: u32,
+        /// At this node.
+        node: NodeId,
     },
     /// Read from a partition at a node.
     Read {
@@ -201,7 +235,11 @@ fn operations(settings: &Settings) -> Vec<Operation> {
         let mut at = draw.millis(0..=pause);
         while at < SAFETY {
             let partition = draw.below(u64::from(settings.partitions)) as u32;
-            let what = if draw.percent(settings.reads) {
+            let what = if draw.percent(settings.cursors) {
+                What::Cursor { partition, node: draw.within(1..=settings.nodes), commits: draw.percent(60) }
+            } else if draw.percent(settings.reads) && draw.percent(30) {
+                What::ReadSession { partition, node: draw.within(1..=settings.nodes) }
+            } else if draw.percent(settings.reads) {
                 What::Read {
                     partition,
                     node: draw.within(1..=settings.nodes),
@@ -209,11 +247,17 @@ fn operations(settings: &Settings) -> Vec<Operation> {
                     back: draw.pick(&[0, 1, 10, 100]),
                 }
             } else if draw.percent(settings.conditional) {
-                What::AppendIf { partition }
+                match settings.key_index && draw.percent(50) {
+                    true => What::AppendIfKey { partition, key: draw.below(KEYS) },
+                    false => What::AppendIf { partition },
+                }
             } else {
                 let records = draw.pick(&[1, 1, 1, 1, 2, 5]);
-                let bytes = draw.within(16..=largest.max(16) / records);
-                What::Append { partition, records: records as u32, bytes: bytes as u32 }
+                let bytes = draw.within(16..=largest.max(16) / records) as u32;
+                match draw.percent(settings.numbered) {
+                    true => What::Produce { partition, records: records as u32, bytes, twice: draw.percent(20) },
+                    false => What::Append { partition, records: records as u32, bytes },
+                }
             };
             operations.push(Operation { number: 0, at, client, what });
             at += draw.millis(pause / 2..=pause * 3 / 2);

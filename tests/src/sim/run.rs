@@ -40,6 +40,8 @@ pub(super) struct Run {
 pub(super) struct Seen {
     pub(super) appends: Vec<Append>,
     pub(super) reads: Vec<Read>,
+    /// Records that were appended only where their key had its last record at that offset.
+    pub(super) keyed: BTreeMap<RecordId, (Vec<u8>, Option<u64>)>,
     /// Operations by their start and whether they did what was asked.
     pub(super) operations: Vec<(Duration, bool)>,
     /// Topics created beside the one under load, with their numbers and partitions.

@@ -68,6 +68,12 @@ pub struct Settings {
     pub reads: u64,
     /// Of 100 appends, how many are conditional.
     pub conditional: u64,
+    /// Of 100 appends without condition, how many are numbered, and sent until there is an answer.
+    pub numbered: u64,
+    /// Of 100 operations, how many are of cursors.
+    pub cursors: u64,
+    /// Whether the topic has a key index.
+    pub key_index: bool,
     /// Subscriptions opened over the run.
     pub subscriptions: u64,
     /// Topics created, and some of them deleted, over the run.
@@ -108,6 +114,9 @@ impl Settings {
             kinds,
             reads: draw.pick(&[0, 20, 50]),
             conditional: draw.pick(&[0, 10, 40]),
+            numbered: draw.pick(&[0, 50, 100]),
+            cursors: draw.pick(&[0, 5, 20]),
+            key_index: draw.percent(50),
             subscriptions: draw.pick(&[0, 2, 6]),
             topics: draw.pick(&[0, 0, 1, 4]),
             bug: None,
@@ -177,7 +186,7 @@ impl fmt::Display for Settings {
         let checkpoint_interval = self.timing.checkpoint_interval;
         writeln!(
             f,
-            "  {} nodes, {} partitions of {} replicas, {} clients with pauses of {:?}, {} % reads, {} % of appends conditional, {} subscriptions, {} more topics",
+            "  {} nodes, {} partitions of {} replicas, {} clients with pauses of {:?}, {} % reads, {} % of appends conditional, {} % of others numbered, {} % cursors, key index {}, {} subscriptions, {} more topics",
             self.nodes,
             self.partitions,
             self.replication,
@@ -185,6 +194,9 @@ impl fmt::Display for Settings {
             self.pause,
             self.reads,
             self.conditional,
+            self.numbered,
+            self.cursors,
+            self.key_index,
             self.subscriptions,
             self.topics
         )?;

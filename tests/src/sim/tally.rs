@@ -83,11 +83,23 @@ pub enum Event {
     Quiet,
     /// Of these, those that did what was asked.
     QuietDone,
+    /// Numbered appends that were acknowledged.
+    Produced,
+    /// Of these, those that were sent more than once.
+    ProducedAgain,
+    /// Appends on a condition about a key that were acknowledged.
+    Keyed,
+    /// Commits of cursors that were acknowledged.
+    CursorCommitted,
+    /// Cursors that were fetched.
+    CursorFetched,
+    /// Reads of what a session has seen.
+    SessionRead,
 }
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 20] = [
+    pub const ALL: [Event; 26] = [
         Event::Acknowledged,
         Event::Refused,
         Event::Unknown,
@@ -108,6 +120,12 @@ impl Event {
         Event::DisksRead,
         Event::Quiet,
         Event::QuietDone,
+        Event::Produced,
+        Event::ProducedAgain,
+        Event::Keyed,
+        Event::CursorCommitted,
+        Event::CursorFetched,
+        Event::SessionRead,
     ];
 }
 
@@ -221,7 +239,7 @@ impl fmt::Display for Tally {
         }
         for (at, event) in Event::ALL.into_iter().enumerate() {
             let separator = if at % 4 == 3 { "\n" } else { "" };
-            write!(f, "{:>13} {:>9}{separator}", format!("{event:?}"), self.of(event))?;
+            write!(f, "{:>15} {:>9}{separator}", format!("{event:?}"), self.of(event))?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::checker::{Checker, Entry, Expectation, FinalLogs, MalformedHistory};
 use corduroy_log::{Consistency, Log, LogError, testing::SimWorld};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A cluster that has so much time takes checkpoints.
 const TIME_FOR_CHECKPOINTS: Duration = Duration::from_secs(10);
@@ -29,6 +29,9 @@ pub(super) async fn dump(run: &Arc<Run>) -> Result<FinalLogs, Violation> {
                         let what = format!("{name}/{partition} on node {node}: log time goes back at {:?}", pair[1]);
                         return Err(Violation::new(Invariant::NothingGoesBack, what));
                     }
+                    check_keys(run, &records).map_err(|what| {
+                        Violation::new(Invariant::Answers, format_args!("{name}/{partition} on node {node}: {what}"))
+                    })?;
                     logs.add_records(node, checker_number(topic, partition), !damaged, 0, records);
                 }
                 Called::Answered(Err(LogError::NotHosted { .. })) => {}
@@ -44,6 +47,23 @@ pub(super) async fn dump(run: &Arc<Run>) -> Result<FinalLogs, Violation> {
         }
     }
     Ok(logs)
+}
+
+/// What was appended only where its key had its last record at some offset is there only where that was so.
+fn check_keys(run: &Run, records: &[Entry]) -> Result<(), String> {
+    let seen = run.seen();
+    let mut last = BTreeMap::new();
+    for Entry { offset, id, .. } in records {
+        let Some((key, expected)) = id.and_then(|id| seen.keyed.get(&id)) else { continue };
+        let found = last.insert(key, *offset);
+        if found != *expected {
+            let key = String::from_utf8_lossy(key);
+            return Err(format!(
+                "offset {offset} expected the last record of {key} at {expected:?}; it was at {found:?}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 async fn read_all(log: &Log<SimWorld>, topic: &str, partition: u32) -> Result<Vec<Entry>, LogError> {

@@ -161,7 +161,7 @@ impl<W: World> Partition<W> {
     /// Appends records as one contiguous run, with everything that can be asked for.
     ///
     /// An append with a stamp that the partition has already is answered as it was the first time, whatever else it asks
-    /// for. The window for that is 24 h of log time after the producer's last append.
+    /// for. The window for that is 24 h after the producer's last append.
     ///
     /// # Errors
     /// See [`LogError`].

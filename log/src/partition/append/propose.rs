@@ -47,6 +47,18 @@ struct Proposer<W: World> {
     taken: VecDeque<Job>,
 }
 
+/// What is to be done with an append.
+enum Placed {
+    /// To be proposed.
+    Next,
+    /// To be answered as the first time.
+    Repeated,
+    /// To be refused, and a leader that was deposed may say so: what refuses it never goes back.
+    Refused(LogError),
+    /// To be refused, if this is the leader: a later one may have what is missing.
+    RefusedAsLeader(LogError),
+}
+
 /// What the proposer has to do next.
 enum Next {
     Append(Job),
@@ -78,7 +90,7 @@ impl<W: World> Proposer<W> {
     /// Proposes the first job, with what can be joined to it. `None`: it was refused.
     async fn append(
         &mut self,
-        core: &Core<W>,
+        core: &Arc<Core<W>>,
         first: Job,
         queue: &mut mpsc::UnboundedReceiver<Job>,
     ) -> Option<InFlight<W>> {
@@ -91,10 +103,14 @@ impl<W: World> Proposer<W> {
         };
         self.tick(core);
         match self.place(core, term, &first) {
-            Ok(true) => {}
-            Ok(false) => return Some(InFlight { jobs: Jobs::Repeated(first.into()), term, outcome: None }),
-            Err(error) => {
+            Placed::Next => {}
+            Placed::Repeated => return Some(InFlight { jobs: Jobs::Repeated(first.into()), term, outcome: None }),
+            Placed::Refused(error) => {
                 refuse(vec![first], &error);
+                return None;
+            }
+            Placed::RefusedAsLeader(error) => {
+                drop(<W::Tasks as AsyncRuntime>::spawn(refuse_as_leader(core.clone(), term, first, error)));
                 return None;
             }
         }
@@ -157,8 +173,8 @@ impl<W: World> Proposer<W> {
         }
     }
 
-    /// Whether an append is to be proposed; `false`: it is a repetition.
-    fn place(&self, core: &Core<W>, term: Term, job: &Job) -> Result<bool, LogError> {
+    /// What is to be done with an append.
+    fn place(&self, core: &Core<W>, term: Term, job: &Job) -> Placed {
         if let Some(stamp) = &job.conditions.producer {
             let mut heads = self.heads.lock().expect("bookkeeping does not panic");
             heads.enter(term);
@@ -166,18 +182,22 @@ impl<W: World> Proposer<W> {
             let place = heads.place(stamp, records, || core.evolved.judge_producer(stamp, records, self.last_time));
             match place {
                 Place::Next => {}
-                Place::Repeated => return Ok(false),
-                Place::Void(void) => return Err(core.void(void, &job.conditions)),
+                Place::Repeated => return Placed::Repeated,
+                Place::Void(void @ (Void::Sequence { .. } | Void::Producers)) => {
+                    return Placed::RefusedAsLeader(core.void(void, &job.conditions));
+                }
+                Place::Void(void) => return Placed::Refused(core.void(void, &job.conditions)),
                 Place::NotNow => {
                     let producer = stamp.producer;
-                    return Err(LogError::Unavailable(format!(
+                    return Placed::Refused(LogError::Unavailable(format!(
                         "{}: earlier appends of producer {producer} are not answered yet",
                         core.name()
                     )));
                 }
             }
         }
-        core.certainly_void(&job.conditions).map_or(Ok(true), |void| Err(core.void(void, &job.conditions)))
+        let void = core.certainly_void(&job.conditions);
+        void.map_or(Placed::Next, |void| Placed::Refused(core.void(void, &job.conditions)))
     }
 
     fn note_proposed(&self, jobs: &[Job]) {
@@ -205,6 +225,17 @@ impl<W: World> Proposer<W> {
         }
         jobs
     }
+}
+
+/// Refuses an append after a majority has confirmed that this is the leader of the term it was judged in.
+async fn refuse_as_leader<W: World>(core: Arc<Core<W>>, term: Term, job: Job, error: LogError) {
+    let confirmed = core.confirm_lead(term);
+    let answer = match <W::Tasks as AsyncRuntime>::timeout(core.host.timing.read_timeout, confirmed).await {
+        Ok(Ok(())) => error,
+        Ok(Err(refused)) => refused,
+        Err(_) => LogError::Unavailable(format!("{}: no majority confirmed that this is the leader", core.name())),
+    };
+    refuse(vec![job], &answer);
 }
 
 impl Queues {

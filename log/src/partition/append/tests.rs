@@ -11,7 +11,7 @@ use futures::future::join_all;
 
 const MS: Duration = Duration::from_millis(1);
 
-fn with_cluster<F: Future<Output = ()>>(seed: u64, nodes: u64, test: impl FnOnce(Sim, Cluster) -> F) {
+fn with_cluster<F: Future>(seed: u64, nodes: u64, test: impl FnOnce(Sim, Cluster) -> F) -> F::Output {
     let sim = Sim::seed(seed);
     sim.run(async {
         let cluster = Cluster::new(&sim, nodes);
@@ -19,8 +19,8 @@ fn with_cluster<F: Future<Output = ()>>(seed: u64, nodes: u64, test: impl FnOnce
         let topic = NewTopic { key_index: true, ..NewTopic::new("order", 1) };
         cluster.create_topic(topic).await.unwrap();
         cluster.await_leader("order", 0).await;
-        test(sim.clone(), cluster).await;
-    });
+        test(sim.clone(), cluster).await
+    })
 }
 
 fn records(first: u64, count: u64) -> Vec<NewRecord> {
@@ -77,6 +77,36 @@ fn an_append_that_is_repeated_is_answered_as_the_first_time_by_any_leader() {
         assert!(matches!(over, LogError::ProducerFenced { epoch: 0, current: 1, .. }), "{over}");
         assert_eq!(values(&cluster, next).await, ["0", "1", "2", "3", "4", "0"]);
     });
+}
+
+/// What it lacks, its successor may have: to refuse a number as too early a leader asks a majority first.
+#[test]
+fn a_leader_that_was_deposed_and_does_not_know_it_refuses_no_number() {
+    let mut judged = 0;
+    for seed in 0..6 {
+        judged += with_cluster(seed, 3, |sim, cluster| async move {
+            let old = cluster.await_leader("order", 0).await;
+            produce(&cluster, old, 0, 0, 3).await.unwrap();
+            let others: Vec<NodeId> = (1..=3).filter(|node| *node != old).collect();
+            others.iter().for_each(|other| sim.cut(old, *other));
+            let leads = |node: NodeId| {
+                let partition = cluster.log(node).unwrap().partition("order", 0).unwrap();
+                partition.info().role == crate::partition::Role::Leader
+            };
+            let next = loop {
+                match others.iter().find(|node| leads(**node)) {
+                    Some(next) => break *next,
+                    None => sim.sleep(MS).await,
+                }
+            };
+            assert_eq!(produce(&cluster, next, 0, 3, 3).await.unwrap().first_offset, 3);
+            let unaware = leads(old);
+            let refused = produce(&cluster, old, 0, 6, 1).await.unwrap_err();
+            assert!(!matches!(refused, LogError::OutOfSequence { .. }), "seed {seed}: {refused}");
+            u32::from(unaware)
+        });
+    }
+    assert!(judged > 0, "the old leader knew each time");
 }
 
 #[test]

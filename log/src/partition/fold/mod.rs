@@ -22,7 +22,7 @@ pub use cursors::Cursor;
 pub(crate) use cursors::CursorVerdict;
 pub(crate) use keys::Keys;
 pub(crate) use marks::{Mark, Marks};
-pub(crate) use producers::{Producers, RUNS, SESSIONS};
+pub(crate) use producers::{Age, Producers, RUNS, SESSIONS};
 
 use self::{producers::Session, shards::Shards};
 use crate::{
@@ -91,6 +91,8 @@ pub(crate) struct Fold {
     pub end: Offset,
     /// Log time of the last batch.
     pub time: Timestamp,
+    /// The same, as sessions of producers count it.
+    age: Age,
     /// Bytes of all batches.
     pub bytes: u64,
     /// The last entry folded.
@@ -132,6 +134,7 @@ impl Fold {
         let base = self.pass(id, batch.crc()).base;
         let bytes = batch.bytes().len() as u64;
         self.marks.note(Mark { offset: self.end, index: id.index }, bytes);
+        self.age = self.age_at(batch.time());
         self.time = self.time.max(batch.time());
         self.bytes += bytes;
         let verdict = match self.judge(batch) {
@@ -146,11 +149,16 @@ impl Fold {
         Applied { base, end: self.end, time: batch.time(), verdict }
     }
 
+    /// What a batch of this log time would make of the age.
+    pub(crate) fn age_at(&self, time: Timestamp) -> Age {
+        self.age.after(self.time, time)
+    }
+
     /// Whether a batch counts here. A repetition is told first: what its first attempt did may be why it would not count.
     pub(crate) fn judge(&self, batch: &Batch) -> Result<(), Void> {
         let Conditions { end, key, producer } = batch.conditions();
         if let Some(stamp) = producer {
-            self.producers.judge(stamp, batch.records().into(), self.time.max(batch.time()))?;
+            self.producers.judge(stamp, batch.records().into(), self.age_at(batch.time()))?;
         }
         if end.is_some_and(|end| end != self.end) {
             return Err(Void::End { actual: self.end });
@@ -166,7 +174,7 @@ impl Fold {
         let (base, records) = (self.end, u64::from(batch.records()));
         self.end += records;
         if let Some(stamp) = &batch.conditions().producer {
-            self.producers.append(stamp, records, base, self.time);
+            self.producers.append(stamp, records, base, self.age);
         }
         if let Some(keys) = &mut self.keys {
             keys.note(batch, base);
@@ -203,6 +211,7 @@ impl Fold {
             last,
             end: self.end,
             time: self.time,
+            age: self.age,
             bytes: self.bytes,
             hash: self.hash,
             membership: self.membership.clone(),
@@ -225,6 +234,7 @@ impl Fold {
         Ok(Fold {
             end: fold.end_offset,
             time: Timestamp(fold.time),
+            age: Age(fold.age),
             bytes: fold.bytes,
             last: Some(log_id_from_wire(last)),
             hash,
@@ -243,6 +253,7 @@ pub(crate) struct Frozen {
     last: LogId,
     end: Offset,
     time: Timestamp,
+    age: Age,
     bytes: u64,
     hash: LogHash,
     membership: Option<(LogId, Bytes)>,
@@ -260,6 +271,7 @@ impl Frozen {
         let fold = pb::PartitionFold {
             end_offset: self.end,
             time: self.time.0,
+            age: self.age.0,
             bytes: self.bytes,
             marks: self.marks.encode().collect(),
             thinned: self.marks.thinned,

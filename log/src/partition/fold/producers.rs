@@ -10,8 +10,21 @@ use crate::{
 use corduroy_proto::v1 as pb;
 use std::collections::BTreeSet;
 
-/// A producer is remembered for so long after its last append, in log time: the window in which a repetition is told.
-/// Part of the format: replicas must forget alike.
+/// Time as sessions count it: log time, in which a pause between two batches counts a minute at most. So a clock that jumps ends
+/// no session, and neither does a partition at rest. Microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Age(pub u64);
+
+impl Age {
+    /// So much later in log time.
+    pub(super) fn after(self, from: Timestamp, to: Timestamp) -> Self {
+        const LONGEST_MICROS: u64 = 60 * 1_000_000;
+        Age(self.0 + to.0.saturating_sub(from.0).min(LONGEST_MICROS))
+    }
+}
+
+/// A producer is remembered for so long after its last append: the window in which a repetition is told. Part of the format:
+/// replicas must forget alike.
 const KEPT_MICROS: u64 = 24 * 3600 * 1_000_000;
 /// One that has been silent for so long gives way where there are too many.
 const SILENT_MICROS: u64 = 3600 * 1_000_000;
@@ -26,8 +39,8 @@ pub(crate) struct Session {
     pub epoch: u32,
     /// Number of its next record.
     pub next: u64,
-    /// Log time of its last append.
-    time: Timestamp,
+    /// When it last appended.
+    at: Age,
     /// Its last records, oldest first: runs without a gap in numbers and offsets.
     runs: Vec<Run>,
 }
@@ -66,7 +79,7 @@ impl Session {
 pub(crate) struct Producers {
     sessions: Shards<ProducerId, Session>,
     /// By their last append, to forget the oldest. Follows from the sessions.
-    by_time: BTreeSet<(Timestamp, ProducerId)>,
+    by_age: BTreeSet<(Age, ProducerId)>,
 }
 
 impl Producers {
@@ -74,10 +87,10 @@ impl Producers {
         self.sessions.get(producer)
     }
 
-    /// Whether these records come next, at log time `now`.
-    pub(crate) fn judge(&self, stamp: &ProducerStamp, records: u64, now: Timestamp) -> Result<(), Void> {
+    /// Whether these records come next.
+    pub(crate) fn judge(&self, stamp: &ProducerStamp, records: u64, now: Age) -> Result<(), Void> {
         let ProducerStamp { producer, epoch, sequence } = *stamp;
-        let session = self.session(&producer).filter(|session| !is_over(session.time, now));
+        let session = self.session(&producer).filter(|session| !is_over(session.at, now));
         let next = match session {
             Some(session) if epoch < session.epoch => return Err(Void::Epoch { current: session.epoch }),
             Some(session) if epoch == session.epoch => session.next,
@@ -94,37 +107,37 @@ impl Producers {
     }
 
     /// Whether there is no room for another producer.
-    fn is_full(&self, now: Timestamp) -> bool {
-        let oldest = self.by_time.first().map_or(now, |(time, _)| *time);
+    fn is_full(&self, now: Age) -> bool {
+        let oldest = self.by_age.first().map_or(now, |(at, _)| *at);
         self.sessions.len() >= SESSIONS && now.0.saturating_sub(oldest.0) < SILENT_MICROS
     }
 
     /// Remembers records that [`Producers::judge`] found to come next.
-    pub(crate) fn append(&mut self, stamp: &ProducerStamp, records: u64, offset: Offset, now: Timestamp) {
+    pub(crate) fn append(&mut self, stamp: &ProducerStamp, records: u64, offset: Offset, now: Age) {
         let ProducerStamp { producer, epoch, sequence } = *stamp;
-        while let Some(&(time, oldest)) = self.by_time.first()
-            && (is_over(time, now) || self.sessions.len() >= SESSIONS && self.session(&producer).is_none())
+        while let Some(&(at, oldest)) = self.by_age.first()
+            && (is_over(at, now) || self.sessions.len() >= SESSIONS && self.session(&producer).is_none())
         {
-            self.by_time.remove(&(time, oldest));
+            self.by_age.remove(&(at, oldest));
             self.sessions.remove(&oldest);
         }
         match self.sessions.get_mut(&producer) {
             Some(session) => {
-                self.by_time.remove(&(session.time, producer));
+                self.by_age.remove(&(session.at, producer));
                 if session.epoch != epoch {
                     session.epoch = epoch;
                     session.runs.clear();
                 }
                 session.append(sequence, records, offset);
-                session.time = now;
+                session.at = now;
             }
             None => {
-                let mut session = Session { epoch, next: 0, time: now, runs: Vec::new() };
+                let mut session = Session { epoch, next: 0, at: now, runs: Vec::new() };
                 session.append(sequence, records, offset);
                 self.sessions.insert(producer, session);
             }
         }
-        self.by_time.insert((now, producer));
+        self.by_age.insert((now, producer));
     }
 
     /// What a checkpoint keeps of it.
@@ -134,8 +147,8 @@ impl Producers {
 
     pub(super) fn restore(encoded: &[pb::ProducerSession]) -> Result<Self, SnapshotError> {
         let sessions = encoded.iter().map(decode).collect::<Result<Shards<_, _>, _>>()?;
-        let by_time = sessions.iter().map(|(producer, session)| (session.time, *producer)).collect();
-        Ok(Producers { sessions, by_time })
+        let by_age = sessions.iter().map(|(producer, session)| (session.at, *producer)).collect();
+        Ok(Producers { sessions, by_age })
     }
 }
 
@@ -147,7 +160,7 @@ impl PartialEq for Producers {
 
 impl Eq for Producers {}
 
-fn is_over(last: Timestamp, now: Timestamp) -> bool {
+fn is_over(last: Age, now: Age) -> bool {
     now.0.saturating_sub(last.0) > KEPT_MICROS
 }
 
@@ -156,7 +169,7 @@ pub(super) fn encode((producer, session): (&ProducerId, &Session)) -> pb::Produc
     pb::ProducerSession {
         producer: producer.0.to_vec().into(),
         epoch: session.epoch,
-        time: session.time.0,
+        age: session.at.0,
         next: session.next,
         runs: session.runs.iter().map(run).collect(),
     }
@@ -173,6 +186,6 @@ fn decode(encoded: &pb::ProducerSession) -> Result<(ProducerId, Session), Snapsh
     if runs.len() > RUNS || !in_order || last {
         return Err(missing);
     }
-    let (epoch, next, time) = (encoded.epoch, encoded.next, Timestamp(encoded.time));
-    Ok((ProducerId(producer), Session { epoch, next, time, runs }))
+    let (epoch, next, at) = (encoded.epoch, encoded.next, Age(encoded.age));
+    Ok((ProducerId(producer), Session { epoch, next, at, runs }))
 }

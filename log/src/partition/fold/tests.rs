@@ -297,33 +297,52 @@ fn a_later_epoch_begins_anew_and_fences_the_earlier_one_off() {
 }
 
 #[test]
-fn a_producer_is_forgotten_a_day_after_its_last_append_in_log_time() {
+fn a_producer_is_forgotten_after_a_day_of_appends_of_others_and_not_by_a_clock_that_jumps() {
     let mut log = Log::new();
     assert_eq!(log.produce(1, 0, 0, 1, 0), Ok(0));
-    assert_eq!(log.produce(2, 0, 0, 1, HOUR), Ok(1));
-    assert_eq!(log.produce(1, 0, 1, 1, 24 * HOUR), Ok(2));
-    assert_eq!(log.produce(2, 0, 0, 1, 25 * HOUR), Err(Void::Duplicate { first: Some(1) }), "not yet");
-    assert_eq!(log.produce(2, 0, 1, 1, 25 * HOUR + 1), Err(Void::Sequence { expected: 0 }));
-    assert_eq!(log.produce(2, 0, 0, 1, 25 * HOUR + 1), Ok(3));
-    assert_eq!(log.produce(1, 0, 1, 1, 25 * HOUR + 1), Err(Void::Duplicate { first: Some(2) }), "that was later");
+    assert_eq!(log.produce(2, 0, 0, 1, 30 * 24 * HOUR), Ok(1));
+    assert_eq!(log.produce(1, 0, 0, 1, 60 * 24 * HOUR), Err(Void::Duplicate { first: Some(0) }));
+    let (began, minute) = (90 * 24 * HOUR, HOUR / 60);
+    // 24 hours, but for the three pauses so far and the one that comes.
+    let last = 24 * 60 - 4;
+    for n in 0..=last {
+        log.append(1, "k", Conditions::default(), began + n * minute).unwrap();
+    }
+    let now = began + last * minute;
+    for mut log in [log.restarted(), log] {
+        assert_eq!(log.produce(1, 0, 0, 1, now + minute), Err(Void::Duplicate { first: Some(0) }), "not yet");
+        assert_eq!(log.produce(1, 0, 1, 1, now + minute + 1), Err(Void::Sequence { expected: 0 }));
+        assert!(matches!(log.produce(2, 0, 0, 1, now + minute + 1), Err(Void::Duplicate { .. })), "that was later");
+        assert!(log.produce(1, 0, 0, 1, now + minute + 1).is_ok());
+    }
 }
 
 #[test]
 fn producers_are_bounded_and_the_one_longest_silent_gives_way() {
     let mut log = Log::new();
-    let mut produce = |n: u64, time: u64| {
+    let produce = |log: &mut Log, n: u64, time: u64| {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&n.to_le_bytes());
         let stamp = ProducerStamp { producer: ProducerId(id), epoch: 0, sequence: 0 };
         log.append(1, "k", Conditions { producer: Some(stamp), ..Conditions::default() }, time).err()
     };
+    let minute = HOUR / 60;
+    // The first batch of all counts as a minute.
+    assert_eq!(log.append(1, "k", Conditions::default(), minute), Ok(0));
     for n in 0..SESSIONS as u64 {
-        assert_eq!(produce(n, n), None);
+        assert_eq!(produce(&mut log, n, minute + n), None);
     }
-    assert_eq!(produce(u64::MAX, HOUR - 1), Some(Void::Producers));
-    assert_eq!(produce(u64::MAX, HOUR), None);
-    assert_eq!(produce(0, HOUR), Some(Void::Producers), "it was forgotten, and nobody else gives way");
-    assert!(matches!(produce(1, HOUR), Some(Void::Duplicate { .. })));
+    for n in 2..=60 {
+        log.append(1, "k", Conditions::default(), n * minute).unwrap();
+    }
+    assert_eq!(produce(&mut log, u64::MAX, HOUR + minute - 1), Some(Void::Producers));
+    assert_eq!(produce(&mut log, u64::MAX, HOUR + minute), None);
+    assert_eq!(
+        produce(&mut log, 0, HOUR + minute),
+        Some(Void::Producers),
+        "it was forgotten, and nobody else gives way"
+    );
+    assert!(matches!(produce(&mut log, 1, HOUR + minute), Some(Void::Duplicate { .. })));
 }
 
 #[test]
