@@ -16,7 +16,7 @@
 //!              kind u8 │ 0 u8 │ name length u16 │ 0 u32 │ offset u64 │ fence u64 │ name
 //! ```
 //!
-//! What the flags state are [`Conditions`]: where one of them does not hold the batch is *void*. It stays in the log and
+//! What the flags state are `Conditions`: where one of them does not hold the batch is *void*. It stays in the log and
 //! costs no offset. The fold over the headers (`partition::fold`) decides that, on every replica alike.
 //!
 //! **Invariant**: a [`Batch`] has at least one record or change and a header this build understands. What its records hold
