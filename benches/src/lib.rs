@@ -2,12 +2,17 @@
 //!
 //! ```text
 //! benches/batch.rs   records ─▶ bytes ─▶ records: what a leader, a follower and a reader each do once per batch
+//! benches/fold.rs    batches ─▶ what the log folds to: offsets, producers, keys, cursors; once per batch on every replica
+//! benches/checkpoint.rs  how long evolving waits while a million keys are written down
 //! benches/wal.rs     appends ─▶ write-ahead log ─▶ synced: one at a time, and many in flight over one sync
 //! benches/disk.rs    bytes ─▶ file system ─▶ durable: the ways a write-ahead log could ask for it (decision 8)
 //! ```
 //!
 //! They say where time goes. What users see is measured with whole clusters, by `corduroy bench`; `benches/README.md` has
 //! both, with commands and figures.
+
+pub mod figures;
+pub mod plot;
 
 use bytes::Bytes;
 use corduroy_log::NewRecord;

@@ -61,6 +61,7 @@
 )]
 
 mod cluster;
+mod folding;
 mod probe;
 mod sim;
 mod stats;
@@ -84,6 +85,7 @@ mod tests;
 pub use clock::{SimClock, SimTime};
 pub use cluster::{Cluster, StartError};
 pub use disk::{DiskCall, DiskError, DiskImage, PlantedBug, Rot, Rotten, SimDisk, SimFile, SimLock};
+pub use folding::Folding;
 pub use net::{SimLink, SimNet};
 pub use probe::{Glimpse, Probe};
 pub use rng::SimRng;

@@ -1,11 +1,11 @@
 //! The cluster of a bench: a folder, child processes, and all of it gone at the end.
-use super::Place;
+use super::{Place, mesh::Mesh};
 use crate::{
     Node,
     cli::{
         exit::Failure,
         up::{
-            child::Children,
+            child::{Children, Death},
             layout::{Layout, Member},
             wait,
         },
@@ -15,16 +15,16 @@ use crate::{
 };
 use corduroy_client::{Admin, Client};
 use corduroy_log::RealLog;
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 /// Bound on one request of a bench, retries included: longer than any failover, short enough to notice.
 const REQUEST: Duration = Duration::from_secs(10);
 /// The cluster has this long to be ready, or to stop being of use.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(120);
+/// A node that is told to end has this long; its own deadline is shorter.
+const END: Duration = Duration::from_secs(20);
 
 /// Nodes on this machine that live as long as a bench.
 ///
@@ -34,6 +34,7 @@ pub(super) struct Cluster {
     layout: Layout,
     children: Children,
     embedded: Option<Node>,
+    mesh: Option<Mesh>,
     /// Removed when dropped, which is after the nodes are gone.
     dir: TempDir,
     keep: bool,
@@ -43,17 +44,30 @@ impl Cluster {
     /// Makes the folder and chooses ports; nothing runs yet.
     pub(super) fn prepare(place: &Place, nodes: u64) -> Result<Self, Failure> {
         let inside = |error| Failure::start(format!("cannot make a folder in {}: {error}", place.data.display()));
-        std::fs::create_dir_all(&place.data).map_err(inside)?;
         let dir =
             tempfile::Builder::new().prefix("corduroy-bench-").disable_cleanup(place.keep).tempdir_in(&place.data);
         let dir = dir.map_err(inside)?;
         let layout = Layout::temporary(dir.path().to_owned(), nodes)?;
-        Ok(Cluster { layout, children: Children::none(), embedded: None, dir, keep: place.keep })
+        Ok(Cluster { layout, children: Children::none(), embedded: None, mesh: None, dir, keep: place.keep })
     }
 
-    /// Where the data is.
-    pub(super) fn dir(&self) -> &Path {
-        self.dir.path()
+    /// Puts proxies between the nodes, and between them and the clients if so wanted. Before any node starts.
+    pub(super) async fn weave(&mut self, with_clients: bool) -> Result<(), Failure> {
+        self.mesh = Some(Mesh::weave(&mut self.layout, with_clients).await?);
+        Ok(())
+    }
+
+    /// The network between the nodes.
+    ///
+    /// # Panics
+    /// Without [`Cluster::weave`].
+    pub(super) fn mesh(&self) -> &Mesh {
+        self.mesh.as_ref().expect("it was woven before the nodes were started")
+    }
+
+    /// Where the data of one node is.
+    pub(super) fn data_of(&self, id: u64) -> PathBuf {
+        self.layout.data_of(self.layout.member(id))
     }
 
     /// The ids of the nodes, from 1.
@@ -63,7 +77,12 @@ impl Cluster {
 
     /// The processes of the nodes.
     pub(super) fn pids(&self) -> Vec<u32> {
-        self.ids().into_iter().filter_map(|id| self.children.pid(id)).collect()
+        self.ids().into_iter().filter_map(|id| self.pid(id)).collect()
+    }
+
+    /// The process of one node, while it runs.
+    pub(super) fn pid(&self, id: u64) -> Option<u32> {
+        self.children.pid(id)
     }
 
     /// Starts all nodes as processes and waits until they can be used.
@@ -82,7 +101,7 @@ impl Cluster {
     /// Starts one node inside this process.
     pub(super) async fn embed(&mut self, id: u64) -> Result<RealLog, Failure> {
         os::enough_descriptors().map_err(Failure::start)?;
-        let data = self.layout.data_of(self.layout.member(id));
+        let data = self.data_of(id);
         let flags = Flags { node_id: Some(id), data: Some(data), insecure_dev: Some(true), ..Flags::default() };
         let config = NodeConfig::load(&Sources { file: Some(self.layout.file()), flags, ..Sources::default() });
         let config = config.map_err(|error| Failure::usage(error.to_string()))?;
@@ -107,16 +126,42 @@ impl Cluster {
         Failure::refused(death.describe(&self.layout))
     }
 
-    /// Kills one node as `kill -9` does, and waits until it is gone.
-    pub(super) async fn kill(&mut self, id: u64) -> Result<(), Failure> {
-        self.children.kill_one(id);
-        let death = self.children.next_death().await;
-        if death.id == id { Ok(()) } else { Err(Failure::refused(death.describe(&self.layout))) }
+    /// Runs something for as long as no node ends.
+    pub(super) async fn while_whole<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => done,
+            failure = self.broken() => Err(failure),
+        }
     }
 
-    /// A client of all nodes.
+    /// Kills one node as `kill -9` does, and waits until it is gone. Returns how it ended.
+    pub(super) async fn kill(&mut self, id: u64) -> Result<String, Failure> {
+        self.children.kill_one(id);
+        let death = self.children.next_death().await;
+        if death.id == id { Ok(death.how()) } else { Err(self.died(&death)) }
+    }
+
+    /// Asks one node to end, and waits until it has.
+    pub(super) async fn terminate(&mut self, id: u64) -> Result<(), Failure> {
+        self.children.terminate_one(id);
+        match timeout(END, self.children.next_death()).await {
+            Ok(death) if death.id == id && death.is_clean() => Ok(()),
+            Ok(death) => Err(self.died(&death)),
+            Err(_) => Err(Failure::refused(format!("node {id} did not end within {END:?}"))),
+        }
+    }
+
+    fn died(&self, death: &Death) -> Failure {
+        Failure::refused(death.describe(&self.layout))
+    }
+
+    /// A client of all nodes, through the proxies where there are any for clients.
     pub(super) async fn client(&self, window_bytes: usize) -> Result<Client, Failure> {
-        let endpoints = self.layout.members.iter().map(Member::grpc);
+        let proxied = |member: &Member| self.mesh.as_ref().and_then(|mesh| mesh.grpc_of(member.id));
+        let endpoints = self.layout.members.iter().map(|member| proxied(member).unwrap_or_else(|| member.grpc()));
         Ok(Client::builder().endpoints(endpoints).timeout(REQUEST).window_bytes(window_bytes).connect().await?)
     }
 
@@ -128,6 +173,11 @@ impl Cluster {
     /// The admin address of one node.
     pub(super) fn admin_of(&self, id: u64) -> String {
         self.layout.member(id).admin()
+    }
+
+    /// The gRPC address of one node, without any proxy.
+    pub(super) fn grpc_of(&self, id: u64) -> String {
+        self.layout.member(id).grpc()
     }
 
     /// Ends all nodes and removes the folder, unless it is to be kept.

@@ -1,7 +1,7 @@
 //! Who used the processor: the client, the nodes, or something that has no business in a bench.
 use super::latencies::rounded;
 use serde::Serialize;
-use std::fmt;
+use std::{fmt, ops::Add};
 
 /// What `/proc` counts processor time in: USER_HZ, which is 100 on every architecture Linux supports today.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -19,7 +19,7 @@ pub(super) struct Clock {
 #[serde(rename_all = "camelCase")]
 pub(super) struct CpuSeconds {
     client: f64,
-    nodes: f64,
+    pub(super) nodes: f64,
     /// Whatever else ran on the machine, its kernel's own work for the bench included.
     others: f64,
 }
@@ -45,6 +45,14 @@ impl CpuSeconds {
     /// Client and nodes together.
     pub(super) fn bench(&self) -> f64 {
         self.client + self.nodes
+    }
+}
+
+impl Add for CpuSeconds {
+    type Output = CpuSeconds;
+    fn add(self, other: CpuSeconds) -> CpuSeconds {
+        let CpuSeconds { client, nodes, others } = other;
+        CpuSeconds { client: self.client + client, nodes: self.nodes + nodes, others: self.others + others }
     }
 }
 

@@ -36,9 +36,14 @@ impl Machine {
         })
     }
 
-    /// The data would be in memory.
-    pub(super) fn syncs_are_free(&self) -> bool {
-        self.file_system.as_deref().is_some_and(|name| matches!(name, "tmpfs" | "ramfs"))
+    /// Says so when figures of this machine or this build mean nothing.
+    pub(super) fn warn(&self, dir: &Path) {
+        if self.file_system.as_deref().is_some_and(|name| matches!(name, "tmpfs" | "ramfs")) {
+            eprintln!("warning: {} is not on a disk; the figures mean nothing", dir.display());
+        }
+        if !self.optimised {
+            eprintln!("warning: this is a debug build; for figures use `cargo run --release`");
+        }
     }
 }
 
@@ -60,7 +65,8 @@ impl fmt::Display for Machine {
 
 /// Times syncs done as the write-ahead log does them: small writes into reserved space, one after the other.
 async fn probe(dir: &Path) -> io::Result<Latencies> {
-    let path = dir.join("probe");
+    let dir = tempfile::Builder::new().prefix("corduroy-probe-").tempdir_in(dir)?;
+    let path = dir.path().join("probe");
     let file = RealDisk.create_new(&path)?;
     file.allocate(PROBES * PROBE)?;
     file.sync_all()?;
@@ -72,7 +78,6 @@ async fn probe(dir: &Path) -> io::Result<Latencies> {
         file.sync_data().await?;
         latencies.record(start.elapsed());
     }
-    RealDisk.remove_file(&path)?;
     Ok(latencies)
 }
 

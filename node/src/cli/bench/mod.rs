@@ -14,27 +14,53 @@
 //! **Invariant**: nothing but loopback, and every wait has an end.
 
 mod cluster;
-mod cpu;
-mod machine;
+mod proxy;
+
+mod mesh;
+
+mod pace;
+
+mod lanes;
+mod leads;
+mod numbered;
+
+mod fill;
 
 mod append;
-mod failover;
+mod cursors;
 mod latency;
+mod read;
 
+mod failover;
+mod partition;
+mod restart;
+
+mod growth;
+mod idle;
+
+mod gap;
 mod latencies;
+mod timeline;
+
+mod judge;
+
+mod cpu;
+mod machine;
+mod memory;
+
+mod bed;
 
 use super::{
     block_on,
-    exit::{self, Failure},
+    exit::Failure,
     output::{Format, Output},
-    up::Signals,
 };
-use cluster::Cluster;
+use bed::Bed;
 use machine::Machine;
 use serde::Serialize;
 use std::{ops::AsyncFnOnce, path::PathBuf};
 
-/// Measures a cluster of its own on this machine: throughput, latency, failover.
+/// Measures a cluster of its own on this machine: throughput, times, and both of them under faults.
 ///
 /// Starts real node processes in a temporary folder, on free loopback ports, and removes everything at the end. Say so
 /// when you quote a figure: which command, which machine, and that the nodes and the client share it.
@@ -43,7 +69,8 @@ use std::{ops::AsyncFnOnce, path::PathBuf};
 Examples:
   corduroy bench append                               batches of 512 records, 12 partitions, 3 nodes
   corduroy bench append --batch 1 --in-flight 512     one record per request
-  corduroy bench latency
+  corduroy bench latency --rate 500
+  corduroy bench partition --scenario leader          throughput while a leader is cut off from the others
   corduroy bench failover --rounds 5
 
 The folder is made in the current one; give --data where that is on another disk than you mean. On tmpfs a sync costs
@@ -57,7 +84,13 @@ pub(super) struct Args {
 enum Bench {
     Append(append::Args),
     Latency(latency::Args),
+    Read(read::Args),
+    Cursors(cursors::Args),
+    Partition(partition::Args),
     Failover(failover::Args),
+    Restart(restart::Args),
+    Growth(growth::Args),
+    Idle(idle::Args),
 }
 
 /// Where the data of a bench lies.
@@ -92,20 +125,33 @@ struct Made<'a, R> {
 pub(super) fn run(args: Args, format: Option<Format>) -> Result<(), Failure> {
     let format = format.unwrap_or(Format::Text);
     match args.bench {
-        Bench::Append(args) => {
-            let (place, nodes) = (args.place.clone(), args.nodes);
-            measure("append", &place, nodes, format, async |cluster| append::measure(&args, cluster).await)
+        Bench::Append(args) => measure("append", &args.place.clone(), format, async |bed| {
+            bed.with_cluster(args.nodes, async |cluster| append::measure(&args, cluster).await).await
+        }),
+        Bench::Latency(args) => measure("latency", &args.place.clone(), format, async |bed| {
+            bed.with_cluster(latency::NODES, async |cluster| latency::measure(&args, cluster).await).await
+        }),
+        Bench::Read(args) => measure("read", &args.place.clone(), format, async |bed| {
+            bed.with_cluster(read::NODES, async |cluster| read::measure(&args, cluster).await).await
+        }),
+        Bench::Cursors(args) => measure("cursors", &args.place.clone(), format, async |bed| {
+            bed.with_cluster(cursors::NODES, async |cluster| cursors::measure(&args, cluster).await).await
+        }),
+        Bench::Partition(args) => {
+            measure("partition", &args.place.clone(), format, async |bed| partition::measure(&args, bed).await)
         }
-        Bench::Latency(args) => {
-            let place = args.place.clone();
-            measure("latency", &place, latency::NODES, format, async |cluster| latency::measure(&args, cluster).await)
+        Bench::Failover(args) => measure("failover", &args.place.clone(), format, async |bed| {
+            bed.with_cluster(failover::NODES, async |cluster| failover::measure(&args, cluster).await).await
+        }),
+        Bench::Restart(args) => measure("restart", &args.place.clone(), format, async |bed| {
+            bed.with_cluster(args.nodes, async |cluster| restart::measure(&args, cluster).await).await
+        }),
+        Bench::Growth(args) => {
+            measure("growth", &args.place.clone(), format, async |bed| growth::measure(&args, bed).await)
         }
-        Bench::Failover(args) => {
-            let place = args.place.clone();
-            measure("failover", &place, failover::NODES, format, async |cluster| {
-                failover::measure(&args, cluster).await
-            })
-        }
+        Bench::Idle(args) => measure("idle", &args.place.clone(), format, async |bed| {
+            bed.with_cluster(args.nodes, async |cluster| idle::measure(&args, cluster).await).await
+        }),
     }
 }
 
@@ -113,37 +159,17 @@ pub(super) fn run(args: Args, format: Option<Format>) -> Result<(), Failure> {
 fn measure<R: Report>(
     name: &'static str,
     place: &Place,
-    nodes: u64,
     format: Format,
-    bench: impl AsyncFnOnce(&mut Cluster) -> Result<R, Failure>,
+    bench: impl AsyncFnOnce(&mut Bed) -> Result<R, Failure>,
 ) -> Result<(), Failure> {
     block_on(async move {
-        let mut signals = Signals::listen()?;
-        let mut cluster = Cluster::prepare(place, nodes)?;
-        let outcome = tokio::select! {
-            outcome = measure_on(&mut cluster, bench) => outcome,
-            () = signals.next() => Err(Failure::new(exit::INTERRUPTED, "interrupted; the nodes are stopped")),
-        };
-        cluster.stop().await;
-        let (machine, report) = outcome?;
+        let mut bed = Bed::prepare(place)?;
+        let machine = Machine::look(&place.data).await?;
+        machine.warn(&place.data);
+        let report = bench(&mut bed).await?;
         print(&Made { bench: name, machine: &machine, report: &report }, format)?;
         report.verdict()
     })
-}
-
-async fn measure_on<R: Report>(
-    cluster: &mut Cluster,
-    bench: impl AsyncFnOnce(&mut Cluster) -> Result<R, Failure>,
-) -> Result<(Machine, R), Failure> {
-    let machine = Machine::look(cluster.dir()).await?;
-    if machine.syncs_are_free() {
-        eprintln!("warning: {} is not on a disk; the figures mean nothing", cluster.dir().display());
-    }
-    if cfg!(debug_assertions) {
-        eprintln!("warning: this is a debug build; for figures use `cargo run --release`");
-    }
-    let report = bench(cluster).await?;
-    Ok((machine, report))
 }
 
 fn print<R: Report>(made: &Made<'_, R>, format: Format) -> Result<(), Failure> {

@@ -105,10 +105,15 @@ impl Children {
 
     /// SIGTERM to all.
     pub(super) fn terminate(&mut self) {
-        for running in self.running.values_mut() {
-            if let Some(terminate) = running.terminate.take() {
-                let _ = terminate.send(());
-            }
+        for id in self.running.keys().copied().collect::<Vec<_>>() {
+            self.terminate_one(id);
+        }
+    }
+
+    /// SIGTERM to one; its death is reported as any other.
+    pub(in crate::cli) fn terminate_one(&mut self, id: u64) {
+        if let Some(terminate) = self.running.get_mut(&id).and_then(|running| running.terminate.take()) {
+            let _ = terminate.send(());
         }
     }
 
@@ -174,8 +179,13 @@ async fn watch(
 
 impl Death {
     /// It ended because it was told to, and had no trouble.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(in crate::cli) fn is_clean(&self) -> bool {
         self.status.is_some_and(|status| status.success())
+    }
+
+    /// How it ended, in a few words.
+    pub(in crate::cli) fn how(&self) -> String {
+        self.status.map_or_else(|| "ended, and how is not known".to_owned(), describe_status)
     }
 
     /// The code to end with when this death ends everything.
@@ -187,11 +197,7 @@ impl Death {
     pub(in crate::cli) fn describe(&self, layout: &Layout) -> String {
         let member = layout.member(self.id);
         let log = layout.log_of(member);
-        let how = match self.status {
-            None => "ended, and how is not known".to_owned(),
-            Some(status) => describe_status(status),
-        };
-        let mut text = format!("node {} {how}", self.id);
+        let mut text = format!("node {} {}", self.id, self.how());
         if let Some(line) = last_line(&log) {
             text += &format!("\n  last line of {}: {line}", log.display());
         }

@@ -7,6 +7,7 @@ use figment::{
 };
 use serde::Deserialize;
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -21,6 +22,8 @@ pub(in crate::cli) struct Layout {
     pub(in crate::cli) dir: PathBuf,
     pub(super) cluster: String,
     pub(in crate::cli) members: Vec<Member>,
+    /// Members that have a configuration file of their own.
+    told: BTreeSet<u64>,
 }
 
 /// One of its nodes.
@@ -28,8 +31,10 @@ pub(in crate::cli) struct Layout {
 pub(in crate::cli) struct Member {
     pub(in crate::cli) id: u64,
     http: u16,
-    grpc: u16,
-    peer: u16,
+    /// Its port for clients; [`Layout::tell`] may put another one here.
+    pub(in crate::cli) grpc: u16,
+    /// Its port for the other nodes, likewise.
+    pub(in crate::cli) peer: u16,
     admin: u16,
 }
 
@@ -55,6 +60,11 @@ impl Member {
     }
     pub(in crate::cli) fn admin(&self) -> String {
         address(self.admin)
+    }
+
+    /// Whether a port is one of its own.
+    pub(in crate::cli) fn uses(&self, port: u16) -> bool {
+        self.ports().iter().any(|(own, ..)| *own == port)
     }
 
     /// (port, what for, the flag that moves it).
@@ -97,7 +107,7 @@ impl Layout {
         }
         let cluster = cluster.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let dir = args.data.clone();
-        let layout = Layout { dir, cluster, members };
+        let layout = Layout { dir, cluster, members, told: BTreeSet::new() };
         layout.write().map_err(|error| Failure::start(format!("cannot write {}: {error}", layout.file().display())))?;
         Ok(layout)
     }
@@ -108,7 +118,8 @@ impl Layout {
         let mut port = || ports.next().ok_or_else(|| Failure::start("no free port was found from 10000 to 30000"));
         let member = |id| Ok(Member { id, http: port()?, grpc: port()?, peer: port()?, admin: port()? });
         let members = (1..=nodes).map(member).collect::<Result<Vec<_>, Failure>>()?;
-        let layout = Layout { dir, cluster: uuid::Uuid::now_v7().to_string(), members };
+        let cluster = uuid::Uuid::now_v7().to_string();
+        let layout = Layout { dir, cluster, members, told: BTreeSet::new() };
         layout.write().map_err(|error| Failure::start(format!("cannot write {}: {error}", layout.file().display())))?;
         Ok(layout)
     }
@@ -116,6 +127,28 @@ impl Layout {
     /// `cluster.toml`, which is also the configuration of the nodes.
     pub(in crate::cli) fn file(&self) -> PathBuf {
         self.dir.join(FILE)
+    }
+
+    /// Lets one node believe that the others are reached at the ports of `seen`; it listens where it did. Holds from its
+    /// next start on.
+    pub(in crate::cli) fn tell(&mut self, id: u64, seen: &[Member]) -> Result<(), Failure> {
+        let own = self.member(id);
+        let (http, grpc, peer, admin) = (own.http(), own.grpc(), own.peer(), own.admin());
+        let listen = format!("\n[listen]\nhttp = {http:?}\ngrpc = {grpc:?}\npeer = {peer:?}\nadmin = {admin:?}\n");
+        let file = self.file_told(id);
+        let written = fs::write(&file, described(&self.cluster, seen) + &listen);
+        written.map_err(|error| Failure::start(format!("cannot write {}: {error}", file.display())))?;
+        self.told.insert(id);
+        Ok(())
+    }
+
+    fn file_told(&self, id: u64) -> PathBuf {
+        self.dir.join(format!("node-{id}.toml"))
+    }
+
+    /// The configuration of one node.
+    fn file_of(&self, member: &Member) -> PathBuf {
+        if self.told.contains(&member.id) { self.file_told(member.id) } else { self.file() }
     }
 
     pub(in crate::cli) fn data_of(&self, member: &Member) -> PathBuf {
@@ -140,7 +173,7 @@ impl Layout {
         [
             "node",
             "--config",
-            &path(self.file()),
+            &path(self.file_of(member)),
             "--id",
             &member.id.to_string(),
             "--data",
@@ -165,23 +198,28 @@ impl Layout {
 
     fn write(&self) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
-        let mut text = format!(
-            "# A cluster made by `corduroy up`. The next run continues it; `corduroy node --config` understands it too.\n\
-             cluster_id = {:?}\n",
-            self.cluster
-        );
-        for member in &self.members {
-            let (peer, grpc, http, admin) = (member.peer(), member.grpc(), member.http(), member.admin());
-            text += &format!(
-                "\n[[nodes]]\nid = {}\npeer = {peer:?}\ngrpc = {grpc:?}\nhttp = {http:?}\nadmin = {admin:?}\n",
-                member.id
-            );
-        }
+        let text = described(&self.cluster, &self.members);
         // A run that is cut short leaves the old file or the new one.
         let side = self.dir.join("cluster.toml.new");
         fs::write(&side, text)?;
         fs::rename(side, self.file())
     }
+}
+
+/// A cluster as a configuration file has it.
+fn described(cluster: &str, members: &[Member]) -> String {
+    let mut text = format!(
+        "# A cluster made by `corduroy up`. The next run continues it; `corduroy node --config` understands it too.\n\
+         cluster_id = {cluster:?}\n"
+    );
+    for member in members {
+        let (peer, grpc, http, admin) = (member.peer(), member.grpc(), member.http(), member.admin());
+        text += &format!(
+            "\n[[nodes]]\nid = {}\npeer = {peer:?}\ngrpc = {grpc:?}\nhttp = {http:?}\nadmin = {admin:?}\n",
+            member.id
+        );
+    }
+    text
 }
 
 fn members(args: &Args) -> Result<Vec<Member>, Failure> {
@@ -205,7 +243,7 @@ fn members(args: &Args) -> Result<Vec<Member>, Failure> {
 
 /// Ports nobody listens on, each once. They lie below the range from which the kernel takes the ports of outgoing
 /// connections: a node that is killed finds them free when it comes back.
-fn unused_ports() -> impl Iterator<Item = u16> {
+pub(in crate::cli) fn unused_ports() -> impl Iterator<Item = u16> {
     const FROM: u16 = 10_000;
     const COUNT: u16 = 20_000;
     let start = rand::random_range(0..COUNT);

@@ -81,3 +81,29 @@ fn busy_ports_are_named_with_node_and_flag() {
     let text = refusal(&Args { http_port: port - 1, ..args(&dir.path().join("data"), 1) });
     assert!(text.starts_with(&format!("port {port} (node 1, HTTP, --http-port) is in use")), "{text}");
 }
+
+#[test]
+fn a_node_believes_what_it_was_told_and_listens_where_it_did() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut layout = Layout::temporary(dir.path().to_owned(), 3).expect("free ports");
+    let mut seen = layout.members.clone();
+    (seen[0].peer, seen[1].grpc) = (1001, 1002);
+    layout.tell(3, &seen).expect("written");
+    let config = |id: u64| {
+        let mut arguments = layout.arguments(layout.member(id)).into_iter().skip_while(|a| a != "--config");
+        let file = arguments.nth(1).map(PathBuf::from);
+        let flags = crate::config::Flags {
+            node_id: Some(id),
+            data: Some("data".into()),
+            insecure_dev: Some(true),
+            ..Default::default()
+        };
+        let sources = crate::config::Sources { file, flags, ..Default::default() };
+        crate::config::NodeConfig::load(&sources).expect("a configuration that nodes take")
+    };
+    let (told, other) = (config(3), config(2));
+    assert_eq!((&*told.log.nodes[0].peer, &*told.log.nodes[1].grpc), ("127.0.0.1:1001", "127.0.0.1:1002"));
+    assert_eq!(told.log.nodes[2].peer, layout.member(3).peer());
+    assert_eq!(told.listen.grpc.to_string(), layout.member(3).grpc());
+    assert_eq!(other.log.nodes[0].peer, layout.member(1).peer());
+}

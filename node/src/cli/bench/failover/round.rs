@@ -1,15 +1,22 @@
-//! One kill.
-use super::{super::cluster::Cluster, gap, writer::Writers};
+//! One fall.
+use super::{
+    super::{cluster::Cluster, gap, lanes, leads::Leads},
+    How, elections,
+    writer::Writers,
+};
 use crate::cli::exit::Failure;
-use corduroy_client::{Admin, ClusterStatus};
+use corduroy_client::Admin;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     time::{Duration, Instant},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
-/// All partitions acknowledge undisturbed for this long before a node is killed.
+/// All partitions acknowledge undisturbed for this long before a node falls.
 const STEADY: Duration = Duration::from_secs(2);
 /// After all partitions acknowledge again: a second election would still be seen.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -20,12 +27,16 @@ const CATCH_UP: Duration = Duration::from_secs(60);
 /// How often something is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What one kill did.
+/// What one fall did.
 #[derive(Debug)]
 pub(super) struct Round {
     victim: u64,
-    /// Partitions that the killed node led, with their longest gap.
+    /// Partitions that the node led, with their longest gap.
     pub(super) affected: Vec<(u32, Duration)>,
+    /// Of each of them, how long after the fall another node led it.
+    pub(super) elected: Vec<Duration>,
+    /// And how much later the writer's next append was acknowledged.
+    pub(super) followed: Vec<Duration>,
     /// The others, likewise.
     pub(super) others: Vec<(u32, Duration)>,
     /// From restart to ready with everything acknowledged before it.
@@ -33,27 +44,35 @@ pub(super) struct Round {
 }
 
 impl Round {
-    pub(super) async fn run(cluster: &mut Cluster, writers: &Writers, topic: &str) -> Result<Self, Failure> {
+    pub(super) async fn run(cluster: &mut Cluster, writers: &Writers, topic: &str, how: How) -> Result<Self, Failure> {
+        cluster.while_whole(steady(writers)).await?;
         let admin = cluster.admin()?;
-        tokio::select! {
-            steady = steady(writers) => steady?,
-            failure = cluster.broken() => return Err(failure),
+        let leads = Leads::look(&admin, &lanes::of_topic(topic, writers.partitions())).await?;
+        let victim = leads.most()?;
+        let led: BTreeSet<u32> = leads.of(victim).into_iter().collect();
+        let others = cluster.ids().into_iter().filter(|id| *id != victim).map(|id| cluster.admin_of(id)).collect();
+        let (fall, name, watched) = (Instant::now(), topic.to_owned(), led.clone());
+        let mut watching = JoinSet::new();
+        watching.spawn(async move { elections::watch(admin, others, &name, watched, fall).await });
+        match how {
+            How::Killed => drop(cluster.kill(victim).await?),
+            How::Stopped => cluster.terminate(victim).await?,
         }
-        let (victim, led) = leads_most(&admin.cluster().await?, topic)?;
-        let kill = Instant::now();
-        cluster.kill(victim).await?;
-        tokio::select! {
-            gone_on = all_acknowledge(writers, kill) => gone_on?,
-            failure = cluster.broken() => return Err(failure),
-        }
+        cluster.while_whole(all_acknowledge(writers, Instant::now())).await?;
         sleep(SETTLE).await;
+        let now = Instant::now();
+        // They acknowledge, so they have leaders.
+        let elected = timeout(SILENCE, watching.join_next()).await.ok().flatten().and_then(Result::ok);
+        let elected = elected.ok_or_else(|| Failure::refused("no new leader was seen"))?;
+        let followed = elected.iter().filter_map(|(partition, after)| writers.reaction(*partition, fall + *after));
+        let followed = followed.collect();
         let gaps = (0..writers.partitions()).map(|partition| {
-            let gap = gap::longest(&writers.history(partition).acks, kill);
-            (partition, gap.expect("it has acknowledged since"))
+            let times: Vec<Instant> = writers.history(partition).acks.iter().map(|ack| ack.at).collect();
+            (partition, gap::longest(&times, fall, now))
         });
         let (affected, others) = gaps.partition(|(partition, _)| led.contains(partition));
-        let catch_up = restart(cluster, &admin, writers, topic, victim).await?;
-        Ok(Round { victim, affected, others, catch_up })
+        let catch_up = restart(cluster, &cluster.admin()?, writers, topic, victim).await?;
+        Ok(Round { victim, affected, elected: elected.into_values().collect(), followed, others, catch_up })
     }
 }
 
@@ -64,9 +83,10 @@ impl fmt::Display for Round {
         let shortest = self.affected.iter().map(|(_, gap)| milliseconds(gap)).fold(f64::INFINITY, f64::min);
         write!(
             f,
-            "killed node {}, which led {} partitions; gaps from {shortest:.1} to {longest:.1} ms; caught up {:.0} ms after its restart",
+            "node {}, which led {} partitions; led by others after {:.0} ms at most; gaps from {shortest:.1} to {longest:.1} ms; caught up {:.0} ms after its restart",
             self.victim,
             self.affected.len(),
+            self.elected.iter().map(milliseconds).fold(0.0, f64::max),
             milliseconds(&self.catch_up)
         )
     }
@@ -92,18 +112,6 @@ async fn all_acknowledge(writers: &Writers, since: Instant) -> Result<(), Failur
         sleep(LOOK).await;
     }
     Ok(())
-}
-
-/// The node that leads most partitions of the topic, and which.
-fn leads_most(cluster: &ClusterStatus, topic: &str) -> Result<(u64, BTreeSet<u32>), Failure> {
-    let mut led: BTreeMap<u64, BTreeSet<u32>> = BTreeMap::new();
-    for partition in cluster.partitions.iter().filter(|partition| partition.topic == topic) {
-        if let Some(leader) = partition.leader {
-            led.entry(leader).or_default().insert(partition.partition);
-        }
-    }
-    let most = led.into_iter().max_by_key(|(_, partitions)| partitions.len());
-    most.ok_or_else(|| Failure::refused("no partition has a leader"))
 }
 
 /// Starts the killed node again; returns how long it took to be ready and to have what was acknowledged before.

@@ -1,6 +1,9 @@
 //! The writers: each appends numbered records to its partition, one at a time, and remembers what it was told.
+use super::super::{
+    judge::Claims,
+    numbered::{LEAST, value_of},
+};
 use crate::cli::exit::Failure;
-use bytes::Bytes;
 use corduroy_client::{Client, Error, Record};
 use std::{
     sync::{
@@ -22,7 +25,8 @@ pub(super) struct History {
     /// In the order of their time, which is that of their numbers.
     pub(super) acks: Vec<Acked>,
     pub(super) unknown: u64,
-    pub(super) refused: u64,
+    /// Numbers of the refused.
+    pub(super) refused: Vec<u64>,
 }
 
 /// A record that was acknowledged.
@@ -31,6 +35,14 @@ pub(super) struct Acked {
     pub(super) number: u64,
     pub(super) offset: u64,
     pub(super) at: Instant,
+}
+
+impl History {
+    /// For the judge.
+    pub(super) fn claims(&self) -> Claims {
+        let acked = self.acks.iter().map(|ack| (ack.number, ack.offset)).collect();
+        Claims { sent: self.sent, acked, refused: self.refused.clone() }
+    }
 }
 
 /// A writer per partition.
@@ -60,6 +72,13 @@ impl Writers {
         lock(&self.histories[partition as usize])
     }
 
+    /// How long after a moment a partition acknowledged something; `None` where it was not interrupted then.
+    pub(super) fn reaction(&self, partition: u32, since: Instant) -> Option<Duration> {
+        let history = self.history(partition);
+        let next = history.acks.partition_point(|ack| ack.at < since);
+        history.acks.get(next).map(|ack| ack.at - since)
+    }
+
     /// Lets every writer finish what it has in flight.
     pub(super) async fn stop(&mut self) -> Result<Vec<History>, Failure> {
         self.stop.store(true, Ordering::Relaxed);
@@ -81,46 +100,20 @@ async fn write(client: Client, topic: String, partition: u32, history: Arc<Mutex
             history.sent += 1;
             history.sent - 1
         };
-        let answer = client.append(&topic, Some(partition), vec![Record::new(value_of(partition, number))]).await;
+        let answer =
+            client.append(&topic, Some(partition), vec![Record::new(value_of(partition, number, LEAST))]).await;
         let at = Instant::now();
         let refused = {
             let mut history = lock(&history);
             match answer {
                 Ok(appended) => history.acks.push(Acked { number, offset: appended.first_offset, at }),
                 Err(Error::UnknownOutcome(_)) => history.unknown += 1,
-                Err(_) => history.refused += 1,
+                Err(_) => history.refused.push(number),
             }
             history.acks.last().is_none_or(|last| last.number != number)
         };
         if refused {
             tokio::time::sleep(PAUSE).await;
         }
-    }
-}
-
-/// A value that says which record it is.
-fn value_of(partition: u32, number: u64) -> Bytes {
-    let mut value = Vec::with_capacity(12);
-    value.extend_from_slice(&partition.to_be_bytes());
-    value.extend_from_slice(&number.to_be_bytes());
-    value.into()
-}
-
-/// The number in a value of this partition.
-pub(super) fn number_of(partition: u32, value: &[u8]) -> Option<u64> {
-    let (of, number) = value.split_first_chunk::<4>()?;
-    let number = number.try_into().ok()?;
-    (u32::from_be_bytes(*of) == partition).then(|| u64::from_be_bytes(number))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_say_which_record_they_are() {
-        assert_eq!(number_of(3, &value_of(3, 77)), Some(77));
-        assert_eq!(number_of(2, &value_of(3, 77)), None);
-        assert_eq!(number_of(3, b"other"), None);
     }
 }
