@@ -60,6 +60,9 @@ pub struct Limits {
     /// Where entries of sealed WAL segments lie, as far as it is kept in memory, of all partitions together. Eight bytes an
     /// entry; what is not there is loaded when it is read.
     pub index_cache_bytes: u64,
+    /// Memory that each view may spend on what it read of its store; 0: this node keeps no views, and is not asked by key or
+    /// by time.
+    pub view_cache_bytes: u64,
     /// A partition gets a checkpoint after so many bytes of batches at the latest.
     pub checkpoint_bytes: u64,
     /// Partitions a topic may have, and a node may host.
@@ -86,6 +89,7 @@ impl Default for Limits {
             hot_tail_bytes: 16 << 20,
             hot_tail_total_bytes: 256 << 20,
             index_cache_bytes: 32 << 20,
+            view_cache_bytes: 16 << 20,
             checkpoint_bytes: 256 << 20,
             partitions: 1024,
             keys: 1_000_000,

@@ -13,13 +13,14 @@
 //!
 //! - [`log`], [`topic`], [`record`], [`producer`], [`batch`], [`config`], [`error`]: what callers hold in their hands.
 //! - [`partition`]: append, read, subscribe; the fold that gives records their offsets.
+//! - [`view`]: read models that follow the log, and are built again from it when anything is wrong with them.
 //! - `raft`: the openraft glue and nothing else.
 //! - [`wal`]: the one segmented log file set of a node; `docs/disk-format.md` has its bytes.
 //! - `peer`: what nodes say to each other.
 //! - `cluster`: the cluster map, itself a partition, and what follows from it.
 //! - `health`: what a node does about a disk that is full or slow.
 //! - [`offline`]: the records of a node that is not running.
-//! - [`world`]: disk, network, clock, randomness, tasks. Everything above is a function of these.
+//! - [`world`]: disk, network, clock, randomness, tasks, stores of views. Everything above is a function of these.
 pub mod batch;
 pub mod config;
 pub mod error;
@@ -29,6 +30,8 @@ pub mod record;
 pub mod topic;
 
 pub mod partition;
+
+pub mod view;
 
 mod raft;
 
@@ -51,7 +54,7 @@ pub use cluster::CLUSTER_TOPIC;
 pub use config::Config;
 pub use error::{LogError, OpenError};
 pub use log::{Log, NewTopic, Topic};
-pub use partition::{Ack, AppendOptions, Consistency, Cursor, Expect, Partition};
+pub use partition::{Ack, AppendOptions, Consistency, Cursor, Expect, KeyPage, Partition, TimeOffset};
 pub use producer::{ProducerId, ProducerStamp};
 pub use record::{Header, NewRecord, Record};
 

@@ -8,6 +8,7 @@ use crate::{
     peer::{self, Directory, Peers, Serving},
     raft,
     topic::{ClusterId, NodeId, PartitionId},
+    view::{View, ViewSet, ViewStatus, topics::Topics},
     wal::{DiskSpace, Identity, SupplyOptions, Wal, WalOptions, WalStats},
     world::{Connection, Env, Net, Rng, Tasks as _, World},
 };
@@ -85,6 +86,7 @@ struct Inner<W: World> {
     wal: Wal<W>,
     peers: Arc<Peers<W>>,
     checkpoints: Scheduler<W>,
+    views: ViewSet<W>,
     hosted: Arc<Hosted<W>>,
     map: Arc<ClusterMap>,
     controller: Arc<Controller<W>>,
@@ -125,6 +127,11 @@ impl<W: World> Log<W> {
     /// Opens the data directory, recovers the WAL and begins to serve peers. Returns at once: joining, electing leaders
     /// and opening partitions go on in the background, and [`Log::readiness`] says how far they are.
     pub async fn open(config: Config, env: Env<W>) -> Result<Self, OpenError> {
+        Self::open_with_views(config, env, Vec::new()).await
+    }
+
+    /// As [`Log::open`], and keeps these views beside its own of the topics. [`Partition::read_view`] reads them.
+    pub async fn open_with_views(config: Config, env: Env<W>, views: Vec<Arc<dyn View>>) -> Result<Self, OpenError> {
         check(&config)?;
         let raft_config = raft::config(config.cluster.to_string(), &config.timing).map_err(OpenError::Config)?;
         let me = config.nodes.iter().find(|node| node.id == config.node).expect("just checked").clone();
@@ -146,6 +153,10 @@ impl<W: World> Log<W> {
         };
         let policy = Policy { bytes: config.limits.checkpoint_bytes, interval: config.timing.checkpoint_interval };
         let checkpoints = Scheduler::start(checkpoints, wal.clone(), policy);
+        let own: Arc<dyn View> = Arc::new(Topics);
+        let cache = config.limits.view_cache_bytes;
+        let kept = if cache == 0 { Vec::new() } else { std::iter::once(own).chain(views).collect() };
+        let views = ViewSet::start(kept, &env.views, &config.dir, cache, &wal, identity.boot_epoch == 1);
         let members = config.nodes.iter().map(|node| node.id).collect();
         let directory = Directory::new(&identity, env.rng.next_u64(), members, wal.clone());
         let others = config.nodes.iter().map(|node| node.id).filter(|node| *node != config.node);
@@ -164,6 +175,7 @@ impl<W: World> Log<W> {
             wal: wal.clone(),
             peers: peers.clone(),
             checkpoints: checkpoints.clone(),
+            views: views.clone(),
             raft_config,
             limits: config.limits.clone(),
             timing: config.timing.clone(),
@@ -177,7 +189,7 @@ impl<W: World> Log<W> {
         let running = run_controller(controller.clone(), stopping.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(running));
         let boot_epoch = identity.boot_epoch;
-        let inner = Inner { config, boot_epoch, wal, peers, checkpoints, hosted, map, controller, stopping };
+        let inner = Inner { config, boot_epoch, wal, peers, checkpoints, views, hosted, map, controller, stopping };
         Ok(Log { inner: Arc::new(inner) })
     }
 
@@ -268,6 +280,10 @@ impl<W: World> Log<W> {
         // Reads go on, whatever the disk: the node keeps its traffic.
         let detail = format!("space {space}: {free} of {total} bytes free, appends are refused below {low}");
         checks.push(Readiness { name: "disk".into(), ok: true, detail });
+        // Whatever a view does: the log goes on, and so does everything that needs no view.
+        let view =
+            |view: ViewStatus| Readiness { name: format!("view {}", view.name), ok: true, detail: view.to_string() };
+        checks.extend(self.views().into_iter().map(view));
         for partition in self.partitions() {
             let info = partition.info();
             let reached = info.replicas.iter().filter(|replica| connected.contains(replica)).count();
@@ -290,6 +306,11 @@ impl<W: World> Log<W> {
         checks
     }
 
+    /// How each view of this node is.
+    pub fn views(&self) -> Vec<ViewStatus> {
+        self.inner.views.status()
+    }
+
     /// What the WAL has done since the log was opened.
     pub fn wal_stats(&self) -> WalStats {
         self.inner.wal.stats()
@@ -309,6 +330,7 @@ impl<W: World> Log<W> {
             partition.stop().await;
         }
         self.inner.peers.stop();
+        self.inner.views.close().await;
         self.inner.checkpoints.close().await;
         self.inner.wal.close().await;
         self.inner.controller.release();

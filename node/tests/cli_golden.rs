@@ -4,6 +4,7 @@
 //! times differ from run to run; they are replaced by their names before anything is compared.
 mod harness;
 
+use corduroy_proto::v1;
 use harness::{corduroy, machine, wait_until};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
@@ -67,6 +68,13 @@ impl Up {
     #[track_caller]
     fn ok(&self, arguments: &[&str]) -> String {
         self.shown(&expect(self.command(arguments).output().expect("it runs"), 0, arguments).stdout)
+    }
+
+    /// As [`Up::ok`], exactly as it was printed.
+    #[track_caller]
+    fn raw(&self, arguments: &[&str]) -> String {
+        let output = expect(self.command(arguments).output().expect("it runs"), 0, arguments);
+        String::from_utf8(output.stdout).expect("UTF-8")
     }
 
     /// Runs a command with this standard input.
@@ -198,13 +206,17 @@ fn without_times(text: &str) -> String {
     shown
 }
 
-/// JSON of `status` without what changes with every file of the machine: the space of disks.
-fn without_disks(json: &str) -> String {
+/// JSON of `status` without what changes from moment to moment: the space of disks, and how far views are.
+fn without_states(json: &str) -> String {
+    without(r#","disk":{"#, '}', &without(r#","views":["#, ']', json))
+}
+
+fn without(begin: &str, end: char, json: &str) -> String {
     let mut rest = json;
     let mut kept = String::new();
-    while let Some((before, disk)) = rest.split_once(r#","disk":{"#) {
+    while let Some((before, part)) = rest.split_once(begin) {
         kept.push_str(before);
-        rest = disk.split_once('}').expect("the object ends").1;
+        rest = part.split_once(end).expect("it ends").1;
     }
     kept + rest
 }
@@ -238,11 +250,18 @@ fn up_starts_a_cluster_that_status_shows_and_ctrl_c_stops() {
         leader,
         term
     );
-    assert_eq!(without_disks(&up.ok(&["status", "--format", "json"])), expected);
+    assert_eq!(without_states(&up.ok(&["status", "--format", "json"])), expected);
     for node in status["nodes"].as_array().expect("a list") {
         let (free, total) = (node["disk"]["freeBytes"].as_u64(), node["disk"]["totalBytes"].as_u64());
         assert!(0 < free.expect("bytes") && free <= total, "{node}");
     }
+    wait_until("every view to follow the log", || {
+        let status = up.json(&["status", "--format", "json"]);
+        let expected: Value =
+            serde_json::from_str(r#"[{"view":"topics","state":"following","behind":0,"rebuilds":0}]"#).expect("JSON");
+        let nodes = status["nodes"].as_array().expect("a list");
+        if nodes.iter().all(|node| node["views"] == expected) { Ok(()) } else { Err(status.to_string()) }
+    });
     let text = up.ok(&["status"]);
     assert!(text.contains("http://HTTP2") && text.contains("_cluster/0") && text.contains("ready"), "{text}");
 
@@ -325,6 +344,80 @@ fn lines_become_records_and_come_back_from_read_and_dump() {
         assert_eq!((dump("orders/0"), dump("orders/1")), before, "node {node}");
         assert_eq!(up.refused(1, &["dump", "--data", &data, "nope/0"]), "error: no topic named \"nope\"\n");
         assert!(up.refused(2, &["dump", "--data", &data, "orders"]).contains("Give orders/0"));
+    }
+}
+
+/// Creates a topic with a key index.
+fn create_indexed(up: &Up, name: &str, partitions: u32) {
+    let request =
+        v1::CreateTopicRequest { name: name.into(), partitions, key_index: true, ..v1::CreateTopicRequest::default() };
+    let address = format!("http://127.0.0.1:{}", up.base + 13);
+    let create = async {
+        let mut admin = v1::admin_client::AdminClient::connect(address).await.expect("it answers");
+        admin.create_topic(request).await.expect("it is created");
+    };
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(create);
+}
+
+#[test]
+fn read_finds_by_key_and_by_time_and_says_what_is_wrong_with_either() {
+    let up = Up::start();
+    create_indexed(&up, "orders", 4);
+    up.ok(&["topics", "create", "plain"]);
+    let append = |key: &str, lines: &str| up.fed(&["append", "orders", "--key", key], lines.as_bytes());
+    append("customer-7", "first\n");
+    append("customer-8", "another's\n");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    append("customer-7", "second\nthird\n");
+
+    // The customer's partition holds nobody else's records with this key, and the times of all are in order.
+    let all: Vec<Value> = up
+        .raw(&["read", "orders"])
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .filter(|record: &Value| record["key"] == "customer-7")
+        .collect();
+    let values = |arguments: &[&str]| -> Vec<String> {
+        let lines = up.raw(arguments);
+        let value =
+            |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["value"].as_str().expect("text").to_owned();
+        lines.lines().map(value).collect()
+    };
+    assert_eq!(values(&["read", "orders", "--key", "customer-7"]), ["first", "second", "third"]);
+    assert_eq!(values(&["read", "orders", "--key", "customer-7", "--max", "2"]), ["first", "second"]);
+    assert_eq!(values(&["read", "orders", "--key", "nobody"]), [""; 0]);
+    let (partition, offset) = (&all[1]["partition"], &all[1]["offset"]);
+    let target = format!("orders/{partition}");
+    assert_eq!(values(&["read", &target, "--key", "customer-7", "--from", &offset.to_string()]), ["second", "third"]);
+    for node in ["1", "2", "3"] {
+        assert_eq!(values(&["read", &target, "--key", "customer-7", "--node", node]), ["first", "second", "third"]);
+    }
+
+    let second = format!("@{}", all[1]["time"].as_str().expect("a time"));
+    assert_eq!(values(&["read", &target, "--from", &second]), ["second", "third"]);
+    assert_eq!(values(&["read", &target, "--from", &second, "--follow", "--max", "1"]), ["second"]);
+    assert_eq!(values(&["read", &target, "--key", "customer-7", "--from", &second]), ["second", "third"]);
+    assert_eq!(values(&["read", "orders", "--key", "customer-7", "--from", "@-1h"]), ["first", "second", "third"]);
+    assert_eq!(values(&["read", "orders", "--from", "@2126-01-01T00:00:00Z"]), [""; 0]);
+    assert_eq!(values(&["read", "plain", "--from", "@-5m"]), [""; 0], "no key index is needed");
+
+    assert_eq!(
+        up.refused(2, &["read", "plain", "--key", "customer-7"]),
+        "error: topic \"plain\" has no key index, so its records are not found by key; whether it has one is chosen when a \
+         topic is created\n"
+    );
+    let said = up.refused(2, &["read", "orders", "--from", "@yesterday"]);
+    assert!(said.contains("@yesterday is no time: ") && said.contains("try @2026-11-27T10:00:00Z"), "{said}");
+    assert!(up.refused(2, &["read", "orders", "--key", "k", "--follow"]).contains("cannot be used with"), "{said}");
+
+    let (code, checks) = harness::http_get(up.base + 1, "/readyz?verbose").expect("it answers");
+    assert!(code == 200 && checks.contains("[+] view topics: following, has "), "{checks}");
+    let (_, metrics) = harness::http_get(up.base + 1, "/metrics").expect("it answers");
+    for line in [
+        "corduroy_view_following{node=\"1\",view=\"topics\"} 1",
+        "corduroy_view_rebuilds_total{node=\"1\",view=\"topics\",reason=\"damaged\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
     }
 }
 

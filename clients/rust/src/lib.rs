@@ -33,6 +33,7 @@ mod retry;
 mod routes;
 
 mod append;
+mod lookup;
 mod producer;
 mod read;
 mod subscribe;
@@ -47,6 +48,7 @@ pub use admin::{Admin, ClusterStatus, DiskView, NodeView, PartitionView, TopicIn
 pub use append::{Appended, partition_for_key};
 pub use client::{Builder, Client};
 pub use error::Error;
+pub use lookup::{KeyPage, TimeOffset};
 pub use producer::{Delivery, Producer};
 pub use read::{Consistency, Offsets, Page, ReadOptions};
 pub use record::{Header, Record, StoredRecord};

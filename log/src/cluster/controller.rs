@@ -168,7 +168,8 @@ impl<W: World> Controller<W> {
             (map.next, map.topics.values().map(|topic| topic.id).collect::<BTreeSet<u32>>())
         };
         let is_deleted =
-            |id: PartitionId| id.topic() != 0 && u64::from(id.topic()) <= next && !live.contains(&id.topic());
+            move |id: PartitionId| id.topic() != 0 && u64::from(id.topic()) <= next && !live.contains(&id.topic());
+        self.host.views.forget(is_deleted.clone());
         self.host.checkpoints.forget(is_deleted).await;
     }
 

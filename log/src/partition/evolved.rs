@@ -207,6 +207,16 @@ impl Evolved {
         state.fold.marks.seek(offset).into_iter().chain(installed).max_by_key(|mark| mark.index)
     }
 
+    /// Where the state was installed, where it was: what came before may be purged.
+    pub(crate) fn installed(&self) -> Option<Mark> {
+        self.state().installed
+    }
+
+    /// Whether it is kept where keys have their records.
+    pub(crate) fn has_key_index(&self) -> bool {
+        self.options.key_index
+    }
+
     /// One past the Raft index of the last evolved entry: where readers stop.
     pub(crate) fn next_index(&self) -> u64 {
         self.next_index.load(Ordering::Acquire)

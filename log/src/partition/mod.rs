@@ -19,6 +19,7 @@ mod cursors;
 mod evolved;
 pub(crate) mod fold;
 mod lead;
+mod lookup;
 mod read;
 mod subscribe;
 mod types;
@@ -26,6 +27,7 @@ mod types;
 pub use append::{AppendOptions, Expect};
 pub use cursors::CURSOR_NAME_BYTES;
 pub use fold::Cursor;
+pub use lookup::{KeyPage, TimeOffset};
 pub use types::{Ack, Consistency, PartitionInfo, ReadResult, Role};
 
 pub(crate) use append::Appends;
@@ -40,6 +42,7 @@ use crate::{
     peer::Peers,
     raft::{self, LogStore, Network, Raft, RaftConfig, StateMachine},
     topic::{LogId, NodeId, Offset, PartitionId},
+    view::{Source, ViewSet},
     wal::Wal,
     world::{Env, Halt, World},
 };
@@ -59,6 +62,7 @@ pub(crate) struct Host<W: World> {
     pub wal: Wal<W>,
     pub peers: Arc<Peers<W>>,
     pub checkpoints: Scheduler<W>,
+    pub views: ViewSet<W>,
     pub raft_config: Arc<RaftConfig>,
     pub limits: Limits,
     pub timing: Timing,
@@ -136,6 +140,7 @@ impl<W: World> Partition<W> {
         let core = Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed, restored };
         let core = Arc::new(core);
         append::start(&core, queues);
+        core.host.views.attach(&core.source());
         Ok(Partition { core })
     }
 
@@ -177,6 +182,7 @@ impl<W: World> Partition<W> {
 
     pub(crate) async fn stop(&self) {
         self.core.evolved.close();
+        self.core.host.views.detach(self.core.id);
         if let Err(error) = self.core.raft.shutdown().await {
             tracing::warn!(partition = %self.name(), %error, "did not stop cleanly");
         }
@@ -234,6 +240,18 @@ fn unreadable(partition: &str, error: &io::Error) -> Halt {
 impl<W: World> Core<W> {
     fn name(&self) -> String {
         format!("{}/{}", self.topic, self.id.partition())
+    }
+
+    /// The partition as views look at it.
+    fn source(&self) -> Source<W> {
+        Source {
+            id: self.id,
+            name: self.name(),
+            topic: self.topic.clone(),
+            key_index: self.evolved.has_key_index(),
+            evolved: self.evolved.clone(),
+            log: self.log.wal().clone(),
+        }
     }
 
     fn not_leader(&self, leader: Option<NodeId>) -> LogError {

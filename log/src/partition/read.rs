@@ -100,17 +100,17 @@ impl Page {
 }
 
 /// An evolved entry, where the partition ended before it, and what it added.
-struct Placed {
+pub(super) struct Placed {
     id: LogId,
     /// `None`: it holds none.
-    batch: Option<Batch>,
-    base: Offset,
-    added: u64,
+    pub batch: Option<Batch>,
+    pub base: Offset,
+    pub added: u64,
 }
 
 impl Placed {
     /// The place of the entry behind it.
-    fn end(&self) -> Mark {
+    pub(super) fn end(&self) -> Mark {
         Mark { index: self.id.index + 1, offset: self.base + self.added }
     }
 }
@@ -238,10 +238,14 @@ impl<W: World> Core<W> {
     }
 
     /// A chunk of evolved entries, at least one: there is one at `at`.
-    fn evolved_entries(&self, at: Mark) -> Result<Vec<Placed>, LogError> {
+    pub(super) fn evolved_entries(&self, at: Mark) -> Result<Vec<Placed>, LogError> {
+        self.evolved_range(at, self.evolved.next_index())
+    }
+
+    /// The same, of the entries before `upto`, which have all evolved.
+    pub(super) fn evolved_range(&self, at: Mark, upto: u64) -> Result<Vec<Placed>, LogError> {
         const CHUNK: u64 = 256 << 10;
         let Mark { index, offset } = at;
-        let upto = self.evolved.next_index();
         let entries = self.log.read(index..upto, CHUNK).map_err(|error| self.damaged(error.to_string()))?;
         if entries.is_empty() {
             return Err(self.damaged(format!("the log ends at entry {index}, offset {offset}, below entry {upto}")));
@@ -267,7 +271,7 @@ impl<W: World> Core<W> {
         Ok(placed)
     }
 
-    fn damaged(&self, detail: String) -> LogError {
+    pub(super) fn damaged(&self, detail: String) -> LogError {
         tracing::error!(partition = %self.name(), %detail, "a committed part of the log cannot be read");
         LogError::Unavailable(format!("{}: {detail}", self.name()))
     }

@@ -24,7 +24,7 @@ pub(crate) use convert::{from_log_id, from_vote, to_append_request, to_log_id, t
 pub(crate) use convert::{log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 pub(crate) use log_store::LogStore;
 pub(crate) use network::Network;
-pub(crate) use state_machine::StateMachine;
+pub(crate) use state_machine::{StateMachine, pass_turn};
 pub(crate) use types::{Applied, Raft, RaftConfig, TypeConfig};
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl<W: World> StateMachine<W> {
 }
 
 /// Lets others on this thread go on.
-async fn pass_turn() {
+pub(crate) async fn pass_turn() {
     let mut passed = false;
     std::future::poll_fn(|context| match std::mem::replace(&mut passed, true) {
         true => Poll::Ready(()),

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! What a crash does: a *kill* drops every task of the node, releases its locks and resets its connections; what it
-//! wrote stays in the page cache. A *power cut* also loses, sector by sector and name by name, what was not synced, and
+//! wrote stays in the page cache, and its views may be anything. A *power cut* also loses, sector by sector and name by name, what was not synced, and
 //! the other nodes hear nothing. A restarted node has the same disk and a new incarnation; handles of the old one fail.
 //!
 //! **Invariant**: a run is a function of its seed and of the code. All randomness comes from streams named after their
@@ -73,6 +73,8 @@ mod rng;
 mod sleep;
 mod tasks;
 
+mod views;
+
 mod trace;
 mod universe;
 
@@ -93,6 +95,7 @@ pub use sim::{Sim, SimConfig};
 pub use sleep::{SimElapsed, SimSleep, SimTimeout};
 pub use stats::{LinkStats, NodeStats};
 pub use tasks::{SimTasks, TaskError, TaskHandle};
+pub use views::{SimStore, SimViews, ViewDamage};
 
 #[cfg(doc)]
 use crate::world::Env;
@@ -109,6 +112,7 @@ impl World for SimWorld {
     type Net = SimNet;
     type Clock = SimClock;
     type Rng = SimRng;
+    type Views = SimViews;
 }
 
 /// Locks a mutex. A panic fails the run anyway; while it unwinds, destructors still need what the mutex guards.

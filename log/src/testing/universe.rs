@@ -1,12 +1,13 @@
 //! Everything a simulation holds, and the lives and deaths of its nodes.
 use super::{
-    SimClock, SimConfig, SimDisk, SimNet, SimRng, SimWorld,
+    SimClock, SimConfig, SimDisk, SimNet, SimRng, SimViews, SimWorld, ViewDamage,
     disk::Platter,
     lock,
     net::Network,
     rng::Stream,
     tasks::{self, Current, Running, Task},
     trace::Trace,
+    views::{self, Shelf},
 };
 use crate::{
     topic::NodeId,
@@ -86,6 +87,7 @@ struct Machine {
     powered: bool,
     ends: Ends,
     platter: Arc<Mutex<Platter>>,
+    shelf: Arc<Mutex<Shelf>>,
     clock: SimClock,
 }
 
@@ -159,6 +161,7 @@ impl Universe {
                 self.stream(&format!("disk/{node}")),
                 self.config.sync_delay.clone(),
             ))),
+            shelf: Arc::new(Mutex::new(Shelf::new(self.stream(&format!("views/{node}"))))),
             clock,
         });
         look(machine)
@@ -185,6 +188,25 @@ impl Universe {
         self.machine(node, |machine| machine.platter.clone())
     }
 
+    pub(super) fn shelf(&self, node: NodeId) -> Arc<Mutex<Shelf>> {
+        self.machine(node, |machine| machine.shelf.clone())
+    }
+
+    pub(super) fn damage_views(&self, node: NodeId, damage: ViewDamage) -> u64 {
+        let others = self.views_elsewhere(node);
+        lock(&self.shelf(node)).damage(damage, &others)
+    }
+
+    /// The stores of the other node whose stores have most in them.
+    fn views_elsewhere(&self, node: NodeId) -> BTreeMap<String, views::Content> {
+        let shelves: Vec<_> = {
+            let machines = lock(&self.machines);
+            machines.iter().filter(|(other, _)| **other != node).map(|(_, machine)| machine.shelf.clone()).collect()
+        };
+        let pictures = shelves.iter().map(|shelf| lock(shelf).pictures());
+        pictures.max_by_key(|stores| stores.values().map(BTreeMap::len).sum::<usize>()).unwrap_or_default()
+    }
+
     /// Whether packets to the node are answered by anything: its process or its operating system.
     pub(super) fn is_responsive(&self, node: NodeId) -> bool {
         self.machine(node, |machine| machine.powered && !machine.life.is_paused())
@@ -197,6 +219,7 @@ impl Universe {
             net: SimNet::new(self.clone(), life.clone()),
             clock: self.clock(node),
             rng: SimRng::new(self.stream(&format!("node/{node}/{}", life.incarnation))),
+            views: SimViews::new(self.clone(), life.clone(), self.shelf(node)),
         }
     }
 
@@ -226,6 +249,8 @@ impl Universe {
         self.trace().event(format_args!("{life} ends"));
         self.machine(life.node, |machine| machine.ends.deaths += 1);
         lock(&platter).release_locks();
+        let others = if death == Death::Power { self.views_elsewhere(life.node) } else { BTreeMap::new() };
+        lock(&self.shelf(life.node)).die(death, &others);
         self.node_died(life, death);
         self.resume(life);
         if Current::is_a_node() {

@@ -241,6 +241,7 @@ fn refuse_foreign<D: Disk>(disk: &D, dir: &Path) -> Result<(), OpenError> {
             || name == LOCK
             || name == "wal"
             || name == "checkpoints"
+            || name == "views"
             || name == "lost+found"
     };
     if names.iter().all(ours) { Ok(()) } else { Err(not_ours(dir)) }

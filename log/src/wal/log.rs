@@ -68,7 +68,6 @@ impl<W: World> PartitionLog<W> {
     }
 
     /// The last entry that is durable; where the durable log is empty, the last purged one.
-    #[cfg(feature = "testing")]
     pub(crate) fn last_durable(&self) -> Option<LogId> {
         self.core.lock().durable().log.last
     }

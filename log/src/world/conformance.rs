@@ -1,11 +1,11 @@
 //! What every world's seams promise, checked on each of them by its own tests.
-use super::{Connection, Disk, DiskFile, Net, NetError, Purpose};
+use super::{Connection, Direction, Disk, DiskFile, Net, NetError, Pair, Purpose, StoreChange, Tree, ViewStore, Views};
 use corduroy_proto::{
     packet::ELEMENTS,
     v1::{Packet, PeerMessage, Refused, peer_message::Body},
 };
 use futures::StreamExt as _;
-use std::{io, path::Path};
+use std::{io, ops::Bound, path::Path};
 
 /// A packet that carries words.
 pub(crate) fn packet(words: &str) -> Packet {
@@ -140,4 +140,91 @@ async fn is_over(mut connection: Connection) {
     assert!(connection.incoming.next().await.is_none(), "nothing follows the end or the error");
     connection.outgoing.closed().await;
     assert!(connection.outgoing.send(packet("late")).await.is_err());
+}
+
+/// The contract of [`Views`] and [`ViewStore`] as far as it can be seen without a crash. Nothing is in `root`.
+pub(crate) fn views<V: Views>(views: &V, root: &Path) {
+    let (dir, a, b) = (root.join("views"), root.join("views/a"), root.join("views/b"));
+    assert_eq!(views.list(&dir), Ok(Vec::new()), "nothing was made yet");
+    assert!(views.open(&a, CACHE).is_err(), "there is none");
+    views.remove(&a).unwrap();
+
+    let mut store = views.create(&a, CACHE).unwrap();
+    assert!(views.create(&a, CACHE).is_err(), "it is there already");
+    assert!(views.rename(&b, &a).is_err(), "there is nothing to rename");
+    pairs_are_in_order(&mut store);
+    a_batch_is_one_change(&mut store);
+    let before = everything(&store);
+    store.flush().unwrap();
+    store.close().unwrap();
+
+    let store = views.open(&a, CACHE).unwrap();
+    assert_eq!(everything(&store), before, "what was closed opens as it was");
+    store.close().unwrap();
+    views.rename(&a, &b).unwrap();
+    assert_eq!(views.list(&dir), Ok(vec!["b".to_owned()]));
+    assert!(views.open(&a, CACHE).is_err(), "it has another name");
+    let store = views.open(&b, CACHE).unwrap();
+    assert_eq!(everything(&store), before);
+    drop(store);
+    drop(views.create(&a, CACHE).unwrap());
+    assert!(views.rename(&a, &b).is_err(), "the name is taken");
+    views.remove(&a).unwrap();
+    views.remove(&b).unwrap();
+    assert_eq!(views.list(&dir), Ok(Vec::new()));
+    let again = views.create(&b, CACHE).unwrap();
+    assert_eq!(everything(&again), [], "what was removed does not come back");
+}
+
+const CACHE: u64 = 1 << 20;
+
+fn put(tree: Tree, key: &[u8], value: &[u8]) -> StoreChange {
+    StoreChange { tree, key: key.to_vec(), value: Some(value.to_vec()) }
+}
+
+fn everything<S: ViewStore>(store: &S) -> Vec<Pair> {
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    ["a", "ab", "b"].iter().flat_map(|tree| store.range(tree, all, Direction::Ascending, usize::MAX).unwrap()).collect()
+}
+
+fn pairs_are_in_order<S: ViewStore>(store: &mut S) {
+    // Names and keys that only a careless encoding mixes up.
+    let keys: [&[u8]; 6] = [b"", b"\0", b"b", b"b\0", b"c", b"\xff\xff"];
+    let batch =
+        ["ab", "a"].into_iter().flat_map(|tree| keys.iter().rev().map(move |key| put(tree, key, key))).collect();
+    store.apply(batch).unwrap();
+    let found = |range, direction, limit| -> Vec<Vec<u8>> {
+        let pairs = store.range("a", range, direction, limit).unwrap();
+        pairs
+            .into_iter()
+            .map(|(key, value)| {
+                assert_eq!(key, value);
+                key
+            })
+            .collect()
+    };
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    assert_eq!(found(all, Direction::Ascending, 100), keys);
+    assert_eq!(found(all, Direction::Descending, 2), [keys[5], keys[4]]);
+    let from_b = (Bound::Included(&b"b"[..]), Bound::Excluded(&b"c"[..]));
+    assert_eq!(found(from_b, Direction::Ascending, 100), [b"b".to_vec(), b"b\0".to_vec()]);
+    let behind_b = (Bound::Excluded(&b"b"[..]), Bound::Included(&b"c"[..]));
+    assert_eq!(found(behind_b, Direction::Ascending, 100), [b"b\0".to_vec(), b"c".to_vec()]);
+    let backwards = (Bound::Included(&b"c"[..]), Bound::Excluded(&b"b"[..]));
+    let beside = (Bound::Excluded(&b"b"[..]), Bound::Excluded(&b"b"[..]));
+    for range in [backwards, beside] {
+        assert_eq!(found(range, Direction::Ascending, 100), Vec::<Vec<u8>>::new());
+    }
+    assert_eq!(found(all, Direction::Ascending, 0), Vec::<Vec<u8>>::new());
+    assert_eq!(store.get("b", b"b"), Ok(None), "another tree");
+}
+
+fn a_batch_is_one_change<S: ViewStore>(store: &mut S) {
+    let gone = StoreChange { tree: "a", key: b"b".to_vec(), value: None };
+    let twice = [put("b", b"x", b"first"), put("b", b"x", &[7; 5000]), put("a", b"c", b"new"), gone];
+    store.apply(twice.to_vec()).unwrap();
+    assert_eq!(store.get("b", b"x"), Ok(Some(vec![7; 5000])), "the later one holds");
+    assert_eq!((store.get("a", b"b"), store.get("a", b"c")), (Ok(None), Ok(Some(b"new".to_vec()))));
+    assert_eq!(store.get("ab", b"b"), Ok(Some(b"b".to_vec())), "another tree has the key, too");
+    store.apply(Vec::new()).unwrap();
 }

@@ -1,12 +1,12 @@
-//! The seams between the log and the world: disk, network, clock, randomness, tasks.
+//! The seams between the log and the world: disk, network, clock, randomness, tasks, stores of views.
 //!
 //! Everything outside this folder is a function of what comes through these traits, so that one seed can run a whole
-//! cluster. There are two worlds: [`real`] (files, tonic, tokio) and the simulated one of `crate::testing`.
+//! cluster. There are two worlds: [`real`] (files, tonic, tokio, sled) and the simulated one of `crate::testing`.
 //!
 //! ```text
-//!            wal ── Disk        peer ── Net        partition ── Clock, Rng        everyone ── Tasks
-//!                    └──────────────┴───────┬──────────┴───────────────────────────┘
-//!                                        W: World
+//!      wal ── Disk      peer ── Net      partition ── Clock, Rng      view ── Views      everyone ── Tasks
+//!              └────────────┴──────────┬──────────┴─────────────────────┴──────────────────────┘
+//!                                   W: World
 //! ```
 //!
 //! **Invariant**: only this folder (and its simulated twin) names `std::fs`, sockets, the system clock, threads,
@@ -18,6 +18,7 @@ mod disk;
 mod net;
 mod rng;
 mod tasks;
+mod views;
 
 pub mod real;
 
@@ -30,6 +31,7 @@ pub use net::{Connection, Net, NetError, Purpose};
 pub use real::RealWorld;
 pub use rng::Rng;
 pub use tasks::{Halt, Tasks};
+pub use views::{Direction, Pair, StoreChange, StoreError, Tree, ViewStore, Views};
 
 /// The kinds of seam one world is made of. A type, not a value: the values travel in [`Env`].
 pub trait World: Copy + Clone + Default + Eq + Ord + std::fmt::Debug + Send + Sync + Sized + 'static {
@@ -43,6 +45,8 @@ pub trait World: Copy + Clone + Default + Eq + Ord + std::fmt::Debug + Send + Sy
     type Clock: Clock;
     /// Randomness.
     type Rng: Rng;
+    /// Stores of what can be built again.
+    type Views: Views;
 }
 
 /// One node's share of a world.
@@ -56,4 +60,6 @@ pub struct Env<W: World> {
     pub clock: W::Clock,
     /// This node's randomness.
     pub rng: W::Rng,
+    /// Where this node keeps its views.
+    pub views: W::Views,
 }

@@ -17,6 +17,7 @@ mod dump;
 
 mod connect;
 pub(crate) mod exit;
+mod moment;
 mod output;
 mod records;
 

@@ -1,4 +1,5 @@
 //! `corduroy read`: records of a topic, now or as they come.
+use super::moment::moment;
 use super::{
     block_on,
     connect::GrpcArgs,
@@ -7,8 +8,10 @@ use super::{
     records,
 };
 use corduroy_client::{Client, Consistency, Error, Offsets, ReadOptions, StoredRecord};
-use std::str::FromStr;
+use std::{str::FromStr, time::SystemTime};
 use tokio::sync::mpsc;
+
+mod by_key;
 
 /// Prints the records of a topic, or of one of its partitions.
 ///
@@ -20,6 +23,8 @@ Examples:
   corduroy read orders                              everything
   corduroy read orders/2 --from -10                 the last ten records of partition 2
   corduroy read orders --from end --follow          what is appended from now on
+  corduroy read orders --from @2026-11-27T10:00:00Z what was appended since then; also @-5m, five minutes ago
+  corduroy read orders --key customer-7             what there is of a key, in its partition, by the topic's key index
   corduroy read orders/2 --node 3 --consistency stale   what node 3 has, even alone
 
 JSON (the default): {\"partition\",\"offset\",\"time\",\"key\",\"value\",\"headers\"} per record. time is RFC 3339 in UTC with
@@ -29,15 +34,19 @@ pub(super) struct Args {
     /// TOPIC, or TOPIC/PARTITION.
     #[arg(value_name = "TOPIC[/P]")]
     target: Target,
-    /// Where to begin: start, end, an offset, or -N for the last N records of each partition.
+    /// Where to begin: start, end, an offset, -N for the last N records of each partition, or @TIME for the first record of
+    /// that log time or later: RFC 3339, or -DURATION for so long ago.
     #[arg(
         long,
-        value_name = "start|end|N|-N",
+        value_name = "start|end|N|-N|@TIME",
         default_value = "start",
         allow_hyphen_values = true,
         env = "CORDUROY_FROM"
     )]
     from: From,
+    /// Only the records with this key. The topic must have a key index.
+    #[arg(long, value_name = "K", conflicts_with = "follow", env = "CORDUROY_KEY")]
+    key: Option<String>,
     /// Go on with records as they are appended, until Ctrl-C.
     #[arg(long, env = "CORDUROY_FOLLOW")]
     follow: bool,
@@ -81,12 +90,16 @@ enum From {
     End,
     Offset(u64),
     Last(u64),
+    At(SystemTime),
 }
 
 impl FromStr for From {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |_| format!("{text:?} is none of start, end, an offset, or -N");
+        let wrong = |_| format!("{text:?} is none of start, end, an offset, -N, or @TIME");
+        if let Some(time) = text.strip_prefix('@') {
+            return moment(time, SystemTime::now()).map(From::At);
+        }
         match (text, text.strip_prefix('-')) {
             ("start", _) => Ok(From::Start),
             ("end", _) => Ok(From::End),
@@ -97,10 +110,10 @@ impl FromStr for From {
 }
 
 impl From {
-    /// The first offset to read, in a partition with these bounds.
+    /// The first offset to read, in a partition with these bounds. Where a time begins only the partition knows.
     fn first(self, bounds: Offsets) -> u64 {
         match self {
-            From::Start => bounds.start,
+            From::Start | From::At(_) => bounds.start,
             From::End => bounds.end,
             From::Offset(offset) => offset.max(bounds.start),
             From::Last(count) => bounds.end.saturating_sub(count).max(bounds.start),
@@ -135,13 +148,15 @@ pub(super) fn run(args: Args, format: Option<Format>) -> Result<(), Failure> {
             Some(partition) => vec![partition],
             None => {
                 let topology = reader.client.topology(&reader.topic).await?;
-                topology.partitions.iter().map(|route| route.partition).collect()
+                let all = topology.partitions.iter().map(|route| route.partition).collect();
+                args.key.as_ref().map_or(all, |key| vec![by_key::home(key, topology.partitions.len())])
             }
         };
         let mut sink = Sink { out: Output::new(), format, left: args.max };
-        match args.follow {
-            true => reader.follow(&partitions, &mut sink).await?,
-            false => reader.read(&partitions, &mut sink).await?,
+        match (args.follow, &args.key) {
+            (true, _) => reader.follow(&partitions, &mut sink).await?,
+            (false, None) => reader.read(&partitions, &mut sink).await?,
+            (false, Some(key)) => reader.read_key(&partitions, key, &mut sink).await?,
         }
         sink.out.flush()
     })
@@ -191,7 +206,13 @@ impl Reader {
     /// The bounds of a partition, and the offset to begin at.
     async fn begin(&self, partition: u32) -> Result<(u64, Offsets), Failure> {
         let bounds = self.client.offsets(&self.topic, partition, &self.options).await?;
-        let first = self.from.first(bounds);
+        let first = match self.from {
+            From::At(time) => {
+                let found = self.client.offset_for_time(&self.topic, partition, time, &self.options).await?;
+                found.offset.min(bounds.end)
+            }
+            from => from.first(bounds),
+        };
         if self.named && first > bounds.end {
             let (topic, end) = (&self.topic, bounds.end);
             return Err(Failure::refused(format!(
@@ -254,6 +275,9 @@ impl Reader {
                 // A partition that is shorter than the offset asked for is followed from its end.
                 batch.retain(|record| record.offset >= first);
             }
+            if let From::At(time) = self.from {
+                batch.retain(|record| record.time >= time);
+            }
             sink.take(partition, &batch)?;
         }
         Ok(())
@@ -275,6 +299,7 @@ mod tests {
         assert_eq!(first("-5"), Ok(45));
         assert_eq!(first("-500"), Ok(10));
         assert!(first("soon").is_err());
+        assert!(matches!("@-5m".parse(), Ok(From::At(time)) if time < SystemTime::now()));
     }
 
     #[test]

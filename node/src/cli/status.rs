@@ -5,8 +5,10 @@ use super::{
     exit::Failure,
     output::{Format, Output, table},
 };
-use corduroy_client::{ClusterStatus, NodeView, PartitionView};
+use corduroy_client::{Admin, ClusterStatus, NodeView, PartitionView};
+use corduroy_proto::v1::ViewStatus;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Shows the nodes and partitions of the cluster, and who leads.
 ///
@@ -18,9 +20,10 @@ Examples:
   corduroy status
   corduroy status --format json | jq '.partitions[] | select(.leader == null)'
 
-JSON: {\"nodes\":[{\"id\",\"http\",\"grpc\",\"pid\",\"ready\",\"disk\":{\"space\",\"freeBytes\",\"totalBytes\"}}],\"partitions\":[{\"topic\",\"partition\",\"leader\",\"term\",
+JSON: {\"nodes\":[{\"id\",\"http\",\"grpc\",\"pid\",\"ready\",\"disk\":{\"space\",\"freeBytes\",\"totalBytes\"},
+\"views\":[{\"view\",\"state\",\"behind\",\"rebuilds\"}]}],\"partitions\":[{\"topic\",\"partition\",\"leader\",\"term\",
 \"replicas\",\"startOffset\",\"endOffset\"}]}; pid, disk and leader may
-be null. space is plenty, low (appends are refused) or full.")]
+be null. space is plenty, low (appends are refused) or full. state is opening, rebuilding, following or failing; behind is in records.")]
 pub(super) struct Args {
     #[command(flatten)]
     admin: AdminArgs,
@@ -40,6 +43,15 @@ struct Node<'a> {
     pid: Option<u32>,
     ready: bool,
     disk: Option<Disk<'a>>,
+    views: Vec<View<'a>>,
+}
+
+#[derive(Serialize)]
+struct View<'a> {
+    view: &'a str,
+    state: &'a str,
+    behind: u64,
+    rebuilds: u64,
 }
 
 #[derive(Serialize)]
@@ -63,14 +75,24 @@ pub(super) struct Partition<'a> {
     end_offset: u64,
 }
 
-impl<'a> From<&'a NodeView> for Node<'a> {
-    fn from(node: &'a NodeView) -> Self {
+/// What each node that answers says of its views.
+type Views = BTreeMap<u64, Vec<ViewStatus>>;
+
+impl<'a> Node<'a> {
+    fn new(node: &'a NodeView, views: &'a Views) -> Self {
         let disk = node.disk.as_ref().map(|disk| Disk {
             space: &disk.space,
             free_bytes: disk.free_bytes,
             total_bytes: disk.total_bytes,
         });
-        Node { id: node.id, http: &node.http, grpc: &node.grpc, pid: node.pid, ready: node.ready, disk }
+        let view = |view: &'a ViewStatus| View {
+            view: &view.name,
+            state: &view.state,
+            behind: view.behind,
+            rebuilds: view.rebuilds,
+        };
+        let views = views.get(&node.id).map(|views| views.iter().map(view).collect()).unwrap_or_default();
+        Node { id: node.id, http: &node.http, grpc: &node.grpc, pid: node.pid, ready: node.ready, disk, views }
     }
 }
 
@@ -92,23 +114,34 @@ pub(super) fn run(args: &Args, format: Option<Format>) -> Result<(), Failure> {
     block_on(async move {
         let admin = args.admin.admin()?;
         let cluster = admin.cluster().await?;
+        let views = views(&admin, &cluster).await;
         let mut out = Output::new();
         match format.unwrap_or(Format::Text) {
-            Format::Json => out.json(&json(&cluster))?,
-            Format::Text => text(&mut out, &cluster)?,
+            Format::Json => out.json(&json(&cluster, &views))?,
+            Format::Text => text(&mut out, &cluster, &views)?,
         }
         out.flush()
     })
 }
 
-fn json(cluster: &ClusterStatus) -> Status<'_> {
+async fn views(admin: &Admin, cluster: &ClusterStatus) -> Views {
+    let mut views = Views::new();
+    for node in cluster.nodes.iter().filter(|node| node.pid.is_some()) {
+        if let Ok(answer) = admin.node_status(&node.admin).await {
+            views.insert(node.id, answer.views);
+        }
+    }
+    views
+}
+
+fn json<'a>(cluster: &'a ClusterStatus, views: &'a Views) -> Status<'a> {
     Status {
-        nodes: cluster.nodes.iter().map(Node::from).collect(),
+        nodes: cluster.nodes.iter().map(|node| Node::new(node, views)).collect(),
         partitions: cluster.partitions.iter().map(Partition::from).collect(),
     }
 }
 
-fn text(out: &mut Output, cluster: &ClusterStatus) -> Result<(), Failure> {
+fn text(out: &mut Output, cluster: &ClusterStatus, views: &Views) -> Result<(), Failure> {
     let nodes = cluster.nodes.iter().map(|node| {
         let pid = node.pid.map_or("-".into(), |pid| pid.to_string());
         let state = match (node.pid, node.ready) {
@@ -119,6 +152,10 @@ fn text(out: &mut Output, cluster: &ClusterStatus) -> Result<(), Failure> {
         let short = node.disk.as_ref().filter(|disk| disk.space != "plenty");
         let state = short.map_or(state.clone(), |disk| {
             format!("{state}; disk {}, {} bytes free: refuses appends", disk.space, disk.free_bytes)
+        });
+        let views = views.get(&node.id).into_iter().flatten().filter(|view| view.state != "following");
+        let state = views.fold(state, |state, view| {
+            format!("{state}; view {} is {}, {} records behind", view.name, view.state, view.behind)
         });
         vec![node.id.to_string(), state, pid, format!("http://{}", node.http), node.grpc.clone(), node.admin.clone()]
     });
@@ -173,11 +210,20 @@ mod tests {
             }],
             topics: Vec::new(),
         };
+        let view = ViewStatus {
+            name: "topics".into(),
+            state: "rebuilding".into(),
+            behind: 7,
+            rebuilds: 1,
+            ..ViewStatus::default()
+        };
+        let views = Views::from([(1, vec![view])]);
         assert_eq!(
-            serde_json::to_string(&json(&cluster)).expect("serializable"),
+            serde_json::to_string(&json(&cluster, &views)).expect("serializable"),
             concat!(
                 r#"{"nodes":[{"id":1,"http":"127.0.0.1:8001","grpc":"127.0.0.1:7001","pid":null,"ready":false,"#,
-                r#""disk":{"space":"low","freeBytes":5,"totalBytes":100}}],"#,
+                r#""disk":{"space":"low","freeBytes":5,"totalBytes":100},"#,
+                r#""views":[{"view":"topics","state":"rebuilding","behind":7,"rebuilds":1}]}],"#,
                 r#""partitions":[{"topic":"_cluster","partition":0,"leader":2,"term":3,"replicas":[1,2],"#,
                 r#""startOffset":0,"endOffset":5}]}"#
             )

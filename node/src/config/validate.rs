@@ -135,6 +135,7 @@ impl Check<'_> {
         self.within("limits.hot_tail", limits.hot_tail, Size(0), Size(GIB))?;
         self.within("limits.hot_tail_total", limits.hot_tail_total, Size(0), Size(64 * GIB))?;
         self.within("limits.index_cache", limits.index_cache, Size(0), Size(64 * GIB))?;
+        self.within("limits.view_cache", limits.view_cache, Size(0), Size(64 * GIB))?;
         self.within("limits.checkpoint", limits.checkpoint, Size(MIB), Size(1024 * GIB))?;
         self.within("limits.partitions", limits.partitions, 1, 4096)?;
         self.within("limits.keys", limits.keys, 1, 1_000_000_000)?;
@@ -150,6 +151,7 @@ impl Check<'_> {
             hot_tail_bytes: limits.hot_tail.0,
             hot_tail_total_bytes: limits.hot_tail_total.0,
             index_cache_bytes: limits.index_cache.0,
+            view_cache_bytes: limits.view_cache.0,
             checkpoint_bytes: limits.checkpoint.0,
             partitions: limits.partitions,
             keys: limits.keys,

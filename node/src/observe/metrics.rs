@@ -5,6 +5,7 @@
 use corduroy_log::{
     partition::PartitionInfo,
     topic::NodeId,
+    view::{RebuildReason, ViewState, ViewStatus},
     wal::{DiskSpace, Space},
 };
 use metrics::{Counter, Gauge, Histogram, Unit};
@@ -93,6 +94,7 @@ impl Metrics {
         uptime: Duration,
         ready: bool,
         disk: Option<DiskSpace>,
+        views: &[ViewStatus],
         partitions: &[PartitionInfo],
     ) -> String {
         let mut text = self.handle.render();
@@ -121,6 +123,7 @@ impl Metrics {
                 let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{{node=\"{node}\"}} {value}");
             }
         }
+        text.push_str(&of_views(node, views));
         let (ready, seconds) = (u8::from(ready), uptime.as_secs_f64());
         let _ =
             writeln!(text, "# HELP corduroy_ready 1 while this node should get traffic.\n# TYPE corduroy_ready gauge");
@@ -132,4 +135,30 @@ impl Metrics {
         let _ = writeln!(text, "corduroy_uptime_seconds{{node=\"{node}\"}} {seconds:.3}");
         text
     }
+}
+
+/// What is known of the views.
+fn of_views(node: NodeId, views: &[ViewStatus]) -> String {
+    let mut text = String::new();
+    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&ViewStatus) -> u64| {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        for view in views {
+            let _ = writeln!(text, "{name}{{node=\"{node}\",view=\"{}\"}} {}", view.name, value(view));
+        }
+    };
+    gauge(
+        "corduroy_view_following",
+        "1 while the view follows the log, 0 while it is opened or built anew.",
+        &|view| u64::from(view.state == ViewState::Following),
+    );
+    gauge("corduroy_view_behind_records", "Records that have evolved and are not in the view.", &ViewStatus::behind);
+    let name = "corduroy_view_rebuilds_total";
+    let _ =
+        writeln!(text, "# HELP {name} Times the view was built anew from the log, by reason.\n# TYPE {name} counter");
+    for (view, reason) in views.iter().flat_map(|view| RebuildReason::ALL.map(|reason| (view, reason))) {
+        let times = view.rebuilds.iter().find(|(found, _)| *found == reason).map_or(0, |(_, times)| *times);
+        let view = view.name;
+        let _ = writeln!(text, "{name}{{node=\"{node}\",view=\"{view}\",reason=\"{reason}\"}} {times}");
+    }
+    text
 }

@@ -4,6 +4,7 @@ use crate::{routing, shared::Shared, world::Log};
 use corduroy_log::{
     error::LogError,
     log::{NewTopic, Topic},
+    view::ViewStatus,
     wal::DiskSpace,
 };
 use corduroy_proto::v1::{self, admin_server};
@@ -122,6 +123,7 @@ fn node_status(shared: &Shared) -> v1::NodeStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_epoch: log.map_or(0, Log::boot_epoch),
         disk: log.map(|log| wire_disk(log.disk_space())),
+        views: log.map(|log| log.views().iter().map(wire_view).collect()).unwrap_or_default(),
     }
 }
 
@@ -141,6 +143,16 @@ async fn leaders(log: &Log, topic: &Topic) {
 fn wire_disk(disk: DiskSpace) -> v1::Disk {
     let DiskSpace { space, free, total, low, .. } = disk;
     v1::Disk { space: space.to_string(), free_bytes: free, total_bytes: total, low_bytes: low }
+}
+
+fn wire_view(view: &ViewStatus) -> v1::ViewStatus {
+    v1::ViewStatus {
+        name: view.name.to_owned(),
+        state: view.state.to_string(),
+        behind: view.behind(),
+        rebuilds: view.rebuilt(),
+        detail: view.to_string(),
+    }
 }
 
 fn wire_topic(topic: &Topic) -> v1::Topic {

@@ -1,5 +1,5 @@
 //! The Log service: thin shells over the partitions of this node.
-use super::{append_stream, convert, failure::Failure, subscribe};
+use super::{append_stream, convert, failure::Failure, lookup, subscribe};
 use crate::{
     routing,
     shared::Shared,
@@ -12,9 +12,9 @@ use std::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 /// A page when the reader names no size.
-const PAGE: u64 = 1 << 20;
+pub(super) const PAGE: u64 = 1 << 20;
 /// The largest page: what a client may ask for is bounded, what it gets fits in its message limit.
-const LARGEST_PAGE: u64 = 16 << 20;
+pub(super) const LARGEST_PAGE: u64 = 16 << 20;
 
 /// Implements the service for one node.
 pub(super) struct LogApi {
@@ -183,6 +183,23 @@ impl log_server::Log for LogApi {
         let cursors = partition.cursors(consistency).await.map_err(|error| self.status(&error))?;
         let cursors = cursors.into_iter().map(|(name, cursor)| convert::cursor(name, cursor)).collect();
         Ok(Response::new(v1::ListCursorsResponse { cursors }))
+    }
+
+    async fn offset_for_time(
+        &self,
+        request: Request<v1::OffsetForTimeRequest>,
+    ) -> Result<Response<v1::OffsetForTimeResponse>, Status> {
+        let request = request.into_inner();
+        let partition = self.partition(&request.topic, request.partition)?;
+        let found = lookup::offset_for_time(&partition, request).await;
+        Ok(Response::new(found.map_err(|error| self.status(&error))?))
+    }
+
+    async fn read_key(&self, request: Request<v1::ReadKeyRequest>) -> Result<Response<v1::ReadKeyResponse>, Status> {
+        let request = request.into_inner();
+        let partition = self.partition(&request.topic, request.partition)?;
+        let page = lookup::read_key(&partition, request, self.shared.metrics()).await;
+        Ok(Response::new(page.map_err(|error| self.status(&error))?))
     }
 
     async fn offsets(&self, request: Request<v1::OffsetsRequest>) -> Result<Response<v1::OffsetsResponse>, Status> {

@@ -1,7 +1,7 @@
 //! gRPC: the Log service for clients, the Admin service on a port of its own, health and reflection on both.
 //!
 //! ```text
-//! request ─▶ log.rs, append_stream.rs, subscribe.rs, admin.rs ─▶ corduroy_log
+//! request ─▶ log.rs, append_stream.rs, subscribe.rs, lookup.rs, admin.rs ─▶ corduroy_log
 //!                   │ decode, encode: convert.rs                   │ LogError
 //!                   ▼                                              ▼
 //!                response ◀──────────────────────────────── failure.rs (the one map to gRPC codes)
@@ -17,6 +17,7 @@ mod append_stream;
 mod convert;
 mod failure;
 mod log;
+mod lookup;
 mod subscribe;
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Client {
         let place = (topic.to_owned(), partition);
         let mut target = *self.routes.get(&place).unwrap_or(&nodes[self.session.0 as usize % nodes.len()]);
         for attempt in 0..ATTEMPTS as usize {
-            let sent: Vec<(RecordId, NewRecord)> = (0..records).map(|_| record(self.run.next_id(), bytes)).collect();
+            let sent: Vec<(RecordId, NewRecord)> = (0..records).map(|_| self.record(bytes)).collect();
             let start = self.run.moment();
             let (name, values) = (topic.to_owned(), sent.iter().map(|(_, record)| record.clone()).collect());
             let called = self
@@ -151,7 +151,7 @@ impl Client {
         };
         for _ in 0..2 {
             let expected = self.known.get(&partition).copied().unwrap_or(0);
-            let (id, sent) = record(self.run.next_id(), 20);
+            let (id, sent) = self.record(20);
             let (start, value) = (self.run.moment(), sent.clone());
             let called = self
                 .run
@@ -183,6 +183,20 @@ impl Client {
         }
         // Others were faster twice: that is an answer, too.
         true
+    }
+
+    /// A record that says its id, and is as long as asked; where there is an index of keys, most have one of a few.
+    pub(super) fn record(&self, bytes: u32) -> (RecordId, NewRecord) {
+        const KEYS: u64 = 9;
+        let id = self.run.next_id();
+        let mut value = id.0.get().to_string().into_bytes();
+        value.push(b' ');
+        value.resize((bytes as usize).max(value.len()), b'.');
+        let record = NewRecord::new(value);
+        match id.0.get() % KEYS {
+            key if key > 0 && self.run.settings.key_index => (id, record.with_key(format!("key {key}"))),
+            _ => (id, record),
+        }
     }
 
     pub(super) fn note_append(&self, sent: &[(RecordId, NewRecord)], start: Moment, outcome: Outcome) {
@@ -288,14 +302,6 @@ impl Client {
         self.note_read(partition, start, Consistency::Stale, got, end);
         end
     }
-}
-
-/// A record that says its id, and is as long as asked.
-pub(super) fn record(id: RecordId, bytes: u32) -> (RecordId, NewRecord) {
-    let mut value = id.0.get().to_string().into_bytes();
-    value.push(b' ');
-    value.resize((bytes as usize).max(value.len()), b'.');
-    (id, NewRecord::new(value))
 }
 
 /// A record as the checker wants it.

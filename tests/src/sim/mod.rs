@@ -36,6 +36,7 @@ mod nodes;
 mod durable;
 mod watch;
 
+mod lookups;
 mod phases;
 mod verdict;
 
@@ -154,6 +155,7 @@ async fn whole(sim: &Sim, settings: &Settings, plan: &Plan) -> Result<Tally, Vio
     phases::safety(&run, plan, &mut watch).await?;
     phases::liveness(&run, plan, &mut watch).await?;
     phases::settle(&run, &mut watch).await?;
+    lookups::compare(&run).await?;
     let logs = verdict::dump(&run).await?;
     verdict::judge(&run, logs, &watch, plan)
 }

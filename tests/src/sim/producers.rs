@@ -1,7 +1,7 @@
 //! Clients that number their records and send again what they heard no answer of, clients that append behind the last record of a
 //! key, and clients that keep a cursor.
 use super::{
-    clients::{ATTEMPTS, Client, PAUSE, record},
+    clients::{ATTEMPTS, Client, PAUSE},
     kind::Kind,
     run::{Called, TOPIC},
     tally::Event,
@@ -57,7 +57,7 @@ impl Client {
             done = self.send(partition, &mut produced, twice).await;
         }
         if done {
-            let sent = (0..records).map(|_| record(self.run.next_id(), bytes)).collect();
+            let sent = (0..records).map(|_| self.record(bytes)).collect();
             produced.pending = Some(Pending { sent, since: self.run.moment() });
             done = self.send(partition, &mut produced, twice).await;
         }
@@ -198,7 +198,7 @@ impl Client {
         };
         for _ in 0..3 {
             let expected = self.keys.get(&(partition, number)).copied().flatten();
-            let (id, sent) = record(self.run.next_id(), 20);
+            let (id, sent) = self.record(20);
             let sent = sent.with_key(key(number));
             let (start, value) = (self.run.moment(), sent.clone());
             let called = self.run.call(target, async move |log: Log<_>| {

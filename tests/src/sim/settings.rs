@@ -72,12 +72,12 @@ pub struct Settings {
     pub numbered: u64,
     /// Of 100 operations, how many are of cursors.
     pub cursors: u64,
-    /// Whether the topic has a key index.
-    pub key_index: bool,
     /// Subscriptions opened over the run.
     pub subscriptions: u64,
     /// Topics created, and some of them deleted, over the run.
     pub topics: u64,
+    /// Whether the topic under load has a key index, and its records have keys.
+    pub key_index: bool,
     /// A bug of the simulated world, to see whether it is caught; never drawn.
     pub bug: Option<Bug>,
 }

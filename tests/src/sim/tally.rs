@@ -79,6 +79,10 @@ pub enum Event {
     RotOpened,
     /// Times the disks were read as a power cut would leave them.
     DisksRead,
+    /// Answers by key and by time that were compared with the logs.
+    LookedUp,
+    /// Views that were built anew by the last start of their node.
+    Rebuilt,
     /// Operations outside of the time around faults.
     Quiet,
     /// Of these, those that did what was asked.
@@ -99,7 +103,7 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 26] = [
+    pub const ALL: [Event; 28] = [
         Event::Acknowledged,
         Event::Refused,
         Event::Unknown,
@@ -118,6 +122,8 @@ impl Event {
         Event::RotRefused,
         Event::RotOpened,
         Event::DisksRead,
+        Event::LookedUp,
+        Event::Rebuilt,
         Event::Quiet,
         Event::QuietDone,
         Event::Produced,
@@ -198,6 +204,7 @@ impl Tally {
         let implied = [
             (Event::Committed, true, "nothing was committed"),
             (Event::DisksRead, true, "no disk was read"),
+            (Event::LookedUp, true, "nothing was looked up"),
             (Event::Moved, self.of(Event::Deposed) > 0, "a leader was away for long, and no other led"),
             (
                 Event::Rotation,

@@ -31,6 +31,8 @@ pub enum Invariant {
     Liveness,
     /// All replicas agree once everybody is well.
     Settling,
+    /// What is found by key and by time is what the logs hold, and all replicas' views hold the same.
+    Views,
     /// A rule of the log checker.
     Log(Rule),
     /// The run is worth something.

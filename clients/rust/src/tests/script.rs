@@ -231,6 +231,17 @@ impl Log for Scripted {
         Ok(Response::new(v1::ListCursorsResponse::default()))
     }
 
+    async fn offset_for_time(
+        &self,
+        _: Request<v1::OffsetForTimeRequest>,
+    ) -> Result<Response<v1::OffsetForTimeResponse>, Status> {
+        Ok(Response::new(v1::OffsetForTimeResponse::default()))
+    }
+
+    async fn read_key(&self, _: Request<v1::ReadKeyRequest>) -> Result<Response<v1::ReadKeyResponse>, Status> {
+        Ok(Response::new(v1::ReadKeyResponse::default()))
+    }
+
     async fn offsets(&self, _: Request<v1::OffsetsRequest>) -> Result<Response<v1::OffsetsResponse>, Status> {
         Ok(Response::new(v1::OffsetsResponse::default()))
     }

@@ -6,6 +6,7 @@ mod disk;
 mod disk_faults;
 mod net;
 mod tasks;
+mod views;
 
 use super::{Sim, SimConfig};
 use crate::world::{Connection, Disk, DiskFile, Net, NetError, Purpose, conformance::packet};

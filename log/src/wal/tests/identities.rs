@@ -96,6 +96,9 @@ fn an_empty_directory_and_a_file_systems_own_folder_are_fine() {
 fn a_log_without_an_identity_is_a_loss_of_data() {
     on_disk(|disk| {
         pretend_there_is_a_log(&disk);
+        for beside in ["checkpoints", "views"] {
+            disk.create_dir_all(&dir().join(beside)).unwrap();
+        }
         let halt = halted(open_identity(&disk));
         assert_eq!(halt, Halt::DataLoss("/data holds a log but no identity".into()));
     });

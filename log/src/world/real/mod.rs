@@ -1,4 +1,4 @@
-//! The real world: files, TCP with gRPC on it, tokio, the system's clock and randomness.
+//! The real world: files, TCP with gRPC on it, tokio, the system's clock and randomness, sled.
 //!
 //! Each seam is a thin shell over what the operating system offers, and decides nothing:
 //!
@@ -6,6 +6,7 @@
 //!     RealTasks ── tokio, one thread per dedicated task      RealClock ── system time
 //!     RealDisk  ── std::fs, pwritev, fdatasync, flock        RealRng   ── the thread's generator
 //!     RealNet   ── tonic: one HTTP/2 connection per call of `connect`
+//!     RealViews ── sled, with its panics contained
 //! ```
 //!
 //! **Invariant**: no method retries a failed write or sync. The kernel marks pages clean when a sync fails, so a second
@@ -24,6 +25,7 @@ mod disk;
 mod net;
 mod rng;
 mod tasks;
+mod views;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,7 @@ pub use disk::{RealDisk, RealFile, RealLock};
 pub use net::RealNet;
 pub use rng::RealRng;
 pub use tasks::RealTasks;
+pub use views::{RealStore, RealViews};
 
 use super::{Env, World};
 
@@ -46,11 +49,12 @@ impl World for RealWorld {
     type Net = RealNet;
     type Clock = RealClock;
     type Rng = RealRng;
+    type Views = RealViews;
 }
 
 impl Env<RealWorld> {
     /// The environment of this process.
     pub fn real() -> Self {
-        Env { disk: RealDisk, net: RealNet, clock: RealClock, rng: RealRng }
+        Env { disk: RealDisk, net: RealNet, clock: RealClock, rng: RealRng, views: RealViews }
     }
 }

@@ -2,3 +2,4 @@
 mod disk;
 mod net;
 mod tasks;
+mod views;
