@@ -1,4 +1,5 @@
-//! Messages and services of `corduroy.v1`, generated from the `.proto` files beside this crate.
+//! What nodes and clients have in common: the messages and services of `corduroy.v1`, generated from the `.proto` files
+//! beside this crate, and the bytes of a batch.
 //!
 //! Every `bytes` field is a [`bytes::Bytes`]: a payload is decoded by reference counting, not by copying.
 
@@ -8,6 +9,8 @@ pub mod v1 {
     tonic::include_proto!("corduroy.v1");
     include!(concat!(env!("OUT_DIR"), "/nodes/corduroy.v1.rs"));
 }
+
+pub mod batch;
 
 pub mod packet;
 

@@ -1,5 +1,5 @@
 //! Changes of named cursors, as a batch holds them.
-use super::{Batch, BatchError, Conditions, Header, Kind};
+use super::{Batch, BatchError, BatchHeader, Conditions, Kind, layout};
 use crate::{topic::Offset, world::Timestamp};
 use bytes::{Buf, BufMut, BytesMut};
 
@@ -32,10 +32,10 @@ impl CursorChange {
 
 /// Seals changes as one batch, in order.
 pub(crate) fn seal_cursors(changes: &[CursorChange], time: Timestamp) -> Batch {
-    let header = Header {
+    let header = BatchHeader {
         kind: Kind::Cursors,
         count: u32::try_from(changes.len()).expect("few changes make a batch"),
-        time,
+        time: time.0,
         conditions: Conditions::default(),
     };
     let size = changes.iter().map(CursorChange::len).sum::<usize>() + header.len();
@@ -59,11 +59,11 @@ pub(crate) fn seal_cursors(changes: &[CursorChange], time: Timestamp) -> Batch {
 }
 
 /// The changes of a batch of changes.
-pub(super) fn decode(batch: &Batch) -> Result<Vec<CursorChange>, BatchError> {
-    let mut rest = batch.content_ref();
-    let mut changes = Vec::with_capacity(batch.header.count.min(65_536) as usize);
-    for number in 0..batch.header.count {
-        let short = || BatchError::Short(batch.bytes.len(), "cursor change");
+pub(super) fn decode(batch: &layout::Batch) -> Result<Vec<CursorChange>, BatchError> {
+    let mut rest = batch.content();
+    let mut changes = Vec::with_capacity(batch.header().count.min(65_536) as usize);
+    for number in 0..batch.header().count {
+        let short = || BatchError::Short(batch.bytes().len(), "cursor change");
         let mut fixed = rest.split_off(..FIXED).ok_or_else(short)?;
         let (kind, reserved) = (fixed.get_u8(), fixed.get_u8());
         let name_len = fixed.get_u16_le();

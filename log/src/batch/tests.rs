@@ -1,9 +1,12 @@
-use super::header::FIXED;
 use super::*;
 use crate::{
     producer::{KeyDigest, ProducerId, ProducerStamp},
     record::Header,
 };
+
+/// Bytes of a header that states no condition.
+const FIXED: usize = 16;
+
 use proptest::prelude::*;
 
 fn sample() -> Vec<NewRecord> {

@@ -2,7 +2,7 @@
 use super::{Consistency, Core, Partition, fold::Mark};
 use crate::{
     error::LogError,
-    producer::KeyDigest,
+    producer::digest_of,
     record::Record,
     topic::Offset,
     view::{
@@ -78,7 +78,7 @@ impl<W: World> Partition<W> {
         if offset > end {
             return Err(LogError::OffsetOutOfRange { partition: self.name(), offset, end });
         }
-        let digest = KeyDigest::of(key);
+        let digest = digest_of(key);
         let mut page = KeyPage { records: Vec::new(), next: offset, end };
         let (mut bytes, mut read) = (0, 0);
         while page.next < end {

@@ -26,7 +26,7 @@ use crate::{
     config::Limits,
     error::{LogError, Room, Scope},
     health::{Budget, Share},
-    producer::{KeyDigest, ProducerStamp},
+    producer::{KeyDigest, ProducerStamp, digest_of},
     record::NewRecord,
     topic::{Offset, PartitionId},
     wal::{DiskSpace, Space},
@@ -242,7 +242,7 @@ impl<W: World> Core<W> {
         let key = key.ok_or_else(|| LogError::Invalid("record 0 has no key, and the append is about one".into()))?;
         match records.iter().position(|record| record.key.as_ref() != Some(key)) {
             Some(other) => Err(LogError::Invalid(format!("record {other} has another key than record 0"))),
-            None => Ok(KeyDigest::of(key)),
+            None => Ok(digest_of(key)),
         }
     }
 
@@ -252,7 +252,7 @@ impl<W: World> Core<W> {
             return Ok(());
         }
         let mut keys = records.iter().filter_map(|record| record.key.as_ref());
-        if keys.all(|key| self.evolved.last_of_key(&KeyDigest::of(key)).is_some()) {
+        if keys.all(|key| self.evolved.last_of_key(&digest_of(key)).is_some()) {
             return Ok(());
         }
         Err(LogError::TooMany { what: "keys", partition: self.name(), limit: limits.keys })

@@ -2,7 +2,7 @@
 use super::{SnapshotError, Void, shards::Shards};
 use crate::{
     batch::{Batch, KeyExpectation},
-    producer::KeyDigest,
+    producer::{KeyDigest, digest_of},
     topic::Offset,
 };
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -35,7 +35,7 @@ impl Keys {
     /// Notes the keys of a batch whose first record has offset `base`.
     pub(super) fn note(&mut self, batch: &Batch, base: Offset) {
         for (number, key) in batch.keys() {
-            self.last.insert(KeyDigest::of(key), base + number);
+            self.last.insert(digest_of(key), base + number);
         }
     }
 

@@ -3,7 +3,7 @@ use super::*;
 use crate::{
     batch::{Conditions, CursorChange, EncodedRecords, KeyExpectation, seal, seal_cursors},
     config::Limits,
-    producer::{KeyDigest, ProducerId, ProducerStamp},
+    producer::{ProducerId, ProducerStamp, digest_of},
     record::NewRecord,
 };
 use proptest::prelude::*;
@@ -78,7 +78,7 @@ fn produced(step: &Step) -> Batch {
     let conditions = Conditions {
         end: None,
         producer: Some(ProducerStamp { producer: ProducerId([producer; 16]), epoch, sequence }),
-        key: last.map(|last| KeyExpectation { key: KeyDigest::of(key.as_bytes()), last }),
+        key: last.map(|last| KeyExpectation { key: digest_of(key.as_bytes()), last }),
     };
     let records = vec![NewRecord::new("v").with_key(key); records];
     seal([EncodedRecords::encode(&records, conditions, &Limits::default()).expect("small")], Timestamp(time))
@@ -348,8 +348,7 @@ fn producers_are_bounded_and_the_one_longest_silent_gives_way() {
 #[test]
 fn a_key_has_its_last_record_where_the_conditions_of_an_append_expect_it_or_the_append_is_void() {
     let mut log = Log::new();
-    let last =
-        |last| Conditions { key: Some(KeyExpectation { key: KeyDigest::of(b"a"), last }), ..Conditions::default() };
+    let last = |last| Conditions { key: Some(KeyExpectation { key: digest_of(b"a"), last }), ..Conditions::default() };
     assert_eq!(log.append(1, "a", last(Some(0)), 1), Err(Void::Key { actual: None }));
     assert_eq!(log.append(2, "a", last(None), 1), Ok(0));
     assert_eq!(log.append(1, "b", Conditions::default(), 1), Ok(2));

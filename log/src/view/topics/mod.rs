@@ -10,7 +10,7 @@
 //! is kept for topics with a key index, with one place per key and batch; what is read there is compared with the key.
 use super::{Change, View, ViewInput, ViewReader};
 use crate::{
-    producer::KeyDigest,
+    producer::{KeyDigest, digest_of},
     topic::Offset,
     world::{Direction, Pair, StoreError, Timestamp, Tree},
 };
@@ -88,7 +88,7 @@ fn note_time(input: &ViewInput<'_>, change: &mut Change<'_>) -> Result<(), Store
 }
 
 fn note_keys(input: &ViewInput<'_>, change: &mut Change<'_>) -> Result<(), StoreError> {
-    let last: BTreeMap<KeyDigest, Offset> = input.keys().map(|(offset, key)| (KeyDigest::of(key), offset)).collect();
+    let last: BTreeMap<KeyDigest, Offset> = input.keys().map(|(offset, key)| (digest_of(key), offset)).collect();
     for (key, offset) in last {
         change.put_as(KEYS, &key_at(&key, offset), &(input.index(), input.base()))?;
     }

@@ -1,14 +1,9 @@
 //! The header of a batch: everything the fold over a log looks at.
-use super::BatchError;
-use crate::{
-    producer::{KeyDigest, ProducerId, ProducerStamp},
-    topic::Offset,
-    world::Timestamp,
-};
+use super::{BatchError, KeyDigest, ProducerId, ProducerStamp};
 use bytes::{Buf, BufMut};
 
 /// Bytes of the part every header has.
-pub(super) const FIXED: usize = 16;
+const FIXED: usize = 16;
 const VERSION: u8 = 1;
 /// Stands for an offset that is not there.
 const NONE: u64 = u64::MAX;
@@ -16,7 +11,7 @@ const NONE: u64 = u64::MAX;
 /// What a batch holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Records.
     Records = 1,
     /// Changes of named cursors. They cost no offset.
@@ -33,17 +28,19 @@ mod section {
 
 /// Where a key must have its last record for a batch to count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyExpectation {
+pub struct KeyExpectation {
+    /// Which key.
     pub key: KeyDigest,
-    /// `None`: it has none.
-    pub last: Option<Offset>,
+    /// The offset of its last record; `None`: it has none.
+    pub last: Option<u64>,
 }
 
 /// What must hold where a batch comes to stand, or it is void. Everything asked for must hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Conditions {
+pub struct Conditions {
     /// The partition ends there.
-    pub end: Option<Offset>,
+    pub end: Option<u64>,
+    /// The key has its last record there.
     pub key: Option<KeyExpectation>,
     /// It is the next one of its producer.
     pub producer: Option<ProducerStamp>,
@@ -51,7 +48,7 @@ pub(crate) struct Conditions {
 
 impl Conditions {
     /// Bytes of a header that states them.
-    pub(crate) fn header_len(&self) -> usize {
+    pub fn header_len(&self) -> usize {
         let Conditions { end, key, producer } = self;
         FIXED + 8 * usize::from(end.is_some()) + 32 * usize::from(producer.is_some()) + 24 * usize::from(key.is_some())
     }
@@ -66,27 +63,35 @@ impl Conditions {
 
 /// See the module of batches for its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
+pub struct BatchHeader {
+    /// What the batch holds.
     pub kind: Kind,
     /// Records, or changes of cursors.
     pub count: u32,
-    pub time: Timestamp,
+    /// Log time, microseconds since 1970.
+    pub time: u64,
+    /// What must hold for it to count.
     pub conditions: Conditions,
 }
 
-impl Header {
-    pub(crate) fn len(&self) -> usize {
+impl BatchHeader {
+    /// Bytes it takes.
+    #[allow(clippy::len_without_is_empty, reason = "there is no header of no bytes")]
+    pub fn len(&self) -> usize {
         self.conditions.header_len()
     }
 
-    /// Writes it into the first [`Header::len`] bytes.
-    pub(crate) fn encode(&self, mut into: &mut [u8]) {
+    /// Writes it into the first [`BatchHeader::len`] bytes.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub fn encode(&self, mut into: &mut [u8]) {
         let Conditions { end, key, producer } = self.conditions;
         into.put_u8(VERSION);
         into.put_u8(self.kind as u8);
         into.put_u16_le(self.conditions.flags());
         into.put_u32_le(self.count);
-        into.put_u64_le(self.time.0);
+        into.put_u64_le(self.time);
         if let Some(end) = end {
             into.put_u64_le(end);
         }
@@ -102,7 +107,11 @@ impl Header {
         }
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
+    /// Reads it from the beginning of a batch.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BatchError> {
         let short = || BatchError::Short(bytes.len(), "batch header");
         let mut rest = bytes;
         if rest.len() < FIXED {
@@ -122,7 +131,7 @@ impl Header {
         if count == 0 {
             return Err(BatchError::Empty);
         }
-        let time = Timestamp(rest.get_u64_le());
+        let time = rest.get_u64_le();
         let mut conditions = Conditions::default();
         if flags & section::EXPECTED_END != 0 {
             conditions.end = Some(rest.try_get_u64_le().map_err(|_| short())?);
@@ -138,7 +147,7 @@ impl Header {
             conditions.key =
                 Some(KeyExpectation { key, last: Some(section.get_u64_le()).filter(|&last| last != NONE) });
         }
-        Ok(Header { kind: known, count, time, conditions })
+        Ok(BatchHeader { kind: known, count, time, conditions })
     }
 }
 
