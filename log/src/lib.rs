@@ -17,6 +17,7 @@
 //! - `raft`: the openraft glue and nothing else.
 //! - [`wal`]: the one segmented log file set of a node; `docs/disk-format.md` has its bytes.
 //! - `peer`: what nodes say to each other.
+//! - [`feed`]: what a partition holds, on nodes that hold no replica of it.
 //! - `cluster`: the cluster map, itself a partition, and what follows from it.
 //! - `health`: what a node does about a disk that is full or slow.
 //! - [`offline`]: the records of a node that is not running.
@@ -39,6 +40,8 @@ pub mod wal;
 
 mod peer;
 
+pub mod feed;
+
 mod cluster;
 
 mod health;
@@ -53,8 +56,9 @@ pub mod testing;
 pub use cluster::CLUSTER_TOPIC;
 pub use config::Config;
 pub use error::{LogError, OpenError};
+pub use feed::Subscription;
 pub use log::{Log, NewTopic, Topic};
-pub use partition::{Ack, AppendOptions, Consistency, Cursor, Expect, KeyPage, Partition, TimeOffset};
+pub use partition::{Ack, AppendOptions, Consistency, Cursor, Expect, KeyPage, Partition, PlacedBatch, TimeOffset};
 pub use producer::{ProducerId, ProducerStamp};
 pub use record::{Header, NewRecord, Record};
 

@@ -1,13 +1,14 @@
 //! The log of one node: the entry point of the crate.
 use crate::{
     cluster::{CLUSTER_TOPIC, ClusterMap, Controller, DataDir, Hosted, RUNNING, topic},
-    config::{Config, DiskPatience, NodeAddress},
+    config::{Config, DiskPatience, NodeAddress, Timing},
     error::{LogError, OpenError},
+    feed::{Lines, Subscription},
     health::{self, Budget, Vitals},
-    partition::{Checkpoints, Host, Owner, Partition, Policy, Role, Scheduler},
+    partition::{Checkpoints, Consistency, Host, Owner, Partition, Policy, Role, Scheduler},
     peer::{self, Directory, Peers, Serving},
     raft,
-    topic::{ClusterId, NodeId, PartitionId},
+    topic::{ClusterId, NodeId, Offset, PartitionId},
     view::{View, ViewSet, ViewStatus, topics::Topics},
     wal::{DiskSpace, Identity, SupplyOptions, Wal, WalOptions, WalStats},
     world::{Connection, Env, Net, Rng, Tasks as _, World},
@@ -85,6 +86,7 @@ struct Inner<W: World> {
     boot_epoch: u64,
     wal: Wal<W>,
     peers: Arc<Peers<W>>,
+    lines: Lines<W>,
     checkpoints: Scheduler<W>,
     views: ViewSet<W>,
     hosted: Arc<Hosted<W>>,
@@ -162,6 +164,7 @@ impl<W: World> Log<W> {
         let others = config.nodes.iter().map(|node| node.id).filter(|node| *node != config.node);
         let vitals = Arc::new(Vitals::new(wal.clone(), config.timing.disk, others));
         let peers = Peers::start(&env.net, &directory, &vitals, &config.nodes);
+        let lines = Lines::new(env.net.clone(), directory.clone(), &config.nodes);
         let hosted = Arc::new(Hosted::default());
         let stopping = Arc::new(Stopping::default());
         let received = Budget::new(config.limits.node_in_flight_bytes);
@@ -189,7 +192,8 @@ impl<W: World> Log<W> {
         let running = run_controller(controller.clone(), stopping.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(running));
         let boot_epoch = identity.boot_epoch;
-        let inner = Inner { config, boot_epoch, wal, peers, checkpoints, views, hosted, map, controller, stopping };
+        let inner =
+            Inner { config, boot_epoch, wal, peers, lines, checkpoints, views, hosted, map, controller, stopping };
         Ok(Log { inner: Arc::new(inner) })
     }
 
@@ -235,27 +239,93 @@ impl<W: World> Log<W> {
     /// [`LogError::UnknownTopic`]; [`LogError::PartitionOutOfRange`]; [`LogError::NotHosted`] when other nodes have it;
     /// [`LogError::Unavailable`] while it is being opened.
     pub fn partition(&self, topic: &str, partition: u32) -> Result<Partition<W>, LogError> {
-        let id = self.locate(topic, partition)?;
+        let (id, replicas) = self.find(topic, partition)?;
+        if !replicas.contains(&self.node()) {
+            return Err(LogError::NotHosted {
+                asked: self.node(),
+                partition: format!("{topic}/{partition}"),
+                replicas,
+            });
+        }
         let opening = || LogError::Unavailable(format!("{topic}/{partition} is being opened on node {}", self.node()));
         self.inner.hosted.partition(id).ok_or_else(opening)
     }
 
-    fn locate(&self, topic: &str, partition: u32) -> Result<PartitionId, LogError> {
-        let (id, placed) = if topic == CLUSTER_TOPIC {
-            (0, vec![self.inner.config.nodes.iter().map(|node| node.id).collect()])
-        } else {
-            let map = self.inner.map.get();
-            let plan = map.topics.get(topic).ok_or_else(|| LogError::UnknownTopic(topic.into()))?;
-            (plan.id, plan.partitions.clone())
-        };
-        let count = placed.len() as u32;
-        let out_of_range = || LogError::PartitionOutOfRange { topic: topic.into(), partition, count };
-        let replicas: &Vec<NodeId> = placed.get(partition as usize).ok_or_else(out_of_range)?;
-        if !replicas.contains(&self.node()) {
-            let partition = format!("{topic}/{partition}");
-            return Err(LogError::NotHosted { asked: self.node(), partition, replicas: replicas.clone() });
+    /// The batches of a partition from `offset` on, as they become readable, whether this node holds a replica or not. An
+    /// offset past the end waits until the partition has grown there.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`]; [`LogError::PartitionOutOfRange`]. What happens later is the [`Subscription`]'s to say.
+    ///
+    /// # Example
+    /// ```
+    /// use corduroy_log::{NewRecord, NewTopic, testing::{Cluster, Sim}};
+    ///
+    /// let sim = Sim::seed(7);
+    /// sim.run(async {
+    ///     let cluster = Cluster::new(&sim, 4);
+    ///     cluster.start().await;
+    ///     let topic = cluster.create_topic(NewTopic::new("order", 1)).await.unwrap();
+    ///     cluster.append("order", 0, vec![NewRecord::new("placed")]).await.unwrap();
+    ///
+    ///     // Three of the four nodes hold a replica. This one does not.
+    ///     let node = cluster.nodes().into_iter().find(|node| !topic.partitions[0].contains(node)).unwrap();
+    ///     let placed = cluster.on(node, async |log| log.subscribe("order", 0, 0)?.next().await).await.unwrap().unwrap();
+    ///     assert_eq!(placed[0].records(0).unwrap()[0].value, "placed");
+    /// });
+    /// ```
+    pub fn subscribe(&self, topic: &str, partition: u32, offset: Offset) -> Result<Subscription<W>, LogError> {
+        self.find(topic, partition)?;
+        Ok(Subscription::new(self.clone(), topic.to_owned(), partition, offset))
+    }
+
+    /// The first offset kept of a partition and the first that cannot be read yet, whether this node holds a replica or not.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`]; [`LogError::PartitionOutOfRange`]; [`LogError::Unavailable`] when no replica could say.
+    pub async fn offsets(
+        &self,
+        topic: &str,
+        partition: u32,
+        consistency: Consistency,
+    ) -> Result<(Offset, Offset), LogError> {
+        let (id, replicas) = self.find(topic, partition)?;
+        if replicas.contains(&self.node()) {
+            return self.partition(topic, partition)?.offsets(consistency).await;
         }
-        Ok(PartitionId::new(id, partition))
+        self.offsets_elsewhere(&format!("{topic}/{partition}"), id, &replicas, consistency).await
+    }
+
+    /// Which partition that is, and who holds it.
+    pub(crate) fn find(&self, topic: &str, partition: u32) -> Result<(PartitionId, Vec<NodeId>), LogError> {
+        let of = |id: u32, placed: &[Vec<NodeId>]| {
+            let count = placed.len() as u32;
+            let out_of_range = || LogError::PartitionOutOfRange { topic: topic.into(), partition, count };
+            let replicas = placed.get(partition as usize).ok_or_else(out_of_range)?;
+            Ok((PartitionId::new(id, partition), replicas.clone()))
+        };
+        if topic == CLUSTER_TOPIC {
+            return of(0, &[self.inner.config.nodes.iter().map(|node| node.id).collect()]);
+        }
+        let map = self.inner.map.get();
+        let plan = map.topics.get(topic).ok_or_else(|| LogError::UnknownTopic(topic.into()))?;
+        of(plan.id, &plan.partitions)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.inner.stopping.flag.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn peers(&self) -> &Peers<W> {
+        &self.inner.peers
+    }
+
+    pub(crate) fn lines(&self) -> &Lines<W> {
+        &self.inner.lines
+    }
+
+    pub(crate) fn timing(&self) -> &Timing {
+        &self.inner.config.timing
     }
 
     /// All partitions hosted here, `_cluster/0` first.
@@ -329,6 +399,7 @@ impl<W: World> Log<W> {
         for partition in self.inner.hosted.all() {
             partition.stop().await;
         }
+        self.inner.lines.stop();
         self.inner.peers.stop();
         self.inner.views.close().await;
         self.inner.checkpoints.close().await;

@@ -13,7 +13,7 @@ use tonic::{
 };
 use tonic_prost::ProstEncoder;
 
-/// Messages and entries in one packet, the messages inside of messages included. In memory they take about 3 MiB.
+/// Messages, entries and batches in one packet, the messages inside of messages included. In memory they take about 3 MiB.
 pub const ELEMENTS: usize = 16 << 10;
 
 /// Why bytes are not taken for a packet.
@@ -46,7 +46,8 @@ struct Counted(&'static [(usize, Counted)]);
 const ENTRY: Counted = Counted(&[]);
 const APPEND_BATCH: Counted = Counted(&[(5, ENTRY)]);
 const PEER_REQUEST: Counted = Counted(&[(5, APPEND_BATCH)]);
-const PEER_MESSAGE: Counted = Counted(&[(5, APPEND_BATCH), (8, PEER_REQUEST)]);
+const FEED_BATCHES: Counted = Counted(&[(2, ENTRY)]);
+const PEER_MESSAGE: Counted = Counted(&[(5, APPEND_BATCH), (8, PEER_REQUEST), (23, FEED_BATCHES)]);
 const PACKET: Counted = Counted(&[(1, PEER_MESSAGE)]);
 
 /// Counts down from `left`.

@@ -1,5 +1,5 @@
 //! Reading by time and by key: a view says where to look, the log says what is there.
-use super::{Consistency, Core, Partition, fold::Mark};
+use super::{Consistency, Core, Partition, fold::Mark, read::CHUNK};
 use crate::{
     error::LogError,
     producer::digest_of,
@@ -170,7 +170,7 @@ impl<W: World> Core<W> {
     fn first_at(&self, time: Timestamp, from: Mark, end: Offset) -> Result<Offset, LogError> {
         let mut at = from;
         while at.offset < end {
-            for placed in self.evolved_entries(at)? {
+            for placed in self.read_entries(at, CHUNK)? {
                 at = placed.end();
                 if placed.added > 0 && placed.batch.is_some_and(|batch| batch.time() >= time) {
                     return Ok(placed.base.min(end));
@@ -185,7 +185,7 @@ impl<W: World> Core<W> {
 
     /// The records of the batch at a place that a view named. That there are none there is damage: the view fits the log.
     fn batch_at(&self, place: Place) -> Result<Vec<Record>, LogError> {
-        let entry = self.evolved_range(Mark { index: place.index, offset: place.base }, place.index + 1)?;
+        let entry = self.read_range(Mark { index: place.index, offset: place.base }, place.index + 1, CHUNK)?;
         let batch = entry.into_iter().next().filter(|placed| placed.added > 0).and_then(|placed| placed.batch);
         let batch = batch.ok_or_else(|| self.damaged(format!("entry {} adds no records", place.index)))?;
         batch.decode(place.base).map_err(|error| self.damaged(error.to_string()))

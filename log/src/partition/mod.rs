@@ -28,7 +28,7 @@ pub use append::{AppendOptions, Expect};
 pub use cursors::CURSOR_NAME_BYTES;
 pub use fold::Cursor;
 pub use lookup::{KeyPage, TimeOffset};
-pub use types::{Ack, Consistency, PartitionInfo, ReadResult, Role};
+pub use types::{Ack, Consistency, PartitionInfo, PlacedBatch, ReadResult, Role};
 
 pub(crate) use append::Appends;
 pub(crate) use checkpoint::{Checkpoints, Owner, Policy, Scheduler};

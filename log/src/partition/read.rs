@@ -1,5 +1,5 @@
 //! Reading: below the evolved offset, from this replica, with the promise asked for.
-use super::{Consistency, Core, Partition, ReadResult, fold::Mark};
+use super::{Consistency, Core, Partition, PlacedBatch, ReadResult, fold::Mark};
 use crate::{
     batch::{Batch, BatchError},
     error::LogError,
@@ -14,6 +14,10 @@ use openraft::{
     error::{LinearizableReadError, RaftError},
 };
 use openraft_rt::AsyncRuntime;
+use std::sync::Arc;
+
+/// Bytes of entries read at once, about.
+pub(super) const CHUNK: u64 = 256 << 10;
 
 impl<W: World> Partition<W> {
     /// Reads from `offset` on: at least one record if there is one, about `max_bytes` of keys, values and headers, at
@@ -31,7 +35,7 @@ impl<W: World> Partition<W> {
             return Err(LogError::OffsetOutOfRange { partition: self.name(), offset, end });
         }
         let page = Page::new(offset, max_bytes, max_records as usize);
-        let records = self.core.read_evolved(page, None, end)?.records;
+        let records = self.core.read_evolved(page, None, end).await?.records;
         Ok(ReadResult { records, start: 0, end })
     }
 
@@ -189,7 +193,12 @@ impl<W: World> Core<W> {
 
     /// Reads a page below `end`, which has been evolved. Where `from` is known (the [`Page::resume`] of the page before),
     /// nothing is read in vain; else the batches from the mark before the page's offset on are.
-    pub(super) fn read_evolved(&self, mut page: Page, from: Option<Mark>, end: Offset) -> Result<Page, LogError> {
+    pub(super) async fn read_evolved(
+        self: &Arc<Self>,
+        mut page: Page,
+        from: Option<Mark>,
+        end: Offset,
+    ) -> Result<Page, LogError> {
         if page.offset >= end {
             return Ok(page);
         }
@@ -199,7 +208,7 @@ impl<W: World> Core<W> {
         };
         page.resume = Some(at);
         while at.offset < end && !page.is_full() {
-            for placed in self.evolved_entries(at)? {
+            for placed in self.evolved_entries(at, CHUNK).await? {
                 if let Some(batch) = &placed.batch {
                     let taken = page.take(batch, placed.base, placed.added);
                     taken.map_err(|error| self.damaged(error.to_string()))?;
@@ -221,7 +230,7 @@ impl<W: World> Core<W> {
     pub(super) fn entry_at(&self, offset: Offset) -> Result<(LogId, Batch), LogError> {
         let mut at = self.seek(offset)?;
         loop {
-            for placed in self.evolved_entries(at)? {
+            for placed in self.read_entries(at, CHUNK)? {
                 at = placed.end();
                 if let Some(batch) = placed.batch
                     && at.offset > offset
@@ -237,16 +246,56 @@ impl<W: World> Core<W> {
         self.evolved.seek(offset).ok_or_else(|| self.damaged(format!("no entry for offset {offset} below {end}")))
     }
 
-    /// A chunk of evolved entries, at least one: there is one at `at`.
-    pub(super) fn evolved_entries(&self, at: Mark) -> Result<Vec<Placed>, LogError> {
-        self.evolved_range(at, self.evolved.next_index())
+    /// Whole batches below `end`, which has been evolved and is above `offset`: the one that holds the record at `offset`, and
+    /// more up to about `max_bytes`. With the place of what comes next. Where `from` is known (the place that was given with
+    /// the batches before), nothing is read in vain.
+    pub(super) async fn read_batches(
+        self: &Arc<Self>,
+        offset: Offset,
+        from: Option<Mark>,
+        end: Offset,
+        max_bytes: u64,
+    ) -> Result<(Vec<PlacedBatch>, Mark), LogError> {
+        let mut at = match from {
+            Some(mark) => mark,
+            None => self.seek(offset)?,
+        };
+        let (mut batches, mut bytes) = (Vec::new(), 0);
+        while at.offset < end && (batches.is_empty() || bytes < max_bytes) {
+            for placed in self.evolved_entries(at, max_bytes.saturating_sub(bytes).max(1)).await? {
+                at = placed.end();
+                if let Placed { batch: Some(batch), base, added, .. } = placed
+                    && added > 0
+                    && base + added > offset
+                {
+                    bytes += batch.bytes().len() as u64;
+                    batches.push(PlacedBatch { base, batch });
+                }
+            }
+        }
+        Ok((batches, at))
+    }
+
+    /// A chunk of evolved entries, at least one: there is one at `at`. Those that are not in memory are read where a disk may
+    /// be waited for.
+    async fn evolved_entries(self: &Arc<Self>, at: Mark, bytes: u64) -> Result<Vec<Placed>, LogError> {
+        if self.log.wal().is_in_memory(at.index) {
+            return self.read_entries(at, bytes);
+        }
+        let core = self.clone();
+        let read = <W::Tasks as AsyncRuntime>::spawn_blocking(move || core.read_entries(at, bytes)).await;
+        read.unwrap_or_else(|error| Err(LogError::Stopped(format!("{}: {error}", self.name()))))
+    }
+
+    /// A chunk of evolved entries, at least one: there is one at `at`. May wait for a disk.
+    pub(super) fn read_entries(&self, at: Mark, bytes: u64) -> Result<Vec<Placed>, LogError> {
+        self.read_range(at, self.evolved.next_index(), bytes)
     }
 
     /// The same, of the entries before `upto`, which have all evolved.
-    pub(super) fn evolved_range(&self, at: Mark, upto: u64) -> Result<Vec<Placed>, LogError> {
-        const CHUNK: u64 = 256 << 10;
+    pub(super) fn read_range(&self, at: Mark, upto: u64, bytes: u64) -> Result<Vec<Placed>, LogError> {
         let Mark { index, offset } = at;
-        let entries = self.log.read(index..upto, CHUNK).map_err(|error| self.damaged(error.to_string()))?;
+        let entries = self.log.read(index..upto, bytes).map_err(|error| self.damaged(error.to_string()))?;
         if entries.is_empty() {
             return Err(self.damaged(format!("the log ends at entry {index}, offset {offset}, below entry {upto}")));
         }

@@ -1,5 +1,6 @@
 //! What a partition answers.
 use crate::{
+    batch::{Batch, BatchError},
     record::Record,
     topic::{NodeId, Offset, PartitionId, Term},
     world::Timestamp,
@@ -39,6 +40,32 @@ pub struct ReadResult {
     pub start: Offset,
     /// Evolved offset of this replica: the first offset that could not be read.
     pub end: Offset,
+}
+
+/// A batch, and where its partition has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedBatch {
+    /// Offset of its first record.
+    pub base: Offset,
+    /// It counts: every record in it has an offset.
+    pub batch: Batch,
+}
+
+impl PlacedBatch {
+    /// The offset behind its last record.
+    pub fn end(&self) -> Offset {
+        self.base + u64::from(self.batch.records())
+    }
+
+    /// Its records from `from` on.
+    ///
+    /// # Errors
+    /// [`BatchError`] where they are not what the batch says.
+    pub fn records(&self, from: Offset) -> Result<Vec<Record>, BatchError> {
+        let mut records = self.batch.decode(self.base)?;
+        records.retain(|record| record.offset >= from);
+        Ok(records)
+    }
 }
 
 /// What this node does in the partition.

@@ -189,7 +189,7 @@ impl<W: World> Link<W> {
     async fn run(self: Arc<Self>) {
         let mut pause = RETRY_MIN;
         while !self.stopped.load(Ordering::Acquire) {
-            let trouble = match self.connect().await {
+            let trouble = match call::<W>(&self.net, &self.directory, &self.to, Purpose::Consensus).await {
                 Ok(connection) => {
                     pause = RETRY_MIN;
                     self.converse(connection).await
@@ -201,48 +201,6 @@ impl<W: World> Link<W> {
             <W::Tasks as AsyncRuntime>::sleep(pause).await;
             pause = (pause * 2).min(RETRY_MAX);
         }
-    }
-
-    /// Opens a connection and greets. An error says, for people, why not.
-    async fn connect(&self) -> Result<Connection, String> {
-        let connecting = self.net.connect(&self.to.peer, Purpose::Consensus);
-        let timeout = <W::Tasks as AsyncRuntime>::timeout(GREETING, connecting);
-        let mut connection =
-            timeout.await.map_err(|_| String::from("connecting timed out"))?.map_err(|error| error.to_string())?;
-        let hello = PeerMessage { body: Some(Body::Hello(self.directory.hello(self.peer()))) };
-        connection
-            .outgoing
-            .send(Packet { messages: vec![hello], confirmed: 0 })
-            .await
-            .map_err(|_| String::from("closed while greeting"))?;
-        let answer = <W::Tasks as AsyncRuntime>::timeout(GREETING, connection.incoming.next()).await;
-        let answer = answer.map_err(|_| String::from("no answer to the greeting"))?;
-        match first_message(answer) {
-            Ok(Body::Welcome(welcome)) => match self.directory.check_welcome(self.peer(), &welcome).await {
-                Ok(()) => Ok(connection),
-                Err(Rejected::Refused(refused)) => {
-                    tracing::error!(peer = self.peer(), address = %self.to.peer, detail = %refused.detail, "peer is not who it should be");
-                    Err(refused.detail)
-                }
-                Err(Rejected::Disk(error)) => Err(error.to_string()),
-            },
-            Ok(Body::Refused(refused)) => Err(self.refused(refused)),
-            Ok(_) => Err("answered the greeting with something else".into()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// The peer will not have us. When our own data is to blame, this node must stop.
-    fn refused(&self, refused: Refused) -> String {
-        let detail = format!("node {} refuses this node: {}", self.peer(), refused.detail);
-        match refused.refusal() {
-            Refusal::WrongIncarnation | Refusal::RolledBack => {
-                self.directory.mark_lost(&detail);
-                <W::Tasks as Tasks>::halt(Halt::DataLoss(detail.clone()))
-            }
-            _ => tracing::error!(peer = self.peer(), %detail, "refused"),
-        }
-        detail
     }
 
     /// Uses the connection until it is lost.
@@ -284,6 +242,53 @@ impl<W: World> Link<W> {
         tracing::info!(peer = self.peer(), %trouble, "connection to peer lost");
         trouble
     }
+}
+
+/// Opens a connection and greets. An error says, for people, why not.
+pub(crate) async fn call<W: World>(
+    net: &W::Net,
+    directory: &Directory<W>,
+    to: &NodeAddress,
+    purpose: Purpose,
+) -> Result<Connection, String> {
+    let peer = to.id;
+    let timeout = <W::Tasks as AsyncRuntime>::timeout(GREETING, net.connect(&to.peer, purpose));
+    let mut connection =
+        timeout.await.map_err(|_| String::from("connecting timed out"))?.map_err(|error| error.to_string())?;
+    let hello = PeerMessage { body: Some(Body::Hello(directory.hello(peer))) };
+    connection
+        .outgoing
+        .send(Packet { messages: vec![hello], confirmed: 0 })
+        .await
+        .map_err(|_| String::from("closed while greeting"))?;
+    let answer = <W::Tasks as AsyncRuntime>::timeout(GREETING, connection.incoming.next()).await;
+    let answer = answer.map_err(|_| String::from("no answer to the greeting"))?;
+    match first_message(answer) {
+        Ok(Body::Welcome(welcome)) => match directory.check_welcome(peer, &welcome).await {
+            Ok(()) => Ok(connection),
+            Err(Rejected::Refused(refused)) => {
+                tracing::error!(peer, address = %to.peer, detail = %refused.detail, "peer is not who it should be");
+                Err(refused.detail)
+            }
+            Err(Rejected::Disk(error)) => Err(error.to_string()),
+        },
+        Ok(Body::Refused(refused)) => Err(refused_by(directory, peer, refused)),
+        Ok(_) => Err("answered the greeting with something else".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The peer will not have us. When our own data is to blame, this node must stop.
+fn refused_by<W: World>(directory: &Directory<W>, peer: NodeId, refused: Refused) -> String {
+    let detail = format!("node {peer} refuses this node: {}", refused.detail);
+    match refused.refusal() {
+        Refusal::WrongIncarnation | Refusal::RolledBack => {
+            directory.mark_lost(&detail);
+            <W::Tasks as Tasks>::halt(Halt::DataLoss(detail.clone()))
+        }
+        _ => tracing::error!(peer, %detail, "refused"),
+    }
+    detail
 }
 
 /// The one message of a greeting.

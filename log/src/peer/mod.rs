@@ -27,7 +27,7 @@ mod server;
 mod session;
 
 pub(crate) use handshake::Directory;
-pub(crate) use link::{Link, PeerError, Peers};
-pub(crate) use outbox::append_size;
+pub(crate) use link::{Link, PeerError, Peers, call};
+pub(crate) use outbox::{Outbox, append_size};
 pub(crate) use server::{Serving, serve};
 pub(crate) use session::AppendStream;

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     cluster::Hosted,
+    feed::{self, Feeder},
     health::{Budget, Condition, Share, Vitals},
     raft::{self, TypeConfig},
     topic::{NodeId, PartitionId},
@@ -63,9 +64,10 @@ pub(crate) async fn serve<W: World>(connection: Connection, serving: Arc<Serving
     };
     let sent = outgoing.send(Packet { messages: vec![PeerMessage { body: Some(answer) }], confirmed: 0 }).await;
     let (Ok(()), Some(peer)) = (sent, peer) else { return };
+    let feeder = Feeder::new(serving.hosted.clone(), directory.clone(), outgoing.clone());
     let answers = Answers { outbox: Outbox::start::<W>(outgoing, directory.clone()) };
     let requests = Budget::new(REQUESTS);
-    let mut caller = Caller { peer, answers, streams: BTreeMap::new(), requests, serving: serving.clone() };
+    let mut caller = Caller { peer, answers, streams: BTreeMap::new(), feeder, requests, serving: serving.clone() };
     while let Some(Ok(packet)) = incoming.next().await {
         directory.note(peer, packet.confirmed);
         packet.messages.into_iter().filter_map(|message| message.body).for_each(|body| caller.take(body));
@@ -77,6 +79,7 @@ struct Caller<W: World> {
     peer: NodeId,
     answers: Answers,
     streams: BTreeMap<u64, Incoming<W>>,
+    feeder: Feeder<W>,
     /// One for each request under way.
     requests: Arc<Budget>,
     serving: Arc<Serving<W>>,
@@ -98,6 +101,9 @@ impl<W: World> Caller<W> {
             Body::Append(append) => self.append(append),
             Body::AppendClose(close) => drop(self.streams.remove(&close.stream)),
             Body::Request(request) => self.request(request),
+            Body::FeedOpen(open) => self.feeder.open(&open),
+            Body::FeedCredit(credit) => self.feeder.grant(&credit),
+            Body::FeedClose(close) => self.feeder.close(&close),
             Body::Condition(condition) => self.serving.vitals.heard(self.peer, condition_of(&condition)),
             other => tracing::warn!(peer = self.peer, ?other, "peer sent what only a called node may"),
         }
@@ -299,6 +305,14 @@ async fn perform<W: World>(
         peer_request::Body::ReadIndex(_) => {
             let partition = hosted.partition(partition).ok_or_else(missing)?;
             Ok(peer_response::Body::ReadIndex(partition.answer_read_index().await))
+        }
+        peer_request::Body::Bounds(request) => {
+            let partition = hosted.partition(partition).ok_or_else(missing)?;
+            let outcome = match partition.offsets(feed::consistency_from_wire(&request)).await {
+                Ok((start, end)) => pb::bounds_response::Outcome::Bounds(pb::Bounds { start, end }),
+                Err(error) => pb::bounds_response::Outcome::Failed(error.to_string()),
+            };
+            Ok(peer_response::Body::Bounds(pb::BoundsResponse { outcome: Some(outcome) }))
         }
         peer_request::Body::Propose(proposal) => {
             let partition = hosted.partition(partition).ok_or_else(missing)?;

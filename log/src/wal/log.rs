@@ -198,6 +198,11 @@ impl<W: World> PartitionLog<W> {
         self.reader().entries(located, max_bytes)
     }
 
+    /// Whether the entry at `index` is, at this moment, read without a disk.
+    pub(crate) fn is_in_memory(&self, index: u64) -> bool {
+        index >= self.core.lock().hot_start()
+    }
+
     /// The log hash after the entry at `index`: `None` where that is neither in the log nor the last purged one.
     pub(crate) fn log_hash_at(&self, index: u64) -> io::Result<Option<LogHash>> {
         let at = {

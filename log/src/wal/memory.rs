@@ -175,7 +175,8 @@ impl State {
         self.hot_bytes
     }
 
-    fn hot_start(&self) -> u64 {
+    /// Entries from this index on are read from memory.
+    pub(crate) fn hot_start(&self) -> u64 {
         self.log.next() - self.hot.len() as u64
     }
 

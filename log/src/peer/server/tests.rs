@@ -46,11 +46,12 @@ struct Connected {
 impl Connected {
     fn new(serving: &Arc<Serving<SimWorld>>) -> Self {
         let (outgoing, answers) = mpsc::channel(16);
+        let feeder = Feeder::new(serving.hosted.clone(), serving.directory.clone(), outgoing.clone());
         let outbox = Outbox::start::<SimWorld>(outgoing, serving.directory.clone());
         let (appends, taken) = mpsc::unbounded_channel();
         let streams = BTreeMap::from([(STREAM, Incoming { appends, unanswered: Unanswered::default() })]);
         let (answers_to, requests) = (Answers { outbox }, Budget::new(REQUESTS));
-        let caller = Caller { peer: 2, answers: answers_to, streams, requests, serving: serving.clone() };
+        let caller = Caller { peer: 2, answers: answers_to, streams, feeder, requests, serving: serving.clone() };
         Connected { caller, taken, answers }
     }
 
