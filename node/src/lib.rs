@@ -38,4 +38,7 @@ mod os;
 pub mod cli;
 pub mod config;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 pub use node::{Builder, Node, StartError};

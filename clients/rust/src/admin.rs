@@ -2,7 +2,7 @@
 use crate::{
     Error,
     pool::Pool,
-    retry::{self, Backoff, Kind, Step},
+    retry::{self, Backoff, Kind, Step, is_doubtful},
 };
 use corduroy_proto::v1::{self, admin_client::AdminClient};
 use std::{collections::BTreeMap, future::Future, sync::Mutex, time::Duration};
@@ -30,6 +30,38 @@ pub struct TopicInfo {
     pub partitions: u32,
     /// Replicas per partition.
     pub replication: u32,
+    /// Whether it knows where each key has its last record, for [`crate::Client::append_if_key`].
+    pub key_index: bool,
+    /// Only nodes that carry this service have replicas; `None`: any node.
+    pub service: Option<String>,
+}
+
+/// A topic to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// Up to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or a digit.
+    pub name: String,
+    /// At least 1; fixed for the life of the topic.
+    pub partitions: u32,
+    /// Replicas per partition. `None`: 3, or the number of nodes where there are fewer.
+    pub replication: Option<u32>,
+    /// Keep where each key has its last record, for [`crate::Client::append_if_key`]. Costs memory for every key.
+    pub key_index: bool,
+    /// Only nodes that carry this service get replicas; `None`: any node.
+    pub service: Option<String>,
+}
+
+impl NewTopic {
+    /// A topic with this name and so many partitions, and everything else as usual.
+    ///
+    /// ```
+    /// # use corduroy_client::NewTopic;
+    /// let accounts = NewTopic { key_index: true, ..NewTopic::new("accounts", 4) };
+    /// assert_eq!((accounts.partitions, accounts.replication), (4, None));
+    /// ```
+    pub fn new(name: impl Into<String>, partitions: u32) -> Self {
+        NewTopic { name: name.into(), partitions, replication: None, key_index: false, service: None }
+    }
 }
 
 /// A node, as the cluster map and the node itself describe it.
@@ -96,6 +128,20 @@ pub struct ClusterStatus {
 
 impl ClusterStatus {
     /// Whether every node is ready and every partition has a leader.
+    ///
+    /// ```
+    /// # use corduroy_client::{ClusterStatus, PartitionView};
+    /// let leaderless = PartitionView {
+    ///     topic: "orders".into(),
+    ///     partition: 0,
+    ///     leader: None,
+    ///     term: 7,
+    ///     replicas: vec![1, 2, 3],
+    ///     start_offset: 0,
+    ///     end_offset: 12,
+    /// };
+    /// assert!(!ClusterStatus { partitions: vec![leaderless], ..ClusterStatus::default() }.is_ready());
+    /// ```
     pub fn is_ready(&self) -> bool {
         self.nodes.iter().all(|node| node.ready) && self.partitions.iter().all(|p| p.leader.is_some())
     }
@@ -106,13 +152,23 @@ impl Admin {
     ///
     /// # Errors
     /// `Invalid` when there is none, or one is no address.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use corduroy_client::Admin;
+    /// # let runtime = tokio::runtime::Runtime::new().unwrap();
+    /// # let _entered = runtime.enter();
+    /// let admin = Admin::new(["127.0.0.1:7201", "127.0.0.1:7202"], Duration::from_secs(15));
+    /// assert!(admin.is_ok());
+    /// assert!(Admin::new(["no address"], Duration::from_secs(15)).is_err());
+    /// ```
     pub fn new<I>(endpoints: I, timeout: Duration) -> Result<Self, Error>
     where
         I: IntoIterator,
         I::Item: Into<String>,
     {
         let endpoints: Vec<String> = endpoints.into_iter().map(Into::into).collect();
-        let pool = Pool::new(Duration::from_secs(1));
+        let pool = Pool::new(Duration::from_secs(1), None)?;
         for endpoint in &endpoints {
             pool.endpoint(endpoint)?;
         }
@@ -126,6 +182,13 @@ impl Admin {
     ///
     /// # Errors
     /// `Unreachable` when none of the given nodes answers.
+    ///
+    /// ```
+    #[doc = include_str!("../doc/admin.rs")]
+    /// let cluster = admin.cluster().await?;
+    /// assert_eq!(cluster.nodes.len(), 3);
+    /// # Ok(()) }) }
+    /// ```
     pub async fn cluster(&self) -> Result<ClusterStatus, Error> {
         let known = self.endpoints();
         let mut answers = self.ask_all(&known).await;
@@ -145,6 +208,13 @@ impl Admin {
     ///
     /// # Errors
     /// `Unreachable`, `Lost`, `Timeout`.
+    ///
+    /// ```
+    #[doc = include_str!("../doc/admin.rs")]
+    /// let status = admin.node_status(&cluster.admin()[0]).await?;
+    /// assert_eq!(status.node, 1);
+    /// # Ok(()) }) }
+    /// ```
     pub async fn node_status(&self, address: &str) -> Result<v1::NodeStatusResponse, Error> {
         let mut node = self.pool.admin(address)?;
         match timeout(STATUS, node.node_status(v1::NodeStatusRequest {})).await {
@@ -154,20 +224,45 @@ impl Admin {
         }
     }
 
-    /// Creates a topic; returns when each of its partitions has a leader. `replication` `None`: 3, or the number of
-    /// nodes where there are fewer.
+    /// Creates a topic as most are; returns when each of its partitions has a leader. `replication` `None`: 3, or the number
+    /// of nodes where there are fewer.
     ///
     /// # Errors
-    /// `TopicExists`, `Invalid`, `Unavailable`, `UnknownOutcome`.
+    /// As [`Admin::create`].
+    ///
+    /// ```
+    #[doc = include_str!("../doc/admin.rs")]
+    /// let topic = admin.create_topic("orders", 4, None).await?;
+    /// assert_eq!((topic.partitions, topic.replication), (4, 3));
+    /// # Ok(()) }) }
+    /// ```
     pub async fn create_topic(
         &self,
         name: &str,
         partitions: u32,
         replication: Option<u32>,
     ) -> Result<TopicInfo, Error> {
-        let request = v1::CreateTopicRequest { name: name.to_owned(), partitions, replication, ..Default::default() };
+        self.create(NewTopic { replication, ..NewTopic::new(name, partitions) }).await
+    }
+
+    /// Creates a topic; returns when each of its partitions has a leader.
+    ///
+    /// # Errors
+    /// `TopicExists`, `Invalid`, `Unavailable`, `UnknownOutcome`.
+    ///
+    /// ```
+    #[doc = include_str!("../doc/admin.rs")]
+    /// # use corduroy_client::NewTopic;
+    /// let topic = admin.create(NewTopic { key_index: true, ..NewTopic::new("accounts", 2) }).await?;
+    /// assert!(topic.key_index);
+    /// # Ok(()) }) }
+    /// ```
+    pub async fn create(&self, new: NewTopic) -> Result<TopicInfo, Error> {
+        let NewTopic { name, partitions, replication, key_index, service } = new;
+        let service = service.unwrap_or_default();
+        let request = v1::CreateTopicRequest { name, partitions, replication, key_index, service };
         let answer = self
-            .call(Kind::Write, |mut node| {
+            .call(Kind::Once, |mut node| {
                 let request = request.clone();
                 async move { Ok(node.create_topic(request).await?.into_inner()) }
             })
@@ -179,6 +274,13 @@ impl Admin {
     ///
     /// # Errors
     /// `Unreachable`, `Timeout`.
+    ///
+    /// ```
+    #[doc = include_str!("../doc/admin.rs")]
+    /// admin.create_topic("orders", 1, None).await?;
+    /// assert_eq!(admin.list_topics().await?[0].name, "orders");
+    /// # Ok(()) }) }
+    /// ```
     pub async fn list_topics(&self) -> Result<Vec<TopicInfo>, Error> {
         let list = |mut node: AdminClient<Channel>| async move {
             Ok(node.list_topics(v1::ListTopicsRequest {}).await?.into_inner())
@@ -190,9 +292,17 @@ impl Admin {
     ///
     /// # Errors
     /// `UnknownTopic`, `Unavailable`, `UnknownOutcome`.
+    ///
+    /// ```
+    #[doc = include_str!("../doc/admin.rs")]
+    /// admin.create_topic("orders", 1, None).await?;
+    /// admin.delete_topic("orders").await?;
+    /// assert!(admin.list_topics().await?.is_empty());
+    /// # Ok(()) }) }
+    /// ```
     pub async fn delete_topic(&self, name: &str) -> Result<(), Error> {
         let request = v1::DeleteTopicRequest { name: name.to_owned() };
-        self.call(Kind::Write, |mut node| {
+        self.call(Kind::Once, |mut node| {
             let request = request.clone();
             async move { Ok(node.delete_topic(request).await?.into_inner()) }
         })
@@ -218,7 +328,7 @@ impl Admin {
     {
         let deadline = Instant::now() + self.timeout;
         let endpoints = self.endpoints();
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut doubt) = (Backoff::new(), false);
         let mut turns = 0..;
         loop {
             let turn: usize = turns.next().expect("the range has no end");
@@ -229,6 +339,7 @@ impl Admin {
                 Ok(Err(status)) => Error::from_status(&status, address),
                 Err(_) => Error::Timeout(format!("{address} did not answer within {left:?}")),
             };
+            doubt |= is_doubtful(&error);
             let pause = match retry::next(&error, kind, address) {
                 // Once around is enough to know that nobody is there, or that nobody knows the topic.
                 Step::Elsewhere | Step::Follow(_) if turn + 1 < endpoints.len() => Some(Duration::ZERO),
@@ -242,15 +353,15 @@ impl Admin {
             };
             match pause {
                 Some(pause) if Instant::now() + pause < deadline => sleep(pause).await,
-                _ if kind == Kind::Write => return Err(error.for_write()),
-                _ => return Err(error),
+                _ => return Err(kind.conclude(error, doubt)),
             }
         }
     }
 }
 
 fn topic(topic: v1::Topic) -> TopicInfo {
-    TopicInfo { name: topic.name, partitions: topic.partitions, replication: topic.replication }
+    let v1::Topic { name, partitions, replication, key_index, service, .. } = topic;
+    TopicInfo { name, partitions, replication, key_index, service: Some(service).filter(|service| !service.is_empty()) }
 }
 
 /// Puts the answers of several nodes together.

@@ -16,7 +16,7 @@ pub enum Error {
     /// No connection to any of the nodes; nothing was sent.
     #[error("no node could be reached: {0}")]
     Unreachable(String),
-    /// A read got no answer in time; nothing happened.
+    /// No answer in time. Nothing was appended.
     #[error("no answer in time: {0}")]
     Timeout(String),
     /// The asked node does not lead the partition. Nothing was appended.
@@ -60,9 +60,58 @@ pub enum Error {
     /// The node is shutting down, or the partition has stopped there. Nothing was appended.
     #[error("{0}")]
     Halted(String),
-    /// An earlier append of the same stream failed; nothing of this one was appended, so that order is kept.
+    /// An earlier append to the same partition failed; nothing of this one was appended, so that order is kept.
     #[error("{0}")]
     PrecedingFailed(String),
+    /// A conditional append found another end than it expected. Nothing was appended: read what came in between and decide
+    /// again.
+    #[error("{message}")]
+    OffsetMismatch {
+        /// What the node said.
+        message: String,
+        /// Where the partition ended.
+        actual: u64,
+    },
+    /// A conditional append found the key's last record elsewhere. Nothing was appended: read what came in between and
+    /// decide again.
+    #[error("{message}")]
+    KeyMismatch {
+        /// What the node said.
+        message: String,
+        /// Where the key's last record is; `None`: it has none.
+        actual: Option<u64>,
+    },
+    /// Records of the producer before these are missing in the partition: it was forgotten (24 h after its last append), or
+    /// the partition lost them. Nothing was appended.
+    #[error("{message}")]
+    OutOfSequence {
+        /// What the node said.
+        message: String,
+        /// Number of the record that the partition expects next.
+        expected: u64,
+    },
+    /// A later life of the producer has appended. Nothing was appended, nor will be: this one was replaced.
+    #[error("{message}")]
+    ProducerFenced {
+        /// What the node said.
+        message: String,
+        /// The epoch that appends now.
+        current: u32,
+    },
+    /// The records are in the partition, and it no longer remembers at which offset.
+    #[error("{0}")]
+    AlreadyAppended(String),
+    /// Somebody has taken the cursor over. Nothing was changed: stop consuming, or take it back.
+    #[error("{message}")]
+    CursorFenced {
+        /// What the node said.
+        message: String,
+        /// The fence that the cursor has now.
+        current: u64,
+    },
+    /// The partition keeps as many producers, cursors or keys as it may. Nothing was changed.
+    #[error("{0}")]
+    TooMany(String),
     /// No such topic.
     #[error("{0}")]
     UnknownTopic(String),
@@ -99,6 +148,8 @@ impl Error {
     /// # use corduroy_client::Error;
     /// assert!(Error::Unavailable("no majority".into()).is_retryable());
     /// assert!(!Error::UnknownOutcome("the connection broke".into()).is_retryable());
+    /// // Read what came in between first: the same append would be refused again.
+    /// assert!(!Error::OffsetMismatch { message: "it ends at 7".into(), actual: 7 }.is_retryable());
     /// ```
     pub fn is_retryable(&self) -> bool {
         matches!(
@@ -126,8 +177,13 @@ impl Error {
         let data = |name: &str| info.metadata.get(name).filter(|value| !value.is_empty());
         let leader = data("leader").and_then(|id| id.parse().ok());
         let addresses = data("replicas_grpc").map(|list| list.split(',').map(str::to_owned).collect());
-        let hint =
-            Hint { leader, leader_grpc: data("leader_grpc").cloned(), replicas_grpc: addresses.unwrap_or_default() };
+        let found = ["actual", "expected", "current"].into_iter().find_map(data).and_then(|value| value.parse().ok());
+        let hint = Hint {
+            leader,
+            leader_grpc: data("leader_grpc").cloned(),
+            replicas_grpc: addresses.unwrap_or_default(),
+            found,
+        };
         Self::from_reason(&info.reason, message, hint, retry_after)
     }
 
@@ -140,6 +196,16 @@ impl Error {
             "FULL" => Error::Full { message, retry_after: retry_after.unwrap_or(Duration::from_millis(250)) },
             "UNKNOWN_OUTCOME" => Error::UnknownOutcome(message.trim_start_matches("unknown outcome: ").to_owned()),
             "PRECEDING_FAILED" => Error::PrecedingFailed(message),
+            "OFFSET_MISMATCH" => Error::OffsetMismatch { message, actual: hint.found.unwrap_or_default() },
+            "KEY_MISMATCH" => Error::KeyMismatch { message, actual: hint.found },
+            "OUT_OF_SEQUENCE" => Error::OutOfSequence { message, expected: hint.found.unwrap_or_default() },
+            "PRODUCER_FENCED" => {
+                let current = u32::try_from(hint.found.unwrap_or_default()).unwrap_or(u32::MAX);
+                Error::ProducerFenced { message, current }
+            }
+            "ALREADY_APPENDED" => Error::AlreadyAppended(message),
+            "CURSOR_FENCED" => Error::CursorFenced { message, current: hint.found.unwrap_or_default() },
+            "TOO_MANY" => Error::TooMany(message),
             "UNKNOWN_TOPIC" => Error::UnknownTopic(message),
             "TOPIC_EXISTS" => Error::TopicExists(message),
             "PARTITION_OUT_OF_RANGE" => Error::PartitionOutOfRange(message),
@@ -169,14 +235,6 @@ impl Error {
             code => Error::Lost(format!("{address}: {code:?}: {message}")),
         }
     }
-
-    /// The same error as an append reports it: whatever may have been sent is an unknown outcome.
-    pub(crate) fn for_write(self) -> Self {
-        match self {
-            Error::Lost(text) | Error::Timeout(text) => Error::UnknownOutcome(text),
-            other => other,
-        }
-    }
 }
 
 /// Where to go instead.
@@ -185,6 +243,8 @@ pub(crate) struct Hint {
     pub(crate) leader: Option<u64>,
     pub(crate) leader_grpc: Option<String>,
     pub(crate) replicas_grpc: Vec<String>,
+    /// What there was instead of what was expected.
+    pub(crate) found: Option<u64>,
 }
 
 /// True when the request never left: the connection could not be made.

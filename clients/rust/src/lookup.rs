@@ -1,5 +1,5 @@
 //! Reading by time and by key.
-use crate::{Client, Error, ReadOptions, StoredRecord, client::Target, retry::Kind};
+use crate::{Client, Error, ReadOptions, StoredRecord};
 use corduroy_proto::v1;
 use std::time::SystemTime;
 
@@ -35,15 +35,16 @@ impl Client {
         time: SystemTime,
         options: &ReadOptions,
     ) -> Result<TimeOffset, Error> {
+        let (consistency, session_offset) = options.consistency.on_the_wire();
         let request = v1::OffsetForTimeRequest {
             topic: topic.to_owned(),
             partition,
             time: Some(time.into()),
-            consistency: v1::Consistency::from(options.consistency).into(),
-            ..Default::default()
+            consistency,
+            session_offset,
         };
         let answer = self
-            .call(target(topic, partition, options), Kind::Read, |mut node| {
+            .ask_replica((topic, partition), options, |mut node| {
                 let request = request.clone();
                 async move { Ok(node.offset_for_time(request).await?.into_inner()) }
             })
@@ -64,6 +65,7 @@ impl Client {
         offset: u64,
         options: &ReadOptions,
     ) -> Result<KeyPage, Error> {
+        let (consistency, session_offset) = options.consistency.on_the_wire();
         let request = v1::ReadKeyRequest {
             topic: topic.to_owned(),
             partition,
@@ -71,11 +73,11 @@ impl Client {
             offset,
             max_bytes: options.max_bytes,
             max_records: options.max_records,
-            consistency: v1::Consistency::from(options.consistency).into(),
-            ..Default::default()
+            consistency,
+            session_offset,
         };
         let answer = self
-            .call(target(topic, partition, options), Kind::Read, |mut node| {
+            .ask_replica((topic, partition), options, |mut node| {
                 let request = request.clone();
                 async move { Ok(node.read_key(request).await?.into_inner()) }
             })
@@ -85,12 +87,5 @@ impl Client {
             next_offset: answer.next_offset,
             end_offset: answer.end_offset,
         })
-    }
-}
-
-fn target<'a>(topic: &'a str, partition: u32, options: &'a ReadOptions) -> Target<'a> {
-    match &options.node {
-        Some(address) => Target::Only(address),
-        None => Target::Leader(topic, partition),
     }
 }

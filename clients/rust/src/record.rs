@@ -1,46 +1,12 @@
 //! Records, as producers send them and as readers get them.
 use bytes::Bytes;
-use corduroy_proto::v1;
+use corduroy_proto::{
+    batch::{Batch, BatchError},
+    v1,
+};
 use std::time::{Duration, SystemTime};
 
-/// A named value beside a record's payload. Names need not be unique.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
-    /// Name.
-    pub name: String,
-    /// Value, any bytes.
-    pub value: Bytes,
-}
-
-/// A record to append.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    /// What the record is about. `None` and empty are different keys.
-    pub key: Option<Bytes>,
-    /// Named values, in order.
-    pub headers: Vec<Header>,
-    /// The payload, any bytes.
-    pub value: Bytes,
-}
-
-impl Record {
-    /// A record with a payload, without key and headers.
-    pub fn new(value: impl Into<Bytes>) -> Self {
-        Record { value: value.into(), ..Record::default() }
-    }
-
-    /// The same record with a key.
-    pub fn with_key(mut self, key: impl Into<Bytes>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// The same record with one more header.
-    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
-        self.headers.push(Header { name: name.into(), value: value.into() });
-        self
-    }
-}
+pub use corduroy_proto::batch::{Header, Record};
 
 /// A record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,13 +23,6 @@ pub struct StoredRecord {
     pub value: Bytes,
 }
 
-impl From<Record> for v1::Record {
-    fn from(record: Record) -> Self {
-        let headers = record.headers.into_iter().map(|h| v1::Header { name: h.name, value: h.value }).collect();
-        v1::Record { key: record.key, headers, value: record.value }
-    }
-}
-
 impl From<v1::StoredRecord> for StoredRecord {
     fn from(record: v1::StoredRecord) -> Self {
         StoredRecord {
@@ -74,6 +33,22 @@ impl From<v1::StoredRecord> for StoredRecord {
             value: record.value,
         }
     }
+}
+
+/// Appends the records of a batch to `into`, from the offset `from` on, once the checksum of the batch has been verified.
+pub(crate) fn decode(batch: v1::EncodedBatch, from: u64, into: &mut Vec<StoredRecord>) -> Result<(), BatchError> {
+    let v1::EncodedBatch { base_offset, bytes, crc } = batch;
+    let batch = Batch::verify(bytes, crc)?;
+    let time = SystemTime::UNIX_EPOCH + Duration::from_micros(batch.header().time);
+    let records = batch.records();
+    into.reserve(records.size_hint().0);
+    for (offset, record) in (base_offset..).zip(records) {
+        let Record { key, headers, value } = record?;
+        if offset >= from {
+            into.push(StoredRecord { offset, time, key, headers, value });
+        }
+    }
+    Ok(())
 }
 
 /// Log time never lies before 1970; what does on the wire is taken as 1970.

@@ -103,6 +103,8 @@ async fn describe(out: &mut Output, admin: &Admin, name: &str, format: Format) -
                 name: name.to_owned(),
                 partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
                 replication: u32::try_from(first.replicas.len()).unwrap_or(u32::MAX),
+                key_index: false,
+                service: None,
             },
             None => return Err(Failure::refused(format!("no topic named {name:?}"))),
         },

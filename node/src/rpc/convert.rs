@@ -1,6 +1,6 @@
 //! Between wire messages and the log's types. Payloads move; they are not copied.
 use corduroy_log::{
-    AppendOptions, Cursor, Expect, LogError, ProducerId, ProducerStamp,
+    AppendOptions, Cursor, Expect, LogError, PlacedBatch, ProducerId, ProducerStamp,
     partition::{Ack, Consistency, PartitionInfo, Role},
     record::{Header, NewRecord, Record},
     world::Timestamp,
@@ -48,6 +48,12 @@ fn stored_record(record: Record) -> v1::StoredRecord {
         headers: record.headers.into_iter().map(|h| v1::Header { name: h.name, value: h.value }).collect(),
         value: record.value,
     }
+}
+
+/// A batch as it is.
+pub(super) fn encoded_batch(placed: PlacedBatch) -> v1::EncodedBatch {
+    let PlacedBatch { base, batch } = placed;
+    v1::EncodedBatch { base_offset: base, bytes: batch.bytes().clone(), crc: batch.crc() }
 }
 
 pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {

@@ -128,7 +128,7 @@ impl log_server::Log for LogApi {
         let mut requests = request.into_inner();
         let start = subscribe::first(&mut requests).await?;
         let partition = self.partition(&start.topic, start.partition)?;
-        Ok(Response::new(subscribe::serve(self.shared.clone(), &partition, start, requests)))
+        Ok(Response::new(subscribe::serve(self.shared.clone(), partition, start, requests)))
     }
 
     async fn commit_cursor(
@@ -226,8 +226,14 @@ impl LogApi {
             None if name == routing::CLUSTER_TOPIC => vec![log.nodes().iter().map(|node| node.id).collect()],
             None => return Err(self.status(&LogError::UnknownTopic(name.to_owned()))),
         };
-        let leader = |partition: u32| log.partition(name, partition).ok().and_then(|hosted| hosted.info().leader);
-        let route = |(partition, replicas)| v1::PartitionMetadata { partition, leader: leader(partition), replicas };
+        let known = |partition: u32| {
+            let info = log.partition(name, partition).ok().map(|hosted| hosted.info());
+            info.map_or((None, 0), |info| (info.leader, info.term))
+        };
+        let route = |(partition, replicas)| {
+            let (leader, term) = known(partition);
+            v1::PartitionMetadata { partition, leader, replicas, term }
+        };
         Ok((0..).zip(replicas).map(route).collect())
     }
 }

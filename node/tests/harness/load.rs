@@ -145,44 +145,31 @@ async fn write(context: Context) {
     }
 }
 
-/// Keeps many appends in flight. Answers come in the order of sending, and so do offsets; a producer that has failed
-/// is replaced by a new one.
+/// Keeps many appends in flight. Answers come in the order of sending, and so do offsets, also behind those that failed.
 async fn produce(context: Context) {
     let Context { ref client, ref recorder, session, partition, .. } = context;
+    let producer = client.producer(TOPIC).partition(partition).build();
+    let (mut in_flight, mut last) = (VecDeque::new(), None);
     while context.goes_on() {
-        let producer = client.producer(TOPIC, partition);
-        let mut in_flight = VecDeque::new();
-        let mut last = None;
-        let mut failed = false;
-        while !failed && context.goes_on() {
-            let (record, sent) = recorder.record(session);
-            let start = context.now();
-            match producer.send(vec![record]).await {
-                Ok(delivery) => in_flight.push_back((sent, start, delivery)),
-                Err(error) => {
-                    recorder.appended(session, &[sent], start, &Err(error));
-                    failed = true;
-                }
-            }
-            if in_flight.len() >= PIPELINE {
-                failed |= !deliver(&context, &mut in_flight, &mut last).await;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        while !in_flight.is_empty() {
+        let (record, sent) = recorder.record(session);
+        let start = context.now();
+        let delivery = producer.send(record).await.expect("nothing is wrong with the record");
+        in_flight.push_back((sent, start, delivery));
+        if in_flight.len() >= PIPELINE {
             deliver(&context, &mut in_flight, &mut last).await;
         }
-        if failed {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    while !in_flight.is_empty() {
+        deliver(&context, &mut in_flight, &mut last).await;
     }
 }
 
 type InFlight = VecDeque<(super::recorder::Sent, Moment, Delivery)>;
 
-/// Takes the oldest answer; false when it was an error.
-async fn deliver(context: &Context, in_flight: &mut InFlight, last: &mut Option<u64>) -> bool {
-    let Some((sent, start, delivery)) = in_flight.pop_front() else { return true };
+/// Takes the oldest answer.
+async fn deliver(context: &Context, in_flight: &mut InFlight, last: &mut Option<u64>) {
+    let Some((sent, start, delivery)) = in_flight.pop_front() else { return };
     let answer = delivery.await;
     context.recorder.appended(context.session, &[sent], start, &answer);
     if let Ok(ack) = &answer {
@@ -193,7 +180,6 @@ async fn deliver(context: &Context, in_flight: &mut InFlight, last: &mut Option<
         );
         *last = Some(ack.first_offset);
     }
-    answer.is_ok()
 }
 
 /// Reads the newest records, each time with the promise to see all that was acknowledged before.

@@ -1,5 +1,6 @@
 //! The client against nodes that follow a script.
 mod appends;
+pub(crate) mod fold;
 mod merging;
 mod producers;
 mod rules;

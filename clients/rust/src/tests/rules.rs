@@ -2,7 +2,7 @@
 use super::script::status;
 use crate::{
     Error, partition_for_key,
-    retry::{Backoff, Kind, Step, next},
+    retry::{Backoff, Kind, Step, between_rounds, next},
 };
 use std::time::Duration;
 use tonic::{Code, Status};
@@ -12,21 +12,34 @@ fn not_leader(leader: Option<&str>) -> Error {
 }
 
 #[test]
-fn writes_are_repeated_only_when_nothing_happened() {
-    let lost = Error::Lost("reset".into());
-    assert_eq!(next(&lost, Kind::Read, "a"), Step::Elsewhere);
-    assert_eq!(next(&lost, Kind::Write, "a"), Step::GiveUp);
-    assert_eq!(next(&Error::Timeout("slow".into()), Kind::Write, "a"), Step::GiveUp);
-    assert_eq!(next(&Error::UnknownOutcome("?".into()), Kind::Read, "a"), Step::GiveUp);
-    assert_eq!(next(&Error::Unreachable("refused".into()), Kind::Write, "a"), Step::Elsewhere);
-    assert!(matches!(lost.for_write(), Error::UnknownOutcome(_)));
+fn what_may_have_happened_is_repeated_only_where_that_is_harmless() {
+    let (lost, slow) = (Error::Lost("reset".into()), Error::Timeout("slow".into()));
+    let unknown = Error::UnknownOutcome("?".into());
+    for doubtful in [&lost, &slow, &unknown] {
+        assert_eq!(next(doubtful, Kind::Read, "a"), Step::Elsewhere);
+        assert_eq!(next(doubtful, Kind::Idempotent, "a"), Step::Elsewhere);
+        assert_eq!(next(doubtful, Kind::Once, "a"), Step::GiveUp);
+    }
+    assert_eq!(next(&Error::Unreachable("refused".into()), Kind::Once, "a"), Step::Elsewhere);
+}
+
+#[test]
+fn after_a_doubt_the_outcome_is_unknown_unless_a_node_says_more() {
+    let unavailable = || Error::Unavailable("no majority".into());
+    assert_eq!(Kind::Idempotent.conclude(unavailable(), false), unavailable());
+    assert!(matches!(Kind::Idempotent.conclude(unavailable(), true), Error::UnknownOutcome(_)));
+    assert!(matches!(Kind::Once.conclude(Error::Lost("reset".into()), false), Error::UnknownOutcome(_)));
+    assert_eq!(Kind::Read.conclude(unavailable(), true), unavailable());
+    // A repetition would have been told: this one was not appended.
+    let mismatch = Error::OffsetMismatch { message: "it ends at 7".into(), actual: 7 };
+    assert_eq!(Kind::Idempotent.conclude(mismatch.clone(), true), mismatch);
 }
 
 #[test]
 fn hints_are_followed_unless_they_lead_back() {
-    assert_eq!(next(&not_leader(Some("b")), Kind::Write, "a"), Step::Follow("b".into()));
-    assert_eq!(next(&not_leader(Some("a")), Kind::Write, "a"), Step::Elsewhere);
-    assert_eq!(next(&not_leader(None), Kind::Write, "a"), Step::Elsewhere);
+    assert_eq!(next(&not_leader(Some("b")), Kind::Once, "a"), Step::Follow("b".into()));
+    assert_eq!(next(&not_leader(Some("a")), Kind::Once, "a"), Step::Elsewhere);
+    assert_eq!(next(&not_leader(None), Kind::Once, "a"), Step::Elsewhere);
     let replicas_grpc = vec!["a".to_owned(), "c".to_owned()];
     let elsewhere = Error::NotHosted { message: "no".into(), replicas_grpc };
     assert_eq!(next(&elsewhere, Kind::Read, "a"), Step::Follow("c".into()));
@@ -57,9 +70,18 @@ fn statuses_without_details_may_mean_anything_was_done() {
 fn pauses_grow_to_a_bound() {
     let mut backoff = Backoff::new();
     let pauses: Vec<Duration> = (0..20).map(|_| backoff.next()).collect();
-    assert!(pauses[0] <= Duration::from_millis(5));
-    assert!(pauses.iter().all(|pause| *pause <= Duration::from_millis(250)));
-    assert!(pauses[19] >= Duration::from_millis(125));
+    assert!(pauses[0] <= Duration::from_millis(2));
+    assert!(pauses.iter().all(|pause| *pause <= Duration::from_millis(50)));
+    assert!(pauses[19] >= Duration::from_millis(25));
+}
+
+#[test]
+fn rounds_of_asking_for_a_leader_are_a_small_part_of_the_time_that_has_passed() {
+    for passed in [0, 10, 100, 300, 1_000, 60_000].map(Duration::from_millis) {
+        let pause = between_rounds(passed);
+        assert!(pause <= Duration::from_millis(50), "{passed:?}: {pause:?}");
+        assert!(pause <= (passed / 16).max(Duration::from_millis(2)), "{passed:?}: {pause:?}");
+    }
 }
 
 #[test]

@@ -111,8 +111,9 @@ impl Spread {
                 }
             }
         };
-        let producers = partitions.into_iter().map(|partition| client.producer(&args.topic, partition)).collect();
-        Ok(Spread { producers })
+        // What is there in the end is a prefix of the lines of each partition.
+        let producer = |partition| client.producer(&args.topic).partition(partition).stop_at_failure().build();
+        Ok(Spread { producers: partitions.into_iter().map(producer).collect() })
     }
 
     /// Index of the producer for a line, counted from 0.
@@ -149,7 +150,7 @@ async fn send(
         for (producer, records) in spread.producers.iter().zip(records) {
             batches.push(match records.is_empty() {
                 true => None,
-                false => Some(producer.send(records).await),
+                false => Some(producer.send_batch(records).await),
             });
         }
         // The printer outlives this loop.

@@ -1,6 +1,6 @@
 //! `corduroy bench append`: how many records a second are acknowledged, and how long one waits.
 //!
-//! A producer per partition keeps a fixed number of batches in flight: the next one is sent when the oldest is
+//! A producer per partition keeps a fixed number of sends in flight: the next one is sent when the oldest is
 //! acknowledged. Acknowledged means what it means to every client: on disk at a majority.
 
 mod load;
@@ -48,10 +48,10 @@ pub(super) struct Args {
     /// Size of a record's value.
     #[arg(long, value_name = "BYTES", default_value_t = 128, env = "CORDUROY_BENCH_RECORD_BYTES", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     record_bytes: u32,
-    /// Records per request.
+    /// Records per send.
     #[arg(long, value_name = "N", default_value_t = 512, env = "CORDUROY_BENCH_BATCH", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     batch: u32,
-    /// Requests in flight per partition.
+    /// Sends in flight per partition. The producer gathers what waits into requests.
     #[arg(long, value_name = "N", default_value_t = 8, env = "CORDUROY_BENCH_IN_FLIGHT", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     in_flight: u32,
     /// How long to measure, without the warm-up. Seconds.
@@ -222,7 +222,7 @@ impl Report for Appended {
         let cpu = self.cpu_seconds.zip(self.cpu_micros_per_record);
         let cpu = cpu.map_or_else(String::new, |(cpu, record)| format!("\n  {cpu}; {record} us per record"));
         format!(
-            "append: {} nodes, replication {}, {} partitions, {} records of {} B per request, {} requests in flight per partition\n\
+            "append: {} nodes, replication {}, {} partitions, {} records of {} B per send, {} sends in flight per partition\n\
              \x20 {} records/s, {} MB/s acknowledged by a majority's disks ({} records in {} s)\n\
              \x20 time to acknowledgement: {}{cpu}\n\
              \x20 verified: {} records acknowledged, {} of unknown outcome, {} refused; {} stored: {}",

@@ -159,10 +159,10 @@ impl Cluster {
     }
 
     /// A client of all nodes, through the proxies where there are any for clients.
-    pub(super) async fn client(&self, window_bytes: usize) -> Result<Client, Failure> {
+    pub(super) async fn client(&self, in_flight_bytes: usize) -> Result<Client, Failure> {
         let proxied = |member: &Member| self.mesh.as_ref().and_then(|mesh| mesh.grpc_of(member.id));
         let endpoints = self.layout.members.iter().map(|member| proxied(member).unwrap_or_else(|| member.grpc()));
-        Ok(Client::builder().endpoints(endpoints).timeout(REQUEST).window_bytes(window_bytes).connect().await?)
+        Ok(Client::builder().endpoints(endpoints).timeout(REQUEST).in_flight_bytes(in_flight_bytes).connect().await?)
     }
 
     /// What operators use.

@@ -5,7 +5,7 @@ use corduroy_client::{Client, Delivery, Error, ReadOptions, Record};
 use std::{collections::VecDeque, time::Duration};
 use tokio::{task::JoinSet, time::sleep};
 
-/// Records per request, and requests in flight per lane.
+/// Records per send, and sends in flight per lane.
 const BATCH: u64 = 512;
 const IN_FLIGHT: usize = 8;
 /// How often a lane is begun again after its leader was lost: a machine with other work loses some.
@@ -51,13 +51,13 @@ impl Filler {
     /// From record `next` on.
     async fn append(&self, mut next: u64) -> Result<(), Error> {
         let Filler { client, lane, count, record_bytes } = self;
-        let producer = client.producer(&lane.topic, lane.partition);
+        let producer = client.producer(&lane.topic).partition(lane.partition).stop_at_failure().build();
         let mut flying: VecDeque<(u64, Delivery)> = VecDeque::new();
         while next < *count || !flying.is_empty() {
             if next < *count && flying.len() < IN_FLIGHT {
                 let end = (next + BATCH).min(*count);
                 let records = (next..end).map(|number| Record::new(value_of(lane.number, number, *record_bytes)));
-                flying.push_back((next, producer.send(records.collect()).await?));
+                flying.push_back((next, producer.send_batch(records.collect()).await?));
                 next = end;
             } else if let Some((first, delivery)) = flying.pop_front() {
                 let offset = delivery.await?.first_offset;

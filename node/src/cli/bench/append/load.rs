@@ -8,11 +8,8 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
-
-/// After a failure, so that a cluster in trouble is not hammered.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// When to measure. Appends are sent from now to `end`; what is acknowledged from `begin` to `end` counts.
 #[derive(Clone, Copy, Debug)]
@@ -73,20 +70,13 @@ impl Load {
     /// Runs until the schedule is over and every append is answered. Fails where the load itself is wrong.
     pub(super) async fn run(self) -> Result<Loaded, Failure> {
         let mut loaded = Loaded::default();
-        let mut producer = self.producer();
+        let producer = self.producer();
         // Answers come in the order of the appends.
         let mut flying: VecDeque<(Instant, Delivery)> = VecDeque::with_capacity(self.in_flight);
         loop {
             while flying.len() < self.in_flight && Instant::now() < self.schedule.end {
                 let sent = Instant::now();
-                match producer.send(self.batch.clone()).await {
-                    Ok(delivery) => flying.push_back((sent, delivery)),
-                    Err(Error::PrecedingFailed(_)) => {
-                        tokio::time::sleep(PAUSE).await;
-                        producer = self.producer();
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+                flying.push_back((sent, producer.send_batch(self.batch.clone()).await?));
             }
             let Some((sent, delivery)) = flying.pop_front() else { return Ok(loaded) };
             self.settle(sent, delivery.await.map(drop), &mut loaded);
@@ -94,7 +84,8 @@ impl Load {
     }
 
     fn producer(&self) -> Producer {
-        self.client.producer(&self.topic, self.partition)
+        // What is sent while requests are in flight gathers into the next one, as for every user.
+        self.client.producer(&self.topic).partition(self.partition).build()
     }
 
     fn settle(&self, sent: Instant, answer: Result<(), Error>, loaded: &mut Loaded) {

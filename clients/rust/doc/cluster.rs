@@ -1,0 +1,2 @@
+ # fn main() -> Result<(), Box<dyn std::error::Error>> { corduroy_node::testing::block_on(async {
+ # let cluster = corduroy_node::testing::Cluster::start(3).await?;
