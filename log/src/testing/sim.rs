@@ -243,6 +243,11 @@ impl Sim {
         lock(&self.universe().platter(node)).set_sync_delay(delay);
     }
 
+    /// Lets the node's disk write no more than so many bytes in a second, on top of what each sync takes; `None`: any number.
+    pub fn set_disk_speed(&self, node: NodeId, bytes_per_second: Option<u64>) {
+        lock(&self.universe().platter(node)).set_speed(bytes_per_second);
+    }
+
     /// Sets the node's wall clock off from virtual time, by microseconds, at once.
     pub fn set_clock_offset(&self, node: NodeId, micros: i64) {
         self.universe().clock(node).set_offset(micros);
