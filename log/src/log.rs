@@ -1,10 +1,10 @@
 //! The log of one node: the entry point of the crate.
 use crate::{
-    cluster::{CLUSTER_TOPIC, ClusterMap, Controller, DataDir, Hosted, RUNNING, topic},
+    cluster::{CLUSTER_TOPIC, ClusterMap, Controller, DataDir, Hosted, Leads, RUNNING, topic},
     config::{Config, DiskPatience, NodeAddress, Timing},
     error::{LogError, OpenError},
     feed::{Lines, Subscription},
-    health::{self, Budget, Vitals},
+    health::{self, Budget, Processes, Vitals},
     partition::{Checkpoints, Consistency, Host, Owner, Partition, Policy, Role, Scheduler},
     peer::{self, Directory, Peers, Serving},
     raft,
@@ -92,6 +92,8 @@ struct Inner<W: World> {
     hosted: Arc<Hosted<W>>,
     map: Arc<ClusterMap>,
     controller: Arc<Controller<W>>,
+    vitals: Arc<Vitals<W>>,
+    leads: Arc<Leads<W>>,
     stopping: Arc<Stopping>,
 }
 
@@ -163,15 +165,30 @@ impl<W: World> Log<W> {
         let directory = Directory::new(&identity, env.rng.next_u64(), members, wal.clone());
         let others = config.nodes.iter().map(|node| node.id).filter(|node| *node != config.node);
         let vitals = Arc::new(Vitals::new(wal.clone(), config.timing.disk, others));
-        let peers = Peers::start(&env.net, &directory, &vitals, &config.nodes);
         let lines = Lines::new(env.net.clone(), directory.clone(), &config.nodes);
+        let processes = Arc::new(Processes::new(config.node));
         let hosted = Arc::new(Hosted::default());
+        let peers = Peers::start(&env.net, &directory, &vitals, &processes, &hosted, &config.nodes);
         let stopping = Arc::new(Stopping::default());
         let received = Budget::new(config.limits.node_in_flight_bytes);
-        let serving = Serving { directory, hosted: hosted.clone(), vitals: vitals.clone(), received };
+        let serving = Serving {
+            directory,
+            hosted: hosted.clone(),
+            vitals: vitals.clone(),
+            processes: processes.clone(),
+            peers: peers.clone(),
+            received,
+        };
         drop(<W::Tasks as AsyncRuntime>::spawn(accept(incoming, Arc::new(serving), stopping.clone())));
         let watching = health::watch(vitals.clone(), peers.clone(), hosted.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(until_stopped::<W, _>(stopping.clone(), watching)));
+        let failing_over = health::fail_over(config.node, processes, peers.clone(), hosted.clone());
+        drop(<W::Tasks as AsyncRuntime>::spawn(until_stopped::<W, _>(stopping.clone(), failing_over)));
+        let beating = health::pulse(config.node, config.timing.clone(), peers.clone(), hosted.clone());
+        drop(<W::Tasks as AsyncRuntime>::spawn(until_stopped::<W, _>(stopping.clone(), beating)));
+        let leads = Arc::new(Leads::new(config.node, vitals.clone(), hosted.clone()));
+        let balancing = leads.clone().balance();
+        drop(<W::Tasks as AsyncRuntime>::spawn(until_stopped::<W, _>(stopping.clone(), balancing)));
         let host = Host {
             node: config.node,
             env,
@@ -183,7 +200,7 @@ impl<W: World> Log<W> {
             limits: config.limits.clone(),
             timing: config.timing.clone(),
             in_flight: Budget::new(config.limits.node_in_flight_bytes),
-            vitals,
+            vitals: vitals.clone(),
         };
         let map = Arc::new(ClusterMap::default());
         let data = DataDir { dir: config.dir.clone(), identity, lock: Some(lock) };
@@ -192,8 +209,21 @@ impl<W: World> Log<W> {
         let running = run_controller(controller.clone(), stopping.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(running));
         let boot_epoch = identity.boot_epoch;
-        let inner =
-            Inner { config, boot_epoch, wal, peers, lines, checkpoints, views, hosted, map, controller, stopping };
+        let inner = Inner {
+            config,
+            boot_epoch,
+            wal,
+            peers,
+            lines,
+            checkpoints,
+            views,
+            hosted,
+            map,
+            controller,
+            vitals,
+            leads,
+            stopping,
+        };
         Ok(Log { inner: Arc::new(inner) })
     }
 
@@ -343,7 +373,11 @@ impl<W: World> Log<W> {
             if trouble.is_none() {
                 connected.push(node);
             }
-            let detail = trouble.map_or(String::from("connected"), |trouble| format!("not connected: {trouble}"));
+            let detail = match (trouble, self.inner.peers.bulk_trouble(node)) {
+                (Some(trouble), _) => format!("not connected: {trouble}"),
+                (None, Some(trouble)) => format!("connected, and not for entries: {trouble}"),
+                (None, None) => "connected".into(),
+            };
             checks.push(Readiness { name: format!("peer {node}"), ok: true, detail });
         }
         let DiskSpace { space, free, total, low, .. } = self.disk_space();
@@ -391,9 +425,20 @@ impl<W: World> Log<W> {
         self.inner.wal.disk_space()
     }
 
-    /// Stops taking part, takes checkpoints, finishes what is queued for the disk, and releases the data directory. The log
-    /// is of no use afterwards.
+    /// Hands over what this node leads to replicas elsewhere that have caught up, a few at a time, and takes no lead any
+    /// more. Appends then go elsewhere; reads and everything else go on. Returns when that is done, or after three seconds.
+    /// For a node that is about to stop: it is not undone.
+    pub async fn leave(&self) {
+        if self.inner.vitals.leave() {
+            self.inner.peers.announce(self.inner.vitals.own());
+            self.inner.leads.give_away().await;
+        }
+    }
+
+    /// Hands over what this node leads ([`Log::leave`]), stops taking part, takes checkpoints, finishes what is queued for
+    /// the disk, and releases the data directory. The log is of no use afterwards.
     pub async fn shutdown(&self) {
+        self.leave().await;
         self.inner.stopping.flag.store(true, Ordering::Release);
         self.inner.stopping.changed.notify_waiters();
         for partition in self.inner.hosted.all() {

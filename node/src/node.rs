@@ -159,22 +159,28 @@ impl Node {
         StartError::Server(text)
     }
 
-    /// Stops: readiness first, so that nothing new is sent here; then what is in flight is answered; then the log is
-    /// synced and its directory released. What is not done by the configured deadline is dropped.
+    /// Stops: readiness first, so that nothing new is sent here; then leads are handed over; then what is in flight is
+    /// answered; then the log is synced and its directory released. What is not done by the configured deadline is dropped.
     pub async fn shutdown(mut self) {
         let deadline = self.shared.config().shutdown_timeout;
         tracing::info!(node = self.shared.node(), ?deadline, "shutting down");
+        self.shared.leave();
+        let third = deadline / 3;
+        if let Some(log) = self.shared.opened()
+            && timeout(third, log.leave()).await.is_err()
+        {
+            tracing::warn!(after = ?third, "leads are left that nobody took");
+        }
         self.shared.stop();
-        let half = deadline / 2;
-        let drained = timeout(half, async { while self.servers.join_next().await.is_some() {} }).await;
+        let drained = timeout(third, async { while self.servers.join_next().await.is_some() {} }).await;
         if drained.is_err() {
-            tracing::warn!(after = ?half, "connections are still open; they are dropped");
+            tracing::warn!(after = ?third, "connections are still open; they are dropped");
             self.servers.shutdown().await;
         }
         if let Some(log) = self.shared.opened()
-            && timeout(half, log.shutdown()).await.is_err()
+            && timeout(third, log.shutdown()).await.is_err()
         {
-            tracing::warn!(after = ?half, "the log has not come to rest; the next start recovers what is missing");
+            tracing::warn!(after = ?third, "the log has not come to rest; the next start recovers what is missing");
         }
         tracing::info!(node = self.shared.node(), "stopped");
     }

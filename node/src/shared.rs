@@ -2,7 +2,10 @@
 use crate::{config::NodeConfig, observe::Metrics, world::Log};
 use corduroy_log::{error::LogError, log::Readiness, topic::NodeId};
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::watch;
@@ -16,6 +19,8 @@ struct Inner {
     metrics: Metrics,
     /// Set once recovery is over.
     log: OnceLock<Log>,
+    /// True once the node is about to stop: it should get no more traffic.
+    leaving: AtomicBool,
     /// True once the node has begun to stop.
     stop: watch::Sender<bool>,
 }
@@ -23,7 +28,8 @@ struct Inner {
 impl Shared {
     pub(crate) fn new(config: NodeConfig) -> Self {
         let metrics = Metrics::new(config.log.node);
-        Shared(Arc::new(Inner { config, metrics, log: OnceLock::new(), stop: watch::Sender::new(false) }))
+        let (log, leaving, stop) = (OnceLock::new(), AtomicBool::new(false), watch::Sender::new(false));
+        Shared(Arc::new(Inner { config, metrics, log, leaving, stop }))
     }
 
     pub(crate) fn config(&self) -> &NodeConfig {
@@ -55,6 +61,11 @@ impl Shared {
         }
     }
 
+    /// Whatever sends traffic here should begin to send it elsewhere. What comes is still served.
+    pub(crate) fn leave(&self) {
+        self.0.leaving.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn stop(&self) {
         self.0.stop.send_replace(true);
     }
@@ -77,7 +88,7 @@ impl Shared {
             return vec![check("recovery", false, "reading the log")];
         };
         let mut checks = vec![check("recovery", true, "done")];
-        if self.is_stopping() {
+        if self.is_stopping() || self.0.leaving.load(Ordering::Relaxed) {
             checks.push(check("running", false, "shutting down"));
         }
         checks.extend(log.readiness());

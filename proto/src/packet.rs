@@ -45,9 +45,11 @@ struct Counted(&'static [(usize, Counted)]);
 
 const ENTRY: Counted = Counted(&[]);
 const APPEND_BATCH: Counted = Counted(&[(5, ENTRY)]);
-const PEER_REQUEST: Counted = Counted(&[(5, APPEND_BATCH)]);
+const PROCESSES_GONE: Counted = Counted(&[(1, ENTRY), (2, ENTRY)]);
+const HEARTBEATS: Counted = Counted(&[(2, ENTRY)]);
 const FEED_BATCHES: Counted = Counted(&[(2, ENTRY)]);
-const PEER_MESSAGE: Counted = Counted(&[(5, APPEND_BATCH), (8, PEER_REQUEST), (23, FEED_BATCHES)]);
+const PEER_MESSAGE: Counted =
+    Counted(&[(5, APPEND_BATCH), (11, PROCESSES_GONE), (12, HEARTBEATS), (13, HEARTBEATS), (23, FEED_BATCHES)]);
 const PACKET: Counted = Counted(&[(1, PEER_MESSAGE)]);
 
 /// Counts down from `left`.

@@ -1,5 +1,5 @@
 //! The partitions that run on this node.
-use crate::{partition::Partition, raft::Raft, topic::PartitionId, world::World};
+use crate::{partition::Partition, topic::PartitionId, world::World};
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard},
@@ -24,10 +24,6 @@ impl<W: World> Hosted<W> {
 
     pub(crate) fn partition(&self, id: PartitionId) -> Option<Partition<W>> {
         self.lock().get(&id).cloned()
-    }
-
-    pub(crate) fn raft(&self, id: PartitionId) -> Option<Raft<W>> {
-        self.lock().get(&id).map(|partition| partition.raft().clone())
     }
 
     pub(crate) fn all(&self) -> Vec<Partition<W>> {

@@ -1,5 +1,5 @@
 //! Changing the cluster map, from any node.
-use super::{Controller, TopicPlan, check_topic, place};
+use super::{Controller, TopicPlan, candidates, check_topic, place};
 use crate::{
     error::LogError,
     log::{NewTopic, Topic},
@@ -73,11 +73,15 @@ impl<W: World> Controller<W> {
 
     /// Creates a topic; returns when this node knows it.
     pub(crate) async fn create_topic(&self, new: NewTopic) -> Result<Topic, LogError> {
+        check_topic(&new, self.host.limits.partitions)?;
         let nodes: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
-        let replication = check_topic(&new, nodes.len(), self.host.limits.partitions)?;
-        if self.map.get().topics.contains_key(&new.name) {
-            return Err(LogError::TopicExists(new.name));
-        }
+        let (nodes, replication) = {
+            let map = self.map.get();
+            if map.topics.contains_key(&new.name) {
+                return Err(LogError::TopicExists(new.name));
+            }
+            candidates(&new, &nodes, &map.nodes)?
+        };
         let request: Bytes = self.host.env.rng.next_id().to_vec().into();
         let placed = place(&new.name, new.partitions, replication, &nodes);
         let created = pb::TopicCreated {

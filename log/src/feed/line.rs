@@ -83,8 +83,8 @@ impl<W: World> Lines<W> {
         if self.stopped.load(Ordering::Acquire) {
             return Err("this node stops".into());
         }
-        let Connection { outgoing, mut incoming } =
-            peer::call::<W>(&self.net, &self.directory, to, Purpose::Bulk).await?;
+        let called = peer::call::<W>(&self.net, &self.directory, to, Purpose::Bulk).await;
+        let (Connection { outgoing, mut incoming }, _) = called.map_err(|trouble| trouble.text)?;
         let (held, mut closed) = oneshot::channel();
         let line = Arc::new(Line {
             node: to.id,

@@ -2,12 +2,14 @@
 use crate::{topic::NodeId, wal::Space};
 use std::time::Duration;
 
-/// What a node says of its own disk.
+/// What a node says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Condition {
     pub space: Space,
     /// A write or sync is overdue, or was a short while ago.
     pub slow: bool,
+    /// The node is about to stop.
+    pub leaving: bool,
 }
 
 impl Condition {
@@ -93,7 +95,7 @@ mod tests {
     const LONG: Option<Duration> = Some(Duration::from_millis(201));
 
     fn replica(node: NodeId, space: Space, slow: bool) -> Replica {
-        Replica { node, connected: true, condition: Condition { space, slow }, matched: 10 }
+        Replica { node, connected: true, condition: Condition { space, slow, leaving: false }, matched: 10 }
     }
 
     fn well(node: NodeId) -> Replica {
@@ -156,12 +158,12 @@ mod tests {
 
     #[test]
     fn a_node_that_is_unwell_campaigns_only_where_nobody_better_is_there() {
-        let low = Condition { space: Space::Low, slow: false };
+        let low = Condition { space: Space::Low, ..Condition::default() };
         assert!(!may_campaign(low, &[well(2), gone(3)]));
         assert!(may_campaign(low, &[full(2), gone(3)]));
         assert!(may_campaign(low, &[gone(2), gone(3)]));
         assert!(may_campaign(Condition::default(), &[well(2), well(3)]));
-        let late = Condition { space: Space::Plenty, slow: true };
+        let late = Condition { slow: true, ..Condition::default() };
         assert!(!may_campaign(late, &[well(2), well(3)]));
         assert!(may_campaign(late, &[well(2), slow(3)]), "the others alone cannot elect quickly");
     }

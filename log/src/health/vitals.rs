@@ -27,6 +27,8 @@ pub(crate) struct Vitals<W: World> {
     others: Mutex<BTreeMap<NodeId, Other>>,
     /// Whether any of them lacks room.
     somebody_full: AtomicBool,
+    /// See [`Vitals::leave`].
+    leaving: AtomicBool,
     /// When the disk was last seen to be overdue.
     overdue: Mutex<Option<<W::Tasks as AsyncRuntime>::Instant>>,
 }
@@ -41,7 +43,8 @@ impl<W: World> Vitals<W> {
     pub(crate) fn new(wal: Wal<W>, patience: DiskPatience, others: impl Iterator<Item = NodeId>) -> Self {
         let others = others.map(|node| (node, Other::default())).collect();
         let somebody_full = AtomicBool::new(false);
-        Vitals { wal, patience, others: Mutex::new(others), somebody_full, overdue: Mutex::default() }
+        let (leaving, overdue) = (AtomicBool::new(false), Mutex::default());
+        Vitals { wal, patience, others: Mutex::new(others), somebody_full, leaving, overdue }
     }
 
     fn others(&self) -> MutexGuard<'_, BTreeMap<NodeId, Other>> {
@@ -73,14 +76,25 @@ impl<W: World> Vitals<W> {
         self.wal.disk_space()
     }
 
-    /// What there is to say of this node's disk.
+    /// What there is to say of this node.
     pub(crate) fn own(&self) -> Condition {
         let mut overdue = self.overdue.lock().expect("a copy");
         if self.waited().is_some_and(|waited| waited > self.patience.overdue) {
             *overdue = Some(<<W::Tasks as AsyncRuntime>::Instant as Instant>::now());
         }
         let slow = overdue.is_some_and(|seen| seen.elapsed() < SLOW_FOR);
-        Condition { space: self.space(), slow }
+        Condition { space: self.space(), slow, leaving: self.leaving.load(Ordering::Relaxed) }
+    }
+
+    /// This node is about to stop: nobody should hand it anything. `false`: it was said before.
+    pub(crate) fn leave(&self) -> bool {
+        !self.leaving.swap(true, Ordering::Relaxed)
+    }
+
+    /// Every other node, and whether nothing speaks against leading there.
+    pub(crate) fn others_well(&self) -> Vec<(NodeId, bool)> {
+        let others = self.others();
+        others.iter().map(|(node, other)| (*node, other.connected && other.condition.is_well())).collect()
     }
 
     /// Whether this node must send neither heartbeats nor entries to a partition's other replicas now. Theirs are the

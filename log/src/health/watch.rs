@@ -71,6 +71,9 @@ impl<W: World> Watch<W> {
 
     /// Does for every partition what follows.
     async fn tend(&mut self, own: Condition, stuck: bool) {
+        if own.leaving {
+            return;
+        }
         let me = Unfit { space: own.space, stuck };
         let mut offers = 0;
         for partition in self.hosted.all() {

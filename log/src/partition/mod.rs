@@ -48,12 +48,7 @@ use crate::{
 };
 use openraft::{ServerState, async_runtime::watch::WatchReceiver, impls::EmptyNode};
 use openraft_rt::AsyncRuntime;
-use std::{
-    collections::BTreeMap,
-    fmt, io,
-    sync::{Arc, atomic::AtomicBool},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, io, sync::Arc, time::Duration};
 
 /// What every partition of a node is opened with.
 pub(crate) struct Host<W: World> {
@@ -85,8 +80,7 @@ pub(crate) struct Core<W: World> {
     log: LogStore<W>,
     evolved: Arc<Evolved>,
     appends: Appends,
-    /// Whether openraft may start elections.
-    campaigning: AtomicBool,
+    leading: lead::Leading<W>,
     /// Entries that were evolved to open it: those behind its checkpoint that were known to be committed.
     replayed: u64,
     /// The entry its checkpoint ended with, where it was restored from one.
@@ -136,8 +130,8 @@ impl<W: World> Partition<W> {
         let raft = raft.map_err(|fatal| Halt::Corrupt(format!("{name} cannot start: {fatal}")))?;
         drop(snapshot);
         let (appends, queues) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
-        let campaigning = AtomicBool::new(true);
-        let core = Core { id, topic, replicas, host, raft, log, evolved, appends, campaigning, replayed, restored };
+        let leading = lead::Leading::default();
+        let core = Core { id, topic, replicas, host, raft, log, evolved, appends, leading, replayed, restored };
         let core = Arc::new(core);
         append::start(&core, queues);
         core.host.views.attach(&core.source());
@@ -206,7 +200,8 @@ impl<W: World> Partition<W> {
     /// State of this replica, as it is now and without asking anyone.
     pub fn info(&self) -> PartitionInfo {
         let core = &self.core;
-        let metrics = core.raft.metrics().borrow_watched().clone();
+        let metrics = core.raft.metrics();
+        let metrics = metrics.borrow_watched();
         let role = match (&metrics.running_state, metrics.state) {
             (Err(_), _) | (_, ServerState::Shutdown) => Role::Halted,
             (_, ServerState::Leader) => Role::Leader,

@@ -1,33 +1,45 @@
-//! One link per peer: connects, greets, and connects again.
+//! The links to the peers: each connects, greets, and connects again.
+//!
+//! A peer has two: one for consensus, whose messages are small, and one for entries, which may be many. So votes and
+//! heartbeats never wait behind what a follower is being sent (R61).
 use super::{
     handshake::{Directory, Rejected},
     outbox::Outbox,
     session::Session,
 };
 use crate::{
+    cluster::Hosted,
     config::NodeAddress,
-    health::{Condition, Vitals},
+    health::{Condition, Processes, Vitals},
     topic::{NodeId, PartitionId},
     world::{Connection, Halt, Net, NetError, Purpose, Tasks, World},
 };
-use corduroy_proto::v1::{Packet, PeerMessage, Refusal, Refused, peer_message::Body, peer_request, peer_response};
+use corduroy_proto::v1::{
+    Packet, PeerMessage, ProcessesGone, Refusal, Refused, peer_message::Body, peer_request, peer_response,
+};
 use futures::StreamExt;
-use openraft_rt::{AsyncRuntime, Select2};
+use openraft_rt::{AsyncRuntime, Instant, Select2};
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 use tokio::sync::Notify;
 
-/// Pause before the second attempt to connect; doubles up to `RETRY_MAX`.
-const RETRY_MIN: Duration = Duration::from_millis(20);
+/// Pause before the second attempt to connect after one that failed; doubles up to `RETRY_MAX`. Short at first: it is how
+/// the end of a process is told from the end of a connection.
+const RETRY_MIN: Duration = Duration::from_millis(1);
 const RETRY_MAX: Duration = Duration::from_millis(320);
+/// A connection that lasted for longer was one: another is tried at once when it is lost. Links that come and go are tried no
+/// more often than others.
+const LASTING: Duration = RETRY_MAX;
 /// Bound on connecting and on greeting, each.
 const GREETING: Duration = Duration::from_secs(3);
+
+type InstantOf<W> = <<W as World>::Tasks as AsyncRuntime>::Instant;
 
 /// Why a peer did not answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -49,16 +61,24 @@ pub(crate) enum PeerError {
 /// The links to all other nodes.
 pub(crate) struct Peers<W: World> {
     links: BTreeMap<NodeId, Arc<Link<W>>>,
+    /// Those for entries.
+    bulk: BTreeMap<NodeId, Arc<Link<W>>>,
 }
 
-/// The link to one peer.
+/// A link to one peer, for one purpose.
 pub(crate) struct Link<W: World> {
     to: NodeAddress,
+    purpose: Purpose,
     net: W::Net,
     directory: Arc<Directory<W>>,
     vitals: Arc<Vitals<W>>,
+    processes: Arc<Processes<W>>,
+    /// Whose replication goes on when there is a connection. It outlives no log: partitions hold the links.
+    hosted: Weak<Hosted<W>>,
     state: Mutex<State>,
     changed: Notify,
+    /// Ends the pause before the next attempt.
+    now: Notify,
     stopped: AtomicBool,
 }
 
@@ -69,23 +89,73 @@ struct State {
     greeted: bool,
     /// Why there is no connection, for people.
     trouble: Option<String>,
+    /// The process that welcomed this node last.
+    run: Option<u64>,
+}
+
+/// Why an attempt to connect failed.
+pub(crate) struct Trouble {
+    /// For people.
+    pub(crate) text: String,
+    /// Nobody listens there.
+    refused: bool,
+}
+
+impl From<String> for Trouble {
+    fn from(text: String) -> Self {
+        Trouble { text, refused: false }
+    }
+}
+
+impl From<NetError> for Trouble {
+    fn from(error: NetError) -> Self {
+        Trouble { text: error.to_string(), refused: matches!(error, NetError::Refused(_)) }
+    }
 }
 
 impl<W: World> Peers<W> {
-    /// Starts a link to every node but this one.
+    /// Starts the links to every node but this one.
     pub(crate) fn start(
         net: &W::Net,
         directory: &Arc<Directory<W>>,
         vitals: &Arc<Vitals<W>>,
+        processes: &Arc<Processes<W>>,
+        hosted: &Arc<Hosted<W>>,
         nodes: &[NodeAddress],
     ) -> Arc<Self> {
-        let others = nodes.iter().filter(|node| node.id != directory.me());
-        let links = others.map(|node| (node.id, Link::start(net, directory, vitals, node.clone())));
-        Arc::new(Peers { links: links.collect() })
+        let links = |purpose| {
+            let others = nodes.iter().filter(|node| node.id != directory.me()).cloned();
+            let link = |to: NodeAddress| {
+                let (net, directory, vitals) = (net.clone(), directory.clone(), vitals.clone());
+                let (processes, hosted) = (processes.clone(), Arc::downgrade(hosted));
+                let (state, changed, now) = (Mutex::default(), Notify::new(), Notify::new());
+                let stopped = AtomicBool::new(false);
+                Link { to, purpose, net, directory, vitals, processes, hosted, state, changed, now, stopped }
+            };
+            others.map(|to| (to.id, Link::start(link(to)))).collect()
+        };
+        Arc::new(Peers { links: links(Purpose::Consensus), bulk: links(Purpose::Bulk) })
     }
 
+    /// The link for everything but entries.
     pub(crate) fn link(&self, node: NodeId) -> Option<&Arc<Link<W>>> {
         self.links.get(&node)
+    }
+
+    /// The link for entries.
+    pub(crate) fn bulk(&self, node: NodeId) -> Option<&Arc<Link<W>>> {
+        self.bulk.get(&node)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Link<W>>> {
+        self.links.values().chain(self.bulk.values())
+    }
+
+    /// A peer called, so it is there: connections to it need not wait for their next attempt.
+    pub(crate) fn called(&self, node: NodeId) {
+        for link in self.all().filter(|link| link.peer() == node && link.session().is_none()) {
+            link.now.notify_one();
+        }
     }
 
     /// The peers, and why each has no connection (`None`: it has one).
@@ -93,10 +163,38 @@ impl<W: World> Peers<W> {
         self.links.iter().map(|(id, link)| (*id, link.trouble())).collect()
     }
 
-    /// Tells every peer how this node's disk is.
+    /// Why entries cannot be sent to a peer, where other things can.
+    pub(crate) fn bulk_trouble(&self, node: NodeId) -> Option<String> {
+        self.bulk.get(&node)?.trouble()
+    }
+
+    /// Tells every peer how this node is.
     pub(crate) fn announce(&self, condition: Condition) {
         for session in self.links.values().filter_map(|link| link.session()) {
             session.tell(condition);
+        }
+    }
+
+    /// Tells every peer which processes are gone.
+    pub(crate) fn tell_gone(&self, gone: &ProcessesGone) {
+        for session in self.links.values().filter_map(|link| link.session()) {
+            session.tell_gone(gone.clone());
+        }
+    }
+
+    /// Holds heartbeats to each peer back until there are so many; see [`Peers::let_beats_go`].
+    pub(crate) fn hold_beats(&self, counts: &BTreeMap<NodeId, usize>) {
+        for (node, count) in counts {
+            if let Some(session) = self.links.get(node).and_then(|link| link.session()) {
+                session.hold_beats(*count);
+            }
+        }
+    }
+
+    /// Sends the heartbeats that are held back.
+    pub(crate) fn let_beats_go(&self) {
+        for session in self.links.values().filter_map(|link| link.session()) {
+            session.let_beats_go();
         }
     }
 
@@ -109,7 +207,7 @@ impl<W: World> Peers<W> {
 
     /// Closes the links for good.
     pub(crate) fn stop(&self) {
-        for link in self.links.values() {
+        for link in self.all() {
             link.stopped.store(true, Ordering::Release);
             if let Some(session) = link.state().session.take() {
                 session.close();
@@ -120,16 +218,8 @@ impl<W: World> Peers<W> {
 }
 
 impl<W: World> Link<W> {
-    fn start(net: &W::Net, directory: &Arc<Directory<W>>, vitals: &Arc<Vitals<W>>, to: NodeAddress) -> Arc<Self> {
-        let link = Arc::new(Link {
-            to,
-            net: net.clone(),
-            directory: directory.clone(),
-            vitals: vitals.clone(),
-            state: Mutex::default(),
-            changed: Notify::new(),
-            stopped: AtomicBool::new(false),
-        });
+    fn start(link: Self) -> Arc<Self> {
+        let link = Arc::new(link);
         drop(<W::Tasks as AsyncRuntime>::spawn(link.clone().run()));
         link
     }
@@ -187,24 +277,50 @@ impl<W: World> Link<W> {
     }
 
     async fn run(self: Arc<Self>) {
-        let mut pause = RETRY_MIN;
+        let (mut pause, mut hurried) = (Duration::ZERO, None);
         while !self.stopped.load(Ordering::Acquire) {
-            let trouble = match call::<W>(&self.net, &self.directory, &self.to, Purpose::Consensus).await {
-                Ok(connection) => {
-                    pause = RETRY_MIN;
-                    self.converse(connection).await
+            let trouble = match call::<W>(&self.net, &self.directory, &self.to, self.purpose).await {
+                Ok((connection, run)) => {
+                    let began = <InstantOf<W> as Instant>::now();
+                    let trouble = self.converse(connection, run).await;
+                    if began.elapsed() > LASTING {
+                        pause = Duration::ZERO;
+                    }
+                    trouble
                 }
-                Err(trouble) => trouble,
+                Err(trouble) => {
+                    self.suspect(&trouble);
+                    trouble.text
+                }
             };
-            tracing::debug!(peer = self.peer(), %trouble, "no connection to peer");
+            tracing::debug!(peer = self.peer(), purpose = ?self.purpose, %trouble, "no connection to peer");
             self.state().trouble = Some(trouble);
+            self.rest(pause, &mut hurried).await;
+            pause = (pause * 2).clamp(RETRY_MIN, RETRY_MAX);
+        }
+    }
+
+    /// Waits before the next attempt, until the peer calls. Two nodes whose connections come and go must not hurry each other
+    /// on and on, so that counts once in a while.
+    async fn rest(&self, pause: Duration, hurried: &mut Option<InstantOf<W>>) {
+        if hurried.is_some_and(|last| last.elapsed() < RETRY_MAX) {
             <W::Tasks as AsyncRuntime>::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_MAX);
+        } else if <W::Tasks as AsyncRuntime>::timeout(pause, self.now.notified()).await.is_ok() {
+            *hurried = Some(<InstantOf<W> as Instant>::now());
+        }
+    }
+
+    /// The process that was there is gone, if nobody listens any more. One connection to it tells that: the one that is
+    /// always there.
+    fn suspect(&self, trouble: &Trouble) {
+        let run = self.state().run;
+        if let Some(run) = run.filter(|_| trouble.refused && self.purpose == Purpose::Consensus) {
+            self.processes.refused(self.peer(), run);
         }
     }
 
     /// Uses the connection until it is lost.
-    async fn converse(&self, connection: Connection) -> String {
+    async fn converse(&self, connection: Connection, run: u64) -> String {
         let Connection { outgoing, mut incoming } = connection;
         let session = Session::new(Outbox::start::<W>(outgoing, self.directory.clone()));
         {
@@ -212,11 +328,21 @@ impl<W: World> Link<W> {
             state.session = Some(session.clone());
             state.greeted = true;
             state.trouble = None;
+            state.run = Some(run);
         }
-        session.tell(self.vitals.own());
-        self.vitals.connected(self.peer(), true);
+        if self.purpose == Purpose::Consensus {
+            session.tell(self.vitals.own());
+            session.tell_gone(self.processes.word());
+            self.vitals.connected(self.peer(), true);
+            self.processes.met(self.peer(), run);
+        }
         self.changed.notify_waiters();
-        tracing::info!(peer = self.peer(), address = %self.to.peer, "connected to peer");
+        tracing::info!(peer = self.peer(), address = %self.to.peer, purpose = ?self.purpose, "connected to peer");
+        if self.purpose == Purpose::Bulk {
+            for partition in self.hosted.upgrade().map(|hosted| hosted.all()).unwrap_or_default() {
+                partition.replicate_now(self.peer());
+            }
+        }
         let stopped = self.wait(|_| self.stopped.load(Ordering::Acquire));
         let mut stopped = std::pin::pin!(stopped);
         let trouble = loop {
@@ -231,30 +357,32 @@ impl<W: World> Link<W> {
                 match body {
                     Body::AppendAck(ack) => session.acked(ack),
                     Body::Response(response) => session.answered(response),
+                    Body::HeartbeatAcks(acks) => session.beats_answered(acks),
                     other => tracing::warn!(peer = self.peer(), ?other, "peer sent what only a caller may"),
                 }
             }
         };
         self.state().session = None;
-        self.vitals.connected(self.peer(), false);
+        if self.purpose == Purpose::Consensus {
+            self.vitals.connected(self.peer(), false);
+        }
         session.close();
         self.changed.notify_waiters();
-        tracing::info!(peer = self.peer(), %trouble, "connection to peer lost");
+        tracing::info!(peer = self.peer(), purpose = ?self.purpose, %trouble, "connection to peer lost");
         trouble
     }
 }
 
-/// Opens a connection and greets. An error says, for people, why not.
+/// Opens a connection and greets. Returns the process at the other end, too.
 pub(crate) async fn call<W: World>(
     net: &W::Net,
     directory: &Directory<W>,
     to: &NodeAddress,
     purpose: Purpose,
-) -> Result<Connection, String> {
+) -> Result<(Connection, u64), Trouble> {
     let peer = to.id;
     let timeout = <W::Tasks as AsyncRuntime>::timeout(GREETING, net.connect(&to.peer, purpose));
-    let mut connection =
-        timeout.await.map_err(|_| String::from("connecting timed out"))?.map_err(|error| error.to_string())?;
+    let mut connection = timeout.await.map_err(|_| String::from("connecting timed out"))??;
     let hello = PeerMessage { body: Some(Body::Hello(directory.hello(peer))) };
     connection
         .outgoing
@@ -265,16 +393,16 @@ pub(crate) async fn call<W: World>(
     let answer = answer.map_err(|_| String::from("no answer to the greeting"))?;
     match first_message(answer) {
         Ok(Body::Welcome(welcome)) => match directory.check_welcome(peer, &welcome).await {
-            Ok(()) => Ok(connection),
+            Ok(()) => Ok((connection, welcome.run)),
             Err(Rejected::Refused(refused)) => {
                 tracing::error!(peer, address = %to.peer, detail = %refused.detail, "peer is not who it should be");
-                Err(refused.detail)
+                Err(refused.detail.into())
             }
-            Err(Rejected::Disk(error)) => Err(error.to_string()),
+            Err(Rejected::Disk(error)) => Err(error.to_string().into()),
         },
-        Ok(Body::Refused(refused)) => Err(refused_by(directory, peer, refused)),
-        Ok(_) => Err("answered the greeting with something else".into()),
-        Err(error) => Err(error.to_string()),
+        Ok(Body::Refused(refused)) => Err(refused_by(directory, peer, refused).into()),
+        Ok(_) => Err(String::from("answered the greeting with something else").into()),
+        Err(error) => Err(error.to_string().into()),
     }
 }
 

@@ -24,9 +24,13 @@ const ROOM_BYTES: usize = 8 << 20;
 /// About what surrounds a payload.
 const SMALL: usize = 64;
 
+/// Elements in one message at most, where it is a list: of heartbeats, of ends of logs.
+pub(crate) const LISTED: usize = 1024;
+
 /// Every packet is within the limit of those who decode it: it was not full before its last message, of each `SMALL` bytes
-/// at most three elements are counted (a message, the request in it, the append in that), and the last may be an append.
-const _: () = assert!(3 * (PACKET_BYTES / SMALL + 1) + APPEND_ENTRIES <= packet::ELEMENTS);
+/// at most two elements are counted (a message, and the append in it, or one it lists), and the last may be as long as any.
+const _: () = assert!(2 * (PACKET_BYTES / SMALL + 1) + APPEND_ENTRIES <= packet::ELEMENTS);
+const _: () = assert!(2 * (PACKET_BYTES / SMALL + 1) + LISTED < packet::ELEMENTS);
 
 /// Where messages for one connection wait. Clones share the queue; the connection's writer ends with the last of them.
 #[derive(Clone, Debug)]
@@ -114,8 +118,12 @@ async fn write<W: World>(
 
 /// About what the message takes on the wire.
 fn size(message: &Body) -> usize {
+    let list = |len: usize| SMALL * (1 + len);
     match message {
         Body::Append(append) => append_size(append),
+        Body::Heartbeats(heartbeats) => list(heartbeats.beats.len()),
+        Body::HeartbeatAcks(answers) => list(answers.acks.len()),
+        Body::Gone(gone) => list(gone.processes.len() + gone.logs.len()),
         _ => SMALL,
     }
 }

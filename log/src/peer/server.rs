@@ -1,24 +1,28 @@
 //! The called side of a connection: greets, then does what the peer asks of this node's partitions.
 use super::{
     handshake::{Directory, Rejected},
-    link::first_message,
-    outbox::{Outbox, append_size},
+    link::{Peers, first_message},
+    outbox::{LISTED, Outbox, append_size},
 };
 use crate::{
     cluster::Hosted,
     feed::{self, Feeder},
-    health::{Budget, Condition, Share, Vitals},
+    health::{Budget, Condition, Processes, Share, Vitals},
+    partition::Partition,
     raft::{self, TypeConfig},
     topic::{NodeId, PartitionId},
     wal::Space,
     world::{Connection, World},
 };
 use corduroy_proto::v1::{
-    self as pb, AppendAck, AppendBatch, Packet, PeerMessage, PeerRequest, PeerResponse, append_ack::Outcome,
-    peer_message::Body, peer_request, peer_response,
+    self as pb, AppendAck, AppendBatch, Heartbeat, HeartbeatAck, HeartbeatAcks, Heartbeats, Packet, PeerMessage,
+    PeerRequest, PeerResponse, append_ack::Outcome, peer_message::Body, peer_request, peer_response,
 };
-use futures::{FutureExt, StreamExt, stream};
-use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult, VoteRequest};
+use futures::{
+    FutureExt, StreamExt,
+    stream::{self, FuturesUnordered},
+};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult, VoteRequest};
 use openraft_rt::AsyncRuntime;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -30,7 +34,7 @@ use tokio::sync::mpsc;
 /// Bound on the caller's greeting.
 const GREETING: Duration = Duration::from_secs(3);
 
-/// Requests of one caller under way at a time.
+/// Requests and heartbeats of one caller under way at a time.
 const REQUESTS: u64 = 4096;
 /// Appends of one stream that may be unanswered: the caller's window and a little.
 const UNANSWERED: usize = 128;
@@ -40,6 +44,8 @@ pub(crate) struct Serving<W: World> {
     pub directory: Arc<Directory<W>>,
     pub hosted: Arc<Hosted<W>>,
     pub vitals: Arc<Vitals<W>>,
+    pub processes: Arc<Processes<W>>,
+    pub peers: Arc<Peers<W>>,
     /// Bytes of entries received and not yet on disk, over all connections.
     pub received: Arc<Budget>,
 }
@@ -53,6 +59,7 @@ pub(crate) async fn serve<W: World>(connection: Connection, serving: Arc<Serving
         tracing::warn!("a connection to the peer port did not begin with a greeting");
         return;
     };
+    let run = hello.greeting.as_ref().map_or(0, |greeting| greeting.run);
     let (answer, peer) = match directory.check_hello(&hello).await {
         Ok(peer) => (Body::Welcome(directory.greeting()), Some(peer)),
         Err(Rejected::Refused(refused)) => {
@@ -64,6 +71,8 @@ pub(crate) async fn serve<W: World>(connection: Connection, serving: Arc<Serving
     };
     let sent = outgoing.send(Packet { messages: vec![PeerMessage { body: Some(answer) }], confirmed: 0 }).await;
     let (Ok(()), Some(peer)) = (sent, peer) else { return };
+    serving.processes.called(peer, run);
+    serving.peers.called(peer);
     let feeder = Feeder::new(serving.hosted.clone(), directory.clone(), outgoing.clone());
     let answers = Answers { outbox: Outbox::start::<W>(outgoing, directory.clone()) };
     let requests = Budget::new(REQUESTS);
@@ -104,13 +113,15 @@ impl<W: World> Caller<W> {
             Body::FeedOpen(open) => self.feeder.open(&open),
             Body::FeedCredit(credit) => self.feeder.grant(&credit),
             Body::FeedClose(close) => self.feeder.close(&close),
+            Body::Heartbeats(heartbeats) => self.heartbeats(heartbeats),
             Body::Condition(condition) => self.serving.vitals.heard(self.peer, condition_of(&condition)),
+            Body::Gone(gone) => self.serving.processes.heard(self.peer, &gone),
             other => tracing::warn!(peer = self.peer, ?other, "peer sent what only a called node may"),
         }
     }
 
     fn open(&mut self, stream: u64, partition: PartitionId) {
-        let Some(raft) = self.serving.hosted.raft(partition) else {
+        let Some(partition) = self.serving.hosted.partition(partition) else {
             self.answers.fail(stream, format!("partition {partition} is not running here"));
             return;
         };
@@ -119,11 +130,14 @@ impl<W: World> Caller<W> {
         self.streams.insert(stream, Incoming { appends: sender, unanswered: unanswered.clone() });
         let appends =
             stream::unfold(appends, |mut appends| async move { appends.recv().await.map(|append| (append, appends)) });
-        let results = raft.stream_append(appends);
+        let results = partition.raft().stream_append(appends);
         let answers = self.answers.clone();
         drop(<W::Tasks as AsyncRuntime>::spawn(async move {
             let results = results.map(move |result| {
                 unanswered.lock().expect("a queue of shares").pop_front();
+                if let Ok(Ok(_) | Err(StreamAppendError::Conflict(_))) = result {
+                    partition.hear();
+                }
                 result.map_err(|fatal| fatal.to_string())
             });
             acknowledge::<W>(stream, results.fuse().boxed(), answers).await;
@@ -178,24 +192,38 @@ impl<W: World> Caller<W> {
     }
 
     fn request(&self, request: PeerRequest) {
-        let admitted = match &request.body {
-            Some(peer_request::Body::Append(append)) => self.admit(append).map(Some),
-            _ => Ok(None),
-        };
-        let admitted = admitted.and_then(|share| {
-            let place = self.requests.take(1).map_err(|used| format!("busy: {used} requests are under way"))?;
-            Ok((share, place))
-        });
-        match admitted {
-            Ok(admitted) => {
+        match self.requests.take(1) {
+            Ok(place) => {
                 let answer = answer(self.serving.clone(), request, self.answers.clone());
                 drop(<W::Tasks as AsyncRuntime>::spawn(async move {
                     answer.await;
-                    drop(admitted);
+                    drop(place);
                 }));
             }
-            Err(why) => self.answers.respond(request.id, peer_response::Body::Unavailable(why)),
+            Err(used) => {
+                let why = format!("busy: {used} requests are under way");
+                self.answers.respond(request.id, peer_response::Body::Unavailable(why));
+            }
         }
+    }
+
+    /// Gives each group its heartbeat. Nobody is told of those there is no room for: they are late by their own deadline.
+    fn heartbeats(&self, Heartbeats { id, beats }: Heartbeats) {
+        let Ok(places) = self.requests.take(beats.len() as u64) else {
+            tracing::debug!(peer = self.peer, "no room for heartbeats");
+            return;
+        };
+        let hosted = self.serving.hosted.clone();
+        let acks: FuturesUnordered<_> = beats.into_iter().map(|beat| take_beat(hosted.clone(), beat)).collect();
+        let answers = self.answers.clone();
+        drop(<W::Tasks as AsyncRuntime>::spawn(async move {
+            // Those that are ready together go together; one that waits for its disk holds up nobody.
+            let mut acks = acks.ready_chunks(LISTED);
+            while let Some(acks) = acks.next().await {
+                answers.outbox.send(Body::HeartbeatAcks(HeartbeatAcks { id, acks }));
+            }
+            drop(places);
+        }));
     }
 }
 
@@ -205,7 +233,7 @@ fn condition_of(condition: &pb::NodeCondition) -> Condition {
         pb::DiskSpace::Low => Space::Low,
         pb::DiskSpace::Full => Space::Full,
     };
-    Condition { space, slow: condition.slow }
+    Condition { space, slow: condition.slow, leaving: condition.leaving }
 }
 
 /// Where the answers of a connection go.
@@ -259,6 +287,34 @@ fn outcome<W: World>(result: Result<StreamAppendResult<TypeConfig<W>>, String>) 
     }
 }
 
+/// Gives a group its heartbeat.
+async fn take_beat<W: World>(hosted: Arc<Hosted<W>>, beat: Heartbeat) -> HeartbeatAck {
+    let id = PartitionId(beat.partition);
+    let outcome = match hosted.partition(id) {
+        Some(partition) => beat_outcome(&partition, raft::heartbeat_request::<W>(&beat)).await,
+        None => Outcome::Failed(format!("partition {id} is not running here")),
+    };
+    HeartbeatAck { partition: id.0, ack: Some(AppendAck { outcome: Some(outcome), ..AppendAck::default() }) }
+}
+
+async fn beat_outcome<W: World>(partition: &Partition<W>, request: AppendEntriesRequest<TypeConfig<W>>) -> Outcome {
+    let prev = request.prev_log_id;
+    let result = match partition.raft().append_entries(request).await {
+        Ok(AppendEntriesResponse::Success) => Ok(Ok(prev)),
+        Ok(AppendEntriesResponse::PartialSuccess(matched)) => Ok(Ok(matched)),
+        // What is not there is known by whoever asked for it; without it there is nothing to conflict with.
+        Ok(AppendEntriesResponse::Conflict) => {
+            prev.map_or(Ok(Ok(None)), |prev| Ok(Err(StreamAppendError::Conflict(prev))))
+        }
+        Ok(AppendEntriesResponse::HigherVote(vote)) => Ok(Err(StreamAppendError::HigherVote(vote))),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Ok(Ok(_) | Err(StreamAppendError::Conflict(_))) = &result {
+        partition.hear();
+    }
+    outcome::<W>(result)
+}
+
 /// Does one request and queues its answer.
 async fn answer<W: World>(serving: Arc<Serving<W>>, request: PeerRequest, answers: Answers) {
     let partition = PartitionId(request.partition);
@@ -278,36 +334,30 @@ async fn perform<W: World>(
     body: peer_request::Body,
 ) -> Result<peer_response::Body, String> {
     let missing = || format!("partition {partition} is not running here");
-    let raft = hosted.raft(partition).ok_or_else(missing)?;
+    let partition = hosted.partition(partition).ok_or_else(missing)?;
+    let raft = partition.raft();
     match body {
         peer_request::Body::Vote(request) => {
-            let answer = raft.vote(vote_request(&request)).await.map_err(|error| error.to_string())?;
+            // On a caller's word alone no lease is passed over (R26).
+            let transfer = request.leadership_transfer && partition.saw_transfer(request.vote.as_ref());
+            let request = VoteRequest { leadership_transfer: transfer, ..vote_request(&request) };
+            let answer = raft.vote(request).await.map_err(|error| error.to_string())?;
             Ok(peer_response::Body::Vote(vote_response::<W>(&answer)))
         }
         peer_request::Body::PreVote(request) => {
             let answer = raft.pre_vote(vote_request(&request)).await.map_err(|error| error.to_string())?;
             Ok(peer_response::Body::PreVote(vote_response::<W>(&answer)))
         }
-        peer_request::Body::Append(append) => {
-            let request = raft::to_append_request::<W>(append).map_err(|error| error.to_string())?;
-            let mut results = std::pin::pin!(raft.stream_append(stream::iter([request])));
-            let result = results.next().await.ok_or_else(missing)?.map_err(|fatal| fatal.to_string());
-            let outcome = Some(outcome::<W>(result));
-            Ok(peer_response::Body::Append(AppendAck { answered: 1, outcome, ..AppendAck::default() }))
-        }
         peer_request::Body::Transfer(transfer) => {
+            partition.note_transfer(raft::vote_from_wire(transfer.from.as_ref()), transfer.to);
             let answer = raft.handle_transfer_leader(raft::transfer_request::<W>(&transfer)).await;
             let refused = answer.map_err(|fatal| fatal.to_string())?.err().map(|error| error.to_string());
             let accepted = refused.is_none();
             let answer = pb::LeaderTransferred { accepted, refused: refused.unwrap_or_default() };
             Ok(peer_response::Body::Transfer(answer))
         }
-        peer_request::Body::ReadIndex(_) => {
-            let partition = hosted.partition(partition).ok_or_else(missing)?;
-            Ok(peer_response::Body::ReadIndex(partition.answer_read_index().await))
-        }
+        peer_request::Body::ReadIndex(_) => Ok(peer_response::Body::ReadIndex(partition.answer_read_index().await)),
         peer_request::Body::Bounds(request) => {
-            let partition = hosted.partition(partition).ok_or_else(missing)?;
             let outcome = match partition.offsets(feed::consistency_from_wire(&request)).await {
                 Ok((start, end)) => pb::bounds_response::Outcome::Bounds(pb::Bounds { start, end }),
                 Err(error) => pb::bounds_response::Outcome::Failed(error.to_string()),
@@ -315,7 +365,6 @@ async fn perform<W: World>(
             Ok(peer_response::Body::Bounds(pb::BoundsResponse { outcome: Some(outcome) }))
         }
         peer_request::Body::Propose(proposal) => {
-            let partition = hosted.partition(partition).ok_or_else(missing)?;
             Ok(peer_response::Body::Propose(partition.answer_proposal(proposal.event).await))
         }
     }

@@ -1,9 +1,12 @@
 //! The calling side of one connection: requests waiting for answers, streams waiting for acks.
-use super::outbox::Outbox;
+use super::{
+    beats::{BeatId, Beats},
+    outbox::Outbox,
+};
 use crate::{health::Condition, topic::PartitionId, wal::Space};
 use corduroy_proto::v1::{
-    AppendAck, AppendBatch, AppendClose, AppendOpen, DiskSpace, NodeCondition, PeerRequest, PeerResponse,
-    peer_message::Body, peer_request, peer_response,
+    AppendAck, AppendBatch, AppendClose, AppendOpen, DiskSpace, Heartbeat, HeartbeatAcks, NodeCondition, PeerRequest,
+    PeerResponse, ProcessesGone, peer_message::Body, peer_request, peer_response,
 };
 use std::{
     collections::BTreeMap,
@@ -26,6 +29,7 @@ pub(crate) struct Session {
 struct Waiting {
     requests: BTreeMap<u64, oneshot::Sender<peer_response::Body>>,
     streams: BTreeMap<u64, mpsc::UnboundedSender<AppendAck>>,
+    beats: Beats,
 }
 
 impl Session {
@@ -56,14 +60,45 @@ impl Session {
         sent.then(|| AppendStream { session: self.clone(), id, acks })
     }
 
-    /// Says how this node's disk is.
+    /// Says how this node is.
     pub(crate) fn tell(&self, condition: Condition) {
         let space = match condition.space {
             Space::Plenty => DiskSpace::Plenty,
             Space::Low => DiskSpace::Low,
             Space::Full => DiskSpace::Full,
         };
-        self.outbox.send(Body::Condition(NodeCondition { space: space.into(), slow: condition.slow }));
+        let Condition { slow, leaving, .. } = condition;
+        self.outbox.send(Body::Condition(NodeCondition { space: space.into(), slow, leaving }));
+    }
+
+    /// Says which processes of other nodes are gone.
+    pub(crate) fn tell_gone(&self, gone: ProcessesGone) {
+        self.outbox.send(Body::Gone(gone));
+    }
+
+    /// Sends a heartbeat, now or with the others that are held. `None`: the connection is lost.
+    pub(crate) fn beat(&self, beat: Heartbeat) -> Option<PendingBeat<'_>> {
+        let (sender, answer) = oneshot::channel();
+        let (id, message) = self.with(|waiting| waiting.beats.push(beat, sender))?;
+        let sent = message.is_none_or(|message| self.outbox.send(Body::Heartbeats(message)));
+        sent.then_some(PendingBeat { session: self, id, answer })
+    }
+
+    /// Holds heartbeats back until there are so many, or until [`Session::let_beats_go`].
+    pub(crate) fn hold_beats(&self, count: usize) {
+        self.with(|waiting| waiting.beats.hold(count));
+    }
+
+    /// Sends what was held back.
+    pub(crate) fn let_beats_go(&self) {
+        if let Some(message) = self.with(|waiting| waiting.beats.let_go()).flatten() {
+            self.outbox.send(Body::Heartbeats(message));
+        }
+    }
+
+    /// Gives answers to those who sent heartbeats.
+    pub(crate) fn beats_answered(&self, acks: HeartbeatAcks) {
+        self.with(|waiting| waiting.beats.answered(acks));
     }
 
     /// Gives an answer to whoever waits for it; nobody waits any more after a deadline.
@@ -105,6 +140,26 @@ impl Pending<'_> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.session.with(|waiting| waiting.requests.remove(&self.id));
+    }
+}
+
+/// A heartbeat on its way. Dropping it forgets the heartbeat.
+pub(crate) struct PendingBeat<'s> {
+    session: &'s Session,
+    id: BeatId,
+    answer: oneshot::Receiver<AppendAck>,
+}
+
+impl PendingBeat<'_> {
+    /// The answer; `None` when the connection was lost before it came.
+    pub(crate) async fn answer(mut self) -> Option<AppendAck> {
+        (&mut self.answer).await.ok()
+    }
+}
+
+impl Drop for PendingBeat<'_> {
+    fn drop(&mut self) {
+        self.session.with(|waiting| waiting.beats.forget(self.id));
     }
 }
 

@@ -2,7 +2,7 @@
 use super::types::TypeConfig;
 use crate::{
     batch::{Batch, BatchError},
-    topic::{LogId, NodeId, Vote},
+    topic::{LogId, NodeId, PartitionId, Vote},
     wal::{EntryKind, WalEntry},
     world::World,
 };
@@ -151,6 +151,28 @@ pub(crate) fn to_append_request<W: World>(
         leader_commit: append.commit.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id))),
         entries: append.entries.into_iter().map(entry_from_wire::<W>).collect::<Result<_, _>>()?,
     })
+}
+
+/// A heartbeat is an append without entries.
+pub(crate) fn heartbeat_request<W: World>(beat: &pb::Heartbeat) -> AppendEntriesRequest<TypeConfig<W>> {
+    AppendEntriesRequest {
+        vote: to_vote::<W>(vote_from_wire(beat.vote.as_ref())),
+        prev_log_id: beat.prev.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id))),
+        leader_commit: beat.commit.as_ref().map(|id| to_log_id::<W>(log_id_from_wire(id))),
+        entries: Vec::new(),
+    }
+}
+
+pub(crate) fn heartbeat_to_wire<W: World>(
+    partition: PartitionId,
+    request: &AppendEntriesRequest<TypeConfig<W>>,
+) -> pb::Heartbeat {
+    pb::Heartbeat {
+        partition: partition.0,
+        vote: Some(vote_to_wire(from_vote::<W>(&request.vote))),
+        prev: request.prev_log_id.as_ref().map(|id| log_id_to_wire(from_log_id::<W>(id))),
+        commit: request.leader_commit.as_ref().map(|id| log_id_to_wire(from_log_id::<W>(id))),
+    }
 }
 
 pub(crate) fn encode_membership(membership: &Membership<NodeId, EmptyNode>) -> Bytes {

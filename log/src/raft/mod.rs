@@ -3,7 +3,7 @@
 //! ```text
 //!   partition ──▶ Raft ──▶ LogStore ──▶ wal::PartitionLog      entries, votes, committed marks: one ordered writer
 //!                  │  └──▶ StateMachine ──▶ partition::Evolved  the fold that gives batches their offsets
-//!                  └─────▶ Network ──▶ peer::Peers              virtual streams on one connection per node
+//!                  └─────▶ Network ──▶ peer::Peers              virtual streams on the connections between nodes
 //! ```
 //!
 //! openraft's types are named here only; the rest of the crate sees the aliases below and our own `LogId` and `Vote`.
@@ -21,7 +21,7 @@ mod window;
 
 pub(crate) use config::{APPEND_ENTRIES, config};
 pub(crate) use convert::{from_log_id, from_vote, to_append_request, to_log_id, to_vote, transfer_request};
-pub(crate) use convert::{log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
+pub(crate) use convert::{heartbeat_request, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 pub(crate) use log_store::LogStore;
 pub(crate) use network::Network;
 pub(crate) use state_machine::{StateMachine, pass_turn};

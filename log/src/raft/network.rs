@@ -1,8 +1,8 @@
 //! openraft's network over the links to peers.
 use super::{
     convert::{
-        append_to_wire, from_log_id, from_vote, log_id_from_wire, log_id_to_wire, to_log_id, to_vote, transfer_to_wire,
-        vote_from_wire, vote_to_wire,
+        append_to_wire, from_log_id, from_vote, heartbeat_to_wire, log_id_from_wire, log_id_to_wire, to_log_id,
+        to_vote, transfer_to_wire, vote_from_wire, vote_to_wire,
     },
     types::TypeConfig,
     window::Window,
@@ -59,14 +59,15 @@ impl<W: World> Network<W> {
         Network { partition, replicas: replicas.into(), peers, vitals }
     }
 
-    fn client(&self, target: NodeId, one_by_one: bool) -> PeerClient<W> {
+    fn client(&self, target: NodeId, beats: bool) -> PeerClient<W> {
         PeerClient {
             target,
             partition: self.partition,
             replicas: self.replicas.clone(),
             link: self.peers.link(target).cloned(),
+            bulk: self.peers.bulk(target).cloned(),
             vitals: self.vitals.clone(),
-            one_by_one,
+            beats,
         }
     }
 }
@@ -78,7 +79,7 @@ impl<W: World> RaftNetworkFactory<TypeConfig<W>> for Network<W> {
         self.client(target, false)
     }
 
-    /// Heartbeats are one append each: a request does, a stream would be opened and closed around every one.
+    /// Heartbeats go with those of other groups: a stream would be opened and closed around every one.
     async fn new_heartbeat_client(&mut self, target: NodeId, _: &EmptyNode) -> PeerClient<W> {
         self.client(target, true)
     }
@@ -90,8 +91,11 @@ pub(crate) struct PeerClient<W: World> {
     partition: PartitionId,
     replicas: Arc<[NodeId]>,
     link: Option<Arc<Link<W>>>,
+    /// For entries.
+    bulk: Option<Arc<Link<W>>>,
     vitals: Arc<Vitals<W>>,
-    one_by_one: bool,
+    /// It sends heartbeats and nothing else.
+    beats: bool,
 }
 
 type Rpc<W, T> = Result<T, RPCError<TypeConfig<W>>>;
@@ -104,7 +108,7 @@ fn unreachable<W: World>(error: &PeerError) -> RPCError<TypeConfig<W>> {
 impl<W: World> PeerClient<W> {
     /// A replication stream, where there is a connection.
     fn open_append(&self) -> Option<AppendStream> {
-        self.link.as_ref()?.session()?.open_append(self.partition)
+        self.bulk.as_ref()?.session()?.open_append(self.partition)
     }
 
     async fn request(&self, body: peer_request::Body, deadline: Duration) -> Rpc<W, peer_response::Body> {
@@ -120,16 +124,16 @@ impl<W: World> PeerClient<W> {
         Ok(())
     }
 
-    async fn append_one(
-        &self,
-        request: AppendEntriesRequest<TypeConfig<W>>,
-        deadline: Duration,
-    ) -> Rpc<W, StreamAppendResult<TypeConfig<W>>> {
+    /// Sends a heartbeat. Its deadline is its sender's: that one goes on without an answer.
+    async fn beat(&self, request: AppendEntriesRequest<TypeConfig<W>>) -> Rpc<W, StreamAppendResult<TypeConfig<W>>> {
         self.check_silent()?;
-        match self.request(peer_request::Body::Append(append_to_wire::<W>(0, &request)), deadline).await? {
-            peer_response::Body::Append(ack) => append_result(self.target, ack.outcome),
-            _ => Err(unreachable(&PeerError::Confused(self.target))),
-        }
+        let target = self.target;
+        let session = self.link.as_ref().and_then(|link| link.session());
+        let session = session.ok_or_else(|| unreachable(&PeerError::NotConnected(target)))?;
+        let pending = session.beat(heartbeat_to_wire::<W>(self.partition, &request));
+        let pending = pending.ok_or_else(|| unreachable(&PeerError::NotConnected(target)))?;
+        let ack = pending.answer().await.ok_or_else(|| unreachable(&PeerError::Lost(target)))?;
+        append_result(target, ack.outcome)
     }
 
     async fn vote_one(&self, body: peer_request::Body, deadline: Duration) -> Rpc<W, VoteResponse<TypeConfig<W>>> {
@@ -161,6 +165,7 @@ fn vote_to_request<W: World>(request: &VoteRequest<TypeConfig<W>>) -> pb::VoteRe
     pb::VoteRequest {
         vote: Some(vote_to_wire(from_vote::<W>(&request.vote))),
         last_log_id: request.last_log_id.as_ref().map(|id| log_id_to_wire(from_log_id::<W>(id))),
+        leadership_transfer: request.leadership_transfer,
     }
 }
 
@@ -172,8 +177,10 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
         request: AppendEntriesRequest<TypeConfig<W>>,
         option: RPCOption,
     ) -> Rpc<W, AppendEntriesResponse<TypeConfig<W>>> {
-        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
-        Ok(match self.append_one(request, option.hard_ttl()).await? {
+        let (last, target) = (request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id), self.target);
+        let mut answers = self.stream_append(stream::iter([request]), option).await?;
+        let answer = answers.next().await.unwrap_or_else(|| Err(unreachable(&PeerError::Confused(target))));
+        Ok(match answer? {
             Ok(matched) if matched == last => AppendEntriesResponse::Success,
             Ok(matched) => AppendEntriesResponse::PartialSuccess(matched),
             Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
@@ -181,18 +188,14 @@ impl<W: World> RaftNetworkV2<TypeConfig<W>> for PeerClient<W> {
         })
     }
 
-    fn stream_append<'s, S>(
-        &'s mut self,
-        mut input: S,
-        option: RPCOption,
-    ) -> BoxFuture<'s, Rpc<W, AppendResults<'s, W>>>
+    fn stream_append<'s, S>(&'s mut self, mut input: S, _: RPCOption) -> BoxFuture<'s, Rpc<W, AppendResults<'s, W>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig<W>>> + Send + Unpin + 'static,
     {
         async move {
-            if self.one_by_one {
-                let (this, deadline) = (&*self, option.hard_ttl());
-                return Ok(input.then(move |request| this.append_one(request, deadline)).boxed());
+            if self.beats {
+                let this = &*self;
+                return Ok(input.then(move |request| this.beat(request)).boxed());
             }
             if let Some(appends) = self.open_append() {
                 return Ok(pump(self, input, appends));

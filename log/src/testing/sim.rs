@@ -224,6 +224,7 @@ impl Sim {
     pub fn heal_all(&self) {
         self.universe().heal(|_, _| true);
         self.universe().close_half_open(|_, _| true);
+        self.universe().admit(|_, _| true);
     }
 
     /// Lets the node's next sync (of data, file or directory) fail. As in a kernel, what it covered is not written later
@@ -240,6 +241,11 @@ impl Sim {
     /// Makes the node's disk slower or faster.
     pub fn set_sync_delay(&self, node: NodeId, delay: RangeInclusive<Duration>) {
         lock(&self.universe().platter(node)).set_sync_delay(delay);
+    }
+
+    /// Lets the node's disk write no more than so many bytes in a second, on top of what each sync takes; `None`: any number.
+    pub fn set_disk_speed(&self, node: NodeId, bytes_per_second: Option<u64>) {
+        lock(&self.universe().platter(node)).set_speed(bytes_per_second);
     }
 
     /// Sets the node's wall clock off from virtual time, by microseconds, at once.
@@ -272,6 +278,17 @@ impl Sim {
     /// are made, deliver nothing, and are lost after [`SimConfig::keepalive`]. Until [`Sim::close_half_open`].
     pub fn half_open(&self, a: NodeId, b: NodeId) {
         self.universe().half_open(a, b);
+    }
+
+    /// Puts something between two nodes that resets their connections, and refuses others as a machine does on which nobody
+    /// listens: to each, the other's process looks gone. Until [`Sim::admit`].
+    pub fn refuse(&self, a: NodeId, b: NodeId) {
+        self.universe().refuse(a, b);
+    }
+
+    /// Puts an end to [`Sim::refuse`]. [`Sim::heal_all`] does so for all links.
+    pub fn admit(&self, a: NodeId, b: NodeId) {
+        self.universe().admit(|first, second| (first, second) == (a.min(b), a.max(b)));
     }
 
     /// Puts an end to [`Sim::half_open`]: connections made from now on work. [`Sim::heal_all`] does so for all links.

@@ -44,6 +44,8 @@ pub struct LinkStats {
     pub late: u64,
     /// Connections that were reset.
     pub reset: u64,
+    /// Attempts to connect that were refused on the way.
+    pub refused: u64,
     /// Connections that took a packet and did not deliver it.
     pub swallowed: u64,
 }

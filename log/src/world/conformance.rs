@@ -85,7 +85,7 @@ fn locks<D: Disk>(disk: &D, root: &Path) {
 /// The contract of [`Net`] between two nodes with nothing wrong between them. Nobody listens at `address`.
 pub(crate) async fn net<N: Net>(caller: &N, callee: &N, address: &str) {
     let refused = caller.connect(address, Purpose::Bulk).await.unwrap_err();
-    assert!(matches!(&refused, NetError::Unreachable(why) if why.contains(address)), "{refused}");
+    assert!(matches!(&refused, NetError::Refused(why) if why.contains(address)), "{refused}");
     let mut calls = callee.listen(address).await.unwrap();
     assert_eq!(callee.listen(address).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
 
@@ -117,6 +117,19 @@ pub(crate) async fn net<N: Net>(caller: &N, callee: &N, address: &str) {
     let mut far = calls.recv().await.unwrap();
     drop(calls);
     carries_in_order(&near, &mut far).await;
+    is_refused_soon(caller, address).await;
+}
+
+/// Nobody listens any more, although connections that were accepted go on.
+async fn is_refused_soon<N: Net>(caller: &N, address: &str) {
+    const ATTEMPTS: u32 = 10_000;
+    for _ in 0..ATTEMPTS {
+        // The listener is closed by a task; until then a connection is accepted, or lost at once.
+        if let Err(NetError::Refused(_)) = caller.connect(address, Purpose::Bulk).await {
+            return;
+        }
+    }
+    panic!("nobody listens at {address}, and {ATTEMPTS} attempts were not refused");
 }
 
 /// More packets than any queue on the way holds.

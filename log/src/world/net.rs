@@ -4,19 +4,22 @@ use futures::stream::BoxStream;
 use std::{fmt, future::Future, io};
 use tokio::sync::mpsc;
 
-/// What a connection is for. Purposes have connections of their own, so that bulk never stands in front of votes.
+/// What a connection is for. Purposes have connections of their own, so that entries never stand in front of votes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
-    /// Votes, appends, acks, read indexes.
+    /// Votes, heartbeats, read indexes, and whatever else is small.
     Consensus,
-    /// Snapshots and history.
+    /// Entries, and the acks of those who got them.
     Bulk,
 }
 
 /// Why a connection could not be made or ended.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NetError {
-    /// Nobody listens there, or the way there is closed.
+    /// The machine is there and nobody listens: the process that did is gone, or has not come yet.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// No answer, or none that makes sense. It says nothing about the process there.
     #[error("unreachable: {0}")]
     Unreachable(String),
     /// The connection was there and is gone.
@@ -46,6 +49,9 @@ impl fmt::Debug for Connection {
 /// How a node reaches others and is reached.
 pub trait Net: Clone + fmt::Debug + Send + Sync + 'static {
     /// Opens a connection to the node listening at `address` (host:port in the real world).
+    ///
+    /// **Contract.** The error is [`NetError::Refused`] if the machine at the address says that nobody listens, and never
+    /// otherwise: not where the listener is busy or stands still, nor where nothing answers.
     fn connect(&self, address: &str, purpose: Purpose) -> impl Future<Output = Result<Connection, NetError>> + Send;
     /// Starts to listen at `address`; accepted connections come out of the channel until it is dropped.
     fn listen(&self, address: &str) -> impl Future<Output = io::Result<mpsc::Receiver<Connection>>> + Send;

@@ -8,7 +8,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Gives out ids and sessions, keeps the clock, and writes everything down. Shared by all clients of a run.
@@ -114,6 +114,21 @@ impl Recorder {
     /// Acknowledged records so far, of each partition.
     pub fn acked(&self) -> Vec<u64> {
         self.acked.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    /// The longest time in which each partition acknowledged nothing, from a moment on until now.
+    pub fn gaps(&self, since: Moment) -> Vec<Duration> {
+        let history = self.history();
+        let longest = |partition: u32| {
+            let acked = |append: &&Append| {
+                matches!(append.outcome, Outcome::Acked { partition: of, .. } if of == partition) && append.end > since
+            };
+            let mut times: Vec<Moment> = history.appends.iter().filter(acked).map(|append| append.end).collect();
+            times.extend([since, self.now()]);
+            times.sort();
+            times.windows(2).map(|pair| Duration::from_nanos(pair[1].0 - pair[0].0)).max().unwrap_or_default()
+        };
+        (0..self.acked.len() as u32).map(longest).collect()
     }
 
     /// Answered reads so far.

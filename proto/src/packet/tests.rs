@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     FILE_DESCRIPTOR_SET,
-    v1::{AppendBatch, Entry, PeerMessage, PeerRequest, peer_message::Body, peer_request},
+    v1::{AppendBatch, Entry, PeerMessage, peer_message::Body},
 };
 use prost_types::{DescriptorProto, FileDescriptorSet, field_descriptor_proto::Label};
 use std::collections::BTreeMap;
@@ -34,14 +34,16 @@ fn append(entries: usize) -> AppendBatch {
 #[test]
 fn the_largest_packet_is_not_decoded_into_a_thousand_times_as_many_bytes() {
     let fill = |number: usize| field(number, &[]).repeat(LARGEST / 2 - 16);
-    let in_request = |append: &[u8]| field(1, &field(8, &field(5, append)));
     for (what, bytes) in [
         ("empty messages", fill(1)),
         ("empty entries in an append", field(1, &field(5, &fill(5)))),
-        ("empty entries in a request", in_request(&fill(5))),
+        ("processes that are gone", field(1, &field(11, &fill(1)))),
+        ("ends of logs", field(1, &field(11, &fill(2)))),
+        ("heartbeats", field(1, &field(12, &fill(2)))),
+        ("answers to heartbeats", field(1, &field(13, &fill(2)))),
         // Each takes the place of the one before it, or is put together with it: a decoder does all of them.
         ("appends in one message", field(1, &fill(5))),
-        ("appends in one request", field(1, &field(8, &fill(5)))),
+        ("heartbeats in many messages", field(1, &fill(12))),
         ("few entries in each of many appends", field(1, &field(5, &field(5, &[]).repeat(9))).repeat(LARGEST / 32)),
     ] {
         assert!(bytes.len() <= LARGEST, "{what}");
@@ -67,8 +69,7 @@ fn the_limit_holds_over_the_whole_packet_and_to_the_element() {
 fn what_is_in_the_payloads_is_not_counted() {
     let mut append = append(2);
     append.entries[1].payload = field(1, &[]).repeat(ELEMENTS).into();
-    let request = PeerRequest { id: 9, partition: 4, body: Some(peer_request::Body::Append(append.clone())) };
-    let packet = packet(vec![Body::Append(append), Body::Request(request)]);
+    let packet = packet(vec![Body::Append(append)]);
     assert_eq!(decode_again(&packet), Ok(packet));
 }
 

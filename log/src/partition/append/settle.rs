@@ -25,6 +25,9 @@ use tokio::sync::mpsc;
 
 /// How often a batch without outcome is asked whether its leader still leads.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// A leader that no majority has answered for so many of the longest election timeouts has been replaced, if the others could
+/// do so: what it has in flight is not waited for any longer.
+const CUT_OFF: u32 = 2;
 
 type Outcome<W> = ClientWriteResult<TypeConfig<W>>;
 pub(super) type Pending<W> =
@@ -179,12 +182,15 @@ impl<W: World> Core<W> {
     }
 }
 
-/// Waits for a batch's outcome. That of a deposed leader may never come: then it is unknown.
+/// Waits for a batch's outcome. That of a deposed leader may never come, and that of a leader that is cut off comes when it is
+/// too late for whoever waits: then it is unknown.
 async fn resolve<W: World>(core: &Core<W>, term: Term, mut outcome: Pending<W>) -> Response<W> {
     let start = <<W::Tasks as AsyncRuntime>::Instant as Instant>::now();
     let mut deposed = false;
     loop {
-        let patience = <W::Tasks as AsyncRuntime>::sleep(PATIENCE);
+        // What follows a batch that was given up is not waited for as long again.
+        let patience = if core.is_cut_off(term) { Duration::ZERO } else { PATIENCE };
+        let patience = <W::Tasks as AsyncRuntime>::sleep(patience);
         match <W::Tasks as AsyncRuntime>::select2(&mut outcome, std::pin::pin!(patience)).await {
             Select2::First(Ok(Ok(response))) => return Ok(response),
             Select2::First(Ok(Err(ClientWriteError::ForwardToLeader(elsewhere)))) => {
@@ -199,10 +205,23 @@ async fn resolve<W: World>(core: &Core<W>, term: Term, mut outcome: Pending<W>) 
                     format!("{}: the leader of term {term} was deposed before the append was committed", core.name());
                 return Err(LogError::UnknownOutcome(text));
             }
+            Select2::Second(()) if core.is_cut_off(term) => {
+                let text = format!("{}: the leader of term {term} is cut off from a majority", core.name());
+                return Err(LogError::UnknownOutcome(text));
+            }
             Select2::Second(()) => deposed = core.raft.as_leader().map_or(true, |leader| leader.term() != term),
         }
         if start.elapsed() > core.host.timing.append_timeout {
             return Err(LogError::UnknownOutcome(format!("{}: not committed in time", core.name())));
         }
+    }
+}
+
+impl<W: World> Core<W> {
+    /// Whether this node leads in `term`, as far as it knows, and no majority has answered it for long.
+    fn is_cut_off(&self, term: Term) -> bool {
+        let Ok(leader) = self.raft.as_leader() else { return false };
+        let silent = leader.last_quorum_acked().map(|answered| answered.elapsed());
+        leader.term() == term && silent.is_some_and(|silent| silent > self.host.timing.election_max * CUT_OFF)
     }
 }

@@ -320,3 +320,33 @@ fn a_session_reads_its_own_writes_on_any_replica_and_waits_for_one_that_is_behin
         assert!(sim.elapsed() - began >= 5000 * MS);
     });
 }
+
+#[test]
+fn a_leader_that_is_cut_off_says_so_of_everything_it_was_given() {
+    with_cluster(11, 3, |sim, cluster| async move {
+        let leader = cluster.await_leader("order", 0).await;
+        let others: Vec<NodeId> = cluster.nodes().into_iter().filter(|node| *node != leader).collect();
+        others.iter().for_each(|other| sim.cut(leader, *other));
+        let began = sim.elapsed();
+        // More than fits into its pipeline, some before and some after its lease has expired.
+        let appends = (0..3 * DEPTH as u32).map(|n| {
+            let (sim, cluster) = (sim.clone(), cluster.clone());
+            async move {
+                sim.sleep(10 * MS * n).await;
+                let append = async |log: crate::Log<_>| log.partition("order", 0)?.append(records(0, 1)).await;
+                let answer = cluster.on(leader, append).await.unwrap();
+                (answer, sim.elapsed() - 10 * MS * n)
+            }
+        });
+        let answers = join_all(appends).await;
+        let is_unknown = |answer: &Result<Ack, LogError>| matches!(answer, Err(LogError::UnknownOutcome(_)));
+        let unknown = answers.iter().filter(|(answer, _)| is_unknown(answer)).count();
+        let refused = answers.iter().filter(|(answer, _)| matches!(answer, Err(LogError::NotLeader { .. }))).count();
+        assert!(unknown > 0 && refused > 0 && unknown + refused == answers.len(), "{unknown} {refused} {answers:?}");
+        assert!(answers.iter().all(|(_, at)| *at < began + 1000 * MS), "{answers:?}");
+        // The others have a leader by then, and what it takes is not what was given up.
+        sim.heal_all();
+        let other = cluster.on(others[0], async |log: crate::Log<_>| log.partition("order", 0).unwrap().info()).await;
+        assert!(other.unwrap().leader.is_some_and(|now| now != leader));
+    });
+}

@@ -32,7 +32,9 @@ fn node(sim: &Sim) -> Arc<Serving<SimWorld>> {
     let wal = Wal::open(&disk, options).unwrap();
     let directory = Directory::new(&identity, 70, vec![1, 2, 3], wal.clone());
     let vitals = Arc::new(Vitals::new(wal, DiskPatience::default(), [2, 3].into_iter()));
-    Arc::new(Serving { directory, hosted: Arc::default(), vitals, received: Budget::new(BUDGET) })
+    let (hosted, processes, received) = (Arc::default(), Arc::new(Processes::new(1)), Budget::new(BUDGET));
+    let peers = Peers::start(&sim.env(1).net, &directory, &vitals, &processes, &hosted, &[]);
+    Arc::new(Serving { directory, hosted, vitals, processes, peers, received })
 }
 
 /// A connection with one open stream.
@@ -95,17 +97,6 @@ fn what_all_connections_together_have_received_is_bounded_and_who_is_above_is_to
         assert_eq!(why, format!("busy: {used} bytes are not on disk yet, the bound is {BUDGET}"));
         assert!(connections[3].taken.try_recv().is_err(), "what was refused was not taken");
         assert!(connections[3].caller.streams.is_empty(), "nothing may follow a gap");
-        // A request is admitted by the same budget as a stream.
-        let request = PeerRequest { id: 9, partition: 1, body: Some(peer_request::Body::Append(append(3000))) };
-        connections[0].caller.take(Body::Request(request));
-        let answer = connections[0].answers.recv().await.expect("an answer").messages.remove(0);
-        let Some(Body::Response(PeerResponse { id: 9, body: Some(peer_response::Body::Unavailable(busy)) })) =
-            answer.body
-        else {
-            panic!("a refusal was expected: {answer:?}");
-        };
-        assert_eq!(busy, why);
-
         // What reaches the disk makes room, for whoever comes first.
         connections[1].settle();
         connections[3] = Connected::new(&serving);

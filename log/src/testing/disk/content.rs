@@ -100,6 +100,11 @@ impl Content {
         Sync { number: self.syncs_begun, len: self.len, sectors }
     }
 
+    /// How much a sync has to write.
+    pub(super) fn bytes_of(sync: &Sync) -> u64 {
+        sync.sectors.len() as u64 * SECTOR
+    }
+
     pub(super) fn finish_sync(&mut self, sync: Sync) {
         if sync.number < self.last_sync_done {
             // One that began later ended before; it wrote all of this, or something newer.

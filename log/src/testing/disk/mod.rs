@@ -312,7 +312,8 @@ impl DiskFile for SimFile {
                 return Ok(());
             }
             let sync = lock(&self.content).begin_sync();
-            (sync, platter.draw_sync_delay())
+            let delay = platter.draw_sync_delay(Content::bytes_of(&sync));
+            (sync, delay)
         };
         SimRuntime::sleep(delay).await;
         self.finish(DiskCall::SyncData, sync)

@@ -27,6 +27,8 @@ pub(in crate::testing) struct Platter {
     next_lock: u64,
     pub(super) rng: Stream,
     sync_delay: RangeInclusive<Duration>,
+    /// How fast a sync writes, on top of that; `None`: at once.
+    bytes_per_second: Option<u64>,
     operations: u64,
     crash_at: Option<(u64, Death)>,
     /// Deaths that came at the operation they were ordered for.
@@ -50,6 +52,7 @@ impl Platter {
             rng,
             usual_sync: *sync_delay.end(),
             sync_delay,
+            bytes_per_second: None,
             operations: 0,
             crash_at: None,
             deaths: 0,
@@ -97,6 +100,10 @@ impl Platter {
         self.sync_delay = delay;
     }
 
+    pub(in crate::testing) fn set_speed(&mut self, bytes_per_second: Option<u64>) {
+        self.bytes_per_second = bytes_per_second;
+    }
+
     /// Counts an operation; says how the node dies before it, if it does.
     pub(super) fn count_operation(&mut self) -> Option<Death> {
         self.operations += 1;
@@ -135,10 +142,12 @@ impl Platter {
         wanted.min(len.next_multiple_of(BLOCK).saturating_add(blocks))
     }
 
-    pub(super) fn draw_sync_delay(&mut self) -> Duration {
+    /// How long a sync of so many bytes takes.
+    pub(super) fn draw_sync_delay(&mut self, bytes: u64) -> Duration {
         let delay = self.rng.duration(&self.sync_delay);
         self.slow_syncs += u64::from(delay > self.usual_sync);
-        delay
+        let written = |speed: u64| Duration::from_nanos(bytes.saturating_mul(1_000_000_000) / speed.max(1));
+        delay + self.bytes_per_second.map_or(Duration::ZERO, written)
     }
 
     /// Takes a lock unless it is taken; its number releases it.

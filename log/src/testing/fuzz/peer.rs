@@ -3,8 +3,8 @@ use super::{array, number, wal::on_node};
 use crate::{
     cluster::Hosted,
     config::DiskPatience,
-    health::{Budget, Vitals},
-    peer::{Directory, Serving, serve},
+    health::{Budget, Processes, Vitals},
+    peer::{Directory, Peers, Serving, serve},
     raft,
     testing::SimWorld,
     topic::ClusterId,
@@ -14,7 +14,7 @@ use crate::{
 use arbitrary::Unstructured;
 use corduroy_proto::{
     packet::{self, ELEMENTS},
-    v1::{AppendBatch, Greeting, Hello, Packet, PeerMessage, PeerRequest, peer_message::Body, peer_request},
+    v1::{AppendBatch, Greeting, Hello, Packet, PeerMessage, peer_message::Body},
 };
 use futures::{StreamExt as _, stream};
 use prost::Message as _;
@@ -37,8 +37,8 @@ pub fn peer(data: &[u8]) {
     for packet in &packets {
         let again = packet::decode(packet.encode_to_vec().into()).expect("what was encoded decodes");
         assert_eq!(&again, packet);
-        let entries = packet.messages.iter().filter_map(appended).map(|append| append.entries.len());
-        assert!(packet.messages.len() + entries.sum::<usize>() <= ELEMENTS, "a packet became too large in memory");
+        let inside = packet.messages.iter().filter_map(|message| message.body.as_ref()).map(listed);
+        assert!(packet.messages.len() + inside.sum::<usize>() <= ELEMENTS, "a packet became too large in memory");
         packet.messages.iter().filter_map(appended).for_each(take);
     }
     let welcome = hello.greeting.clone().unwrap_or_default();
@@ -71,7 +71,9 @@ pub fn peer(data: &[u8]) {
         let (outgoing, mut answers) = mpsc::channel(1 << 10);
         let vitals = Arc::new(Vitals::new(wal.clone(), DiskPatience::default(), [2, 3].into_iter()));
         let received = Budget::new(1 << 20);
-        let serving = Serving { directory: directory.clone(), hosted: Arc::new(Hosted::default()), vitals, received };
+        let (hosted, processes) = (Arc::new(Hosted::default()), Arc::new(Processes::new(1)));
+        let peers = Peers::start(&sim.env(1).net, &directory, &vitals, &processes, &hosted, &[]);
+        let serving = Serving { directory: directory.clone(), hosted, vitals, processes, peers, received };
         serve(Connection { outgoing, incoming }, Arc::new(serving)).await;
 
         let answer = answers.recv().await.expect("every greeting is answered");
@@ -137,9 +139,9 @@ fn packet(input: &mut Unstructured<'_>) -> Option<Packet> {
     packet::decode(bytes.into()).ok()
 }
 
-/// A few bytes as often as it goes: as messages, as the fields of an append, or as those of one that is a request.
+/// A few bytes as often as it goes: as messages, or as the fields of an append or of heartbeats.
 fn again_and_again(input: &mut Unstructured<'_>) -> Vec<u8> {
-    let around: &[u8] = [&[][..], &[5, 1], &[5, 8, 1]][number(input, 3)];
+    let around: &[u8] = [&[][..], &[5, 1], &[12, 1]][number(input, 3)];
     let piece = blob(input, 32);
     let mut bytes = piece.repeat(REPEATED / piece.len().max(1));
     for field in around {
@@ -154,8 +156,18 @@ fn again_and_again(input: &mut Unstructured<'_>) -> Vec<u8> {
 fn appended(message: &PeerMessage) -> Option<&AppendBatch> {
     match message.body.as_ref()? {
         Body::Append(append) => Some(append),
-        Body::Request(PeerRequest { body: Some(peer_request::Body::Append(append)), .. }) => Some(append),
         _ => None,
+    }
+}
+
+/// How many elements a message lists.
+fn listed(body: &Body) -> usize {
+    match body {
+        Body::Append(append) => append.entries.len(),
+        Body::Heartbeats(heartbeats) => heartbeats.beats.len(),
+        Body::HeartbeatAcks(answers) => answers.acks.len(),
+        Body::Gone(gone) => gone.processes.len() + gone.logs.len(),
+        _ => 0,
     }
 }
 

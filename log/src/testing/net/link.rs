@@ -70,14 +70,20 @@ impl Link {
     }
 }
 
-/// Requests of Raft, which promises to bear them. A change of the cluster map is asked for once by whoever asks.
+/// Requests and heartbeats of Raft, which promises to bear them. A change of the cluster map is asked for once by whoever
+/// asks.
 pub(super) fn may_come_late(message: &PeerMessage) -> bool {
-    let Some(Body::Request(request)) = &message.body else { return false };
-    !matches!(request.body, None | Some(peer_request::Body::Propose(_)))
+    match &message.body {
+        Some(Body::Request(request)) => !matches!(request.body, None | Some(peer_request::Body::Propose(_))),
+        Some(Body::Heartbeats(_)) => true,
+        _ => false,
+    }
 }
 
 pub(super) fn renumber(message: &mut PeerMessage, id: u64) {
-    if let Some(Body::Request(request)) = &mut message.body {
-        request.id = id;
+    match &mut message.body {
+        Some(Body::Request(request)) => request.id = id,
+        Some(Body::Heartbeats(heartbeats)) => heartbeats.id = id,
+        _ => {}
     }
 }

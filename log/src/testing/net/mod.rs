@@ -64,6 +64,8 @@ pub(super) struct Network {
     links: BTreeMap<(NodeId, NodeId), Link>,
     /// Pairs between which connections are accepted and carry nothing; the smaller node first.
     half_open: BTreeSet<(NodeId, NodeId)>,
+    /// Pairs between which connections are refused; the smaller node first.
+    refused: BTreeSet<(NodeId, NodeId)>,
     /// Numbers for requests that come late, from the top: no caller gets that far.
     late_requests: u64,
 }
@@ -124,6 +126,16 @@ impl Universe {
 
     pub(super) fn close_half_open(&self, which: impl Fn(NodeId, NodeId) -> bool) {
         lock(&self.network).half_open.retain(|(a, b)| !which(*a, *b));
+    }
+
+    pub(super) fn refuse(self: &Arc<Self>, a: NodeId, b: NodeId) {
+        self.trace().event(format_args!("connections {a} - {b} are refused"));
+        lock(&self.network).refused.insert((a.min(b), a.max(b)));
+        self.reset(a, b);
+    }
+
+    pub(super) fn admit(&self, which: impl Fn(NodeId, NodeId) -> bool) {
+        lock(&self.network).refused.retain(|(a, b)| !which(*a, *b));
     }
 
     fn between(&self, a: NodeId, b: NodeId) -> Vec<Wire> {
@@ -304,18 +316,23 @@ impl SimNet {
     }
 
     /// Hands the other end to whoever listens.
-    fn accept(&self, address: &str) -> Option<(Connection, Wire)> {
-        let (here, there) = {
+    fn accept(&self, address: &str) -> Result<(Connection, Wire), NetError> {
+        let listener = {
             let network = lock(&self.universe.network);
-            let listener = network.listeners.get(address).filter(|listener| listener.is_open())?;
-            (self.life.clone(), listener.life.clone())
+            let listener = network.listeners.get(address).filter(|listener| listener.is_open());
+            listener.map(|listener| (listener.life.clone(), listener.accepted.clone()))
         };
-        let (near, far, wire) = wire::connect(&self.universe, here, there);
-        let network = lock(&self.universe.network);
-        let refused = network.listeners.get(address)?.accepted.try_send(far);
-        drop(network);
-        // A connection that was refused is dropped outside of the lock.
-        refused.is_ok().then_some((near, wire))
+        let refused = || NetError::Refused(format!("{address}: connection refused"));
+        let (there, accepted) = listener.ok_or_else(refused)?;
+        let (near, far, wire) = wire::connect(&self.universe, self.life.clone(), there);
+        // Here no lock is held: a connection nobody takes is dropped.
+        match accepted.try_send(far) {
+            Ok(()) => Ok((near, wire)),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(refused()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                Err(NetError::Unreachable(format!("{address}: too many new connections")))
+            }
+        }
     }
 }
 
@@ -329,7 +346,7 @@ impl Net for SimNet {
         let there = lock(&universe.network).addresses.get(address).copied();
         let Some(there) = there else {
             SimRuntime::sleep(universe.latency(here, here)).await;
-            return Err(unreachable("nobody ever listened there"));
+            return Err(NetError::Refused(format!("{address}: nobody ever listened there")));
         };
         let silent = universe.is_cut(here, there) || universe.is_cut(there, here) || !universe.is_responsive(there);
         for (from, to) in [(here, there), (there, here)] {
@@ -342,9 +359,14 @@ impl Net for SimNet {
             return Err(unreachable("timed out"));
         }
         SimRuntime::sleep(universe.latency(here, there)).await;
-        let accepted = self.accept(address);
+        let refused = lock(&universe.network).refused.contains(&(here.min(there), here.max(there)));
+        let accepted = match refused {
+            true => Err(NetError::Refused(format!("{address}: refused on the way"))),
+            false => self.accept(address),
+        };
+        universe.link(here, there, |link| link.stats.refused += u64::from(refused));
         SimRuntime::sleep(universe.latency(there, here)).await;
-        let (connection, wire) = accepted.ok_or_else(|| unreachable("connection refused"))?;
+        let (connection, wire) = accepted?;
         if lock(&universe.network).half_open.contains(&(here.min(there), here.max(there))) {
             universe.stick(&wire);
         }

@@ -114,7 +114,7 @@ fn a_killed_peer_is_noticed_after_what_it_sent() {
         assert!(matches!(receive(&mut caller).await, Err(NetError::Lost(_))));
         assert!(caller.outgoing.send(packet("late")).await.is_err());
         let start = sim.elapsed();
-        assert!(matches!(call(&sim.env(1).net).await, Err(NetError::Unreachable(_))));
+        assert!(matches!(call(&sim.env(1).net).await, Err(NetError::Refused(_))));
         assert!(sim.elapsed() - start < ms(2), "a dead process is refused at once");
         let _listener = sim.restart(2).net.listen("two").await.unwrap();
         call(&sim.env(1).net).await.unwrap();
@@ -130,7 +130,7 @@ fn a_machine_without_power_is_silent() {
         assert!(receives_nothing_for(&mut caller, ms(4900)).await);
         assert!(matches!(receive(&mut caller).await, Err(NetError::Lost(_))));
         let start = sim.elapsed();
-        assert!(call(&sim.env(1).net).await.is_err());
+        assert!(matches!(call(&sim.env(1).net).await, Err(NetError::Unreachable(_))), "nobody is there to refuse");
         assert_eq!(sim.elapsed() - start, Duration::from_secs(1));
     });
 }
@@ -183,17 +183,38 @@ fn an_address_is_listened_on_once_and_free_when_the_listener_is_dropped() {
         let listener = sim.env(2).net.listen("two").await.unwrap();
         assert_eq!(sim.env(3).net.listen("two").await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(listener);
-        assert!(matches!(call(&sim.env(1).net).await, Err(NetError::Unreachable(_))));
+        assert!(matches!(call(&sim.env(1).net).await, Err(NetError::Refused(_))));
         let _listener = sim.env(3).net.listen("two").await.unwrap();
         call(&sim.env(1).net).await.unwrap();
     });
 }
 
 #[test]
-fn nobody_ever_listening_is_unreachable() {
+fn nobody_ever_listening_is_refused() {
     let sim = Sim::seed(1);
     sim.run(async {
+        assert!(matches!(call(&sim.env(1).net).await, Err(NetError::Refused(_))));
+    });
+}
+
+/// What stands still may go on: only the end of a process is told by a refusal.
+#[test]
+fn a_listener_that_stands_still_or_takes_no_more_is_not_refused() {
+    let sim = Sim::seed(1);
+    sim.run(async {
+        let _listener = sim.env(2).net.listen("two").await.unwrap();
+        sim.pause(2);
         assert!(matches!(call(&sim.env(1).net).await, Err(NetError::Unreachable(_))));
+        sim.resume(2);
+        let mut taken = Vec::new();
+        let full = loop {
+            match call(&sim.env(1).net).await {
+                Ok(connection) => taken.push(connection),
+                Err(error) => break error,
+            }
+            assert!(taken.len() < 1_000, "nothing bounds the connections nobody takes");
+        };
+        assert!(matches!(full, NetError::Unreachable(_)), "{full}");
     });
 }
 
@@ -308,5 +329,21 @@ fn a_late_request_comes_twice_even_over_another_connection() {
         assert!(repeated.id > u64::MAX / 2, "no caller waits for {}", repeated.id);
         assert_eq!(late.confirmed, 0, "and it says nothing about the sender's disk");
         assert!(receives_nothing_for(&mut callee, ms(5000)).await, "once more, and that is all");
+    });
+}
+
+#[test]
+fn connections_that_are_refused_on_the_way_look_like_those_of_a_process_that_is_gone() {
+    let sim = Sim::seed(1);
+    sim.run(async {
+        let (_listener, mut caller, mut callee) = pair(&sim).await;
+        sim.refuse(2, 1);
+        assert!(matches!(receive(&mut caller).await, Err(NetError::Lost(_))));
+        assert!(receive(&mut callee).await.is_err());
+        assert!(matches!(call(&sim.env(1).net).await, Err(NetError::Refused(_))));
+        assert_eq!(sim.link_stats(1, 2).refused, 1);
+        call(&sim.env(3).net).await.expect("nothing is between 2 and 3");
+        sim.admit(1, 2);
+        call(&sim.env(1).net).await.unwrap();
     });
 }

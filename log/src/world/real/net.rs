@@ -53,7 +53,10 @@ pub struct RealNet;
 
 impl Net for RealNet {
     async fn connect(&self, address: &str, purpose: Purpose) -> Result<Connection, NetError> {
-        let unreachable = |error: &(dyn Error + 'static)| NetError::Unreachable(format!("{address}: {}", chain(error)));
+        let unreachable = |error: &(dyn Error + 'static)| {
+            let what = format!("{address}: {}", chain(error));
+            if is_refused(error) { NetError::Refused(what) } else { NetError::Unreachable(what) }
+        };
         let channel = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| unreachable(&error))?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -173,6 +176,12 @@ fn describe(status: &Status) -> String {
         Some(cause) => format!("{}: {}", status.message(), chain(cause)),
         None => format!("{}: {}", status.code(), status.message()),
     }
+}
+
+/// Whether the system at the other end said that nobody listens.
+fn is_refused(error: &(dyn Error + 'static)) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::ConnectionRefused) || error.source().is_some_and(is_refused)
 }
 
 /// An error and its causes in one line.
