@@ -7,7 +7,7 @@
 //!                            ◀═════════ FeedBatches ═══════╝
 //! ```
 //!
-//! A [`line`](Lines) is a connection of its own, so that bulk stands in front of nothing else (R61). There is one to each
+//! A *line* is a connection of its own, so that bulk stands in front of nothing else (R61). There is one to each
 //! node that feeds this one, opened by the first feed and closed by the last. Batches travel as the log has them; their
 //! checksums are verified here, and that each begins where the one before it ended.
 //!
@@ -15,7 +15,7 @@
 //! offset is the whole state, and every replica holds the same at it. Nothing at or above the evolved offset of a replica
 //! leaves it (R51).
 //!
-//! **Invariant**: a feed has at most [`WINDOW`] bytes of batches, and one answer, sent and not taken. What it has not been
+//! **Invariant**: a feed has at most `WINDOW` bytes of batches, and one answer, sent and not taken. What it has not been
 //! asked for stays where it is.
 //!
 //! A replica that is cut off from its leader, or behind, says nothing for a while, like one of a quiet partition. A
