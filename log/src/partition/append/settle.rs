@@ -218,8 +218,12 @@ async fn resolve<W: World>(core: &Core<W>, term: Term, mut outcome: Pending<W>) 
 }
 
 impl<W: World> Core<W> {
-    /// Whether this node leads in `term`, as far as it knows, and no majority has answered it for long.
+    /// Whether this node leads in `term`, as far as it knows, and no majority has answered it for long. One that is a majority
+    /// by itself is asked by nobody, and answers nobody.
     fn is_cut_off(&self, term: Term) -> bool {
+        if self.replicas.len() == 1 {
+            return false;
+        }
         let Ok(leader) = self.raft.as_leader() else { return false };
         let silent = leader.last_quorum_acked().map(|answered| answered.elapsed());
         leader.term() == term && silent.is_some_and(|silent| silent > self.host.timing.election_max * CUT_OFF)
