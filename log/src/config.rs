@@ -18,7 +18,14 @@ pub struct NodeAddress {
     pub admin: String,
 }
 
-/// Configuration of one node's log.
+impl NodeAddress {
+    /// A node that listens for its peers at this address (host:port) and serves nobody else.
+    pub fn new(id: NodeId, peer: impl Into<String>) -> Self {
+        NodeAddress { id, peer: peer.into(), grpc: String::new(), http: String::new(), admin: String::new() }
+    }
+}
+
+/// Configuration of one node's log. [`Config::new`] has what must be said; the fields have the rest.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The data directory. Created when missing, locked while open.
@@ -35,6 +42,22 @@ pub struct Config {
     pub limits: Limits,
     /// Times.
     pub timing: Timing,
+}
+
+impl Config {
+    /// A node that carries all topics, with the usual limits and times. `cluster` and `nodes` must be the same on all nodes;
+    /// `dir` is this one's alone.
+    pub fn new(dir: impl Into<PathBuf>, cluster: ClusterId, node: NodeId, nodes: Vec<NodeAddress>) -> Self {
+        Config {
+            dir: dir.into(),
+            cluster,
+            node,
+            nodes,
+            services: Vec::new(),
+            limits: Limits::default(),
+            timing: Timing::default(),
+        }
+    }
 }
 
 /// Bounds on sizes. Bytes.

@@ -21,8 +21,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::{Notify, mpsc};
+
+/// How often it is looked whether a node is ready.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A topic of the cluster map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -289,11 +293,11 @@ impl<W: World> Log<W> {
     ///
     /// # Example
     /// ```
-    /// use corduroy_log::{NewRecord, NewTopic, testing::{Cluster, Sim}};
+    /// use corduroy_log::{NewRecord, NewTopic, testing::{SimCluster, Sim}};
     ///
     /// let sim = Sim::seed(7);
     /// sim.run(async {
-    ///     let cluster = Cluster::new(&sim, 4);
+    ///     let cluster = SimCluster::new(&sim, 4);
     ///     cluster.start().await;
     ///     let topic = cluster.create_topic(NewTopic::new("order", 1)).await.unwrap();
     ///     cluster.append("order", 0, vec![NewRecord::new("placed")]).await.unwrap();
@@ -361,6 +365,14 @@ impl<W: World> Log<W> {
     /// All partitions hosted here, `_cluster/0` first.
     pub fn partitions(&self) -> Vec<Partition<W>> {
         self.inner.hosted.all()
+    }
+
+    /// Resolves when this node should get traffic: when all of [`Log::readiness`] holds. That takes as long as it takes, for
+    /// example until another node is started: put a bound on it, and then say what [`Log::readiness`] says.
+    pub async fn ready(&self) {
+        while !self.readiness().iter().all(|check| check.ok) {
+            <W::Tasks as AsyncRuntime>::sleep(LOOK).await;
+        }
     }
 
     /// Everything that must hold before this node should get traffic: it is part of the cluster, and every partition it

@@ -1,7 +1,7 @@
 //! The public face of the log on one simulated node: append, read, subscribe, refuse, restart.
 use corduroy_log::{
     Config, Consistency, Log, LogError, NewRecord, NewTopic, OpenError, Partition,
-    config::{Limits, NodeAddress, Timing},
+    config::{Limits, NodeAddress},
     error::Scope,
     testing::{DiskCall, DiskError, Sim, SimWorld},
     topic::ClusterId,
@@ -11,16 +11,9 @@ use futures::StreamExt as _;
 use std::time::Duration;
 
 fn config() -> Config {
-    let me = NodeAddress { id: 1, peer: "node-1".into(), grpc: "".into(), http: "".into(), admin: "".into() };
-    Config {
-        dir: "/data".into(),
-        cluster: ClusterId([3; 16]),
-        node: 1,
-        nodes: vec![me],
-        limits: Limits { record_bytes: 1 << 10, batch_bytes: 8 << 10, in_flight_bytes: 16 << 10, ..Limits::default() },
-        services: Vec::new(),
-        timing: Timing::default(),
-    }
+    let me = NodeAddress::new(1, "node-1");
+    let limits = Limits { record_bytes: 1 << 10, batch_bytes: 8 << 10, in_flight_bytes: 16 << 10, ..Limits::default() };
+    Config { limits, ..Config::new("/data", ClusterId([3; 16]), 1, vec![me]) }
 }
 
 /// Opens the log and waits until it is ready and has the topic `order` with one partition.

@@ -4,7 +4,7 @@
 use corduroy_log::{
     Config, Consistency, LogError, NewRecord, NewTopic,
     config::Limits,
-    testing::{Cluster, Sim, SimTasks},
+    testing::{Sim, SimCluster, SimTasks},
     topic::NodeId,
     wal::Space,
     world::Halt,
@@ -49,7 +49,7 @@ struct Told {
 
 /// A cluster with a client for each partition, which appends until it is told to stop.
 struct Loaded {
-    cluster: Cluster,
+    cluster: SimCluster,
     told: Mutex<Told>,
     stop: AtomicBool,
 }
@@ -60,7 +60,7 @@ impl Loaded {
     }
 
     async fn with(sim: &Sim, adjust: impl Fn(&mut Config)) -> Arc<Self> {
-        let cluster = Cluster::with_config(sim, NODES.len() as u64, adjust);
+        let cluster = SimCluster::with_config(sim, NODES.len() as u64, adjust);
         cluster.start().await;
         let new = NewTopic::new(TOPIC, PARTITIONS);
         cluster.create_topic(new).await.unwrap();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
 use corduroy_log::{
     Config, LogError, NewRecord, NewTopic,
-    testing::{Cluster, Sim, SimTasks},
+    testing::{Sim, SimCluster, SimTasks},
     topic::NodeId,
 };
 use openraft_rt::AsyncRuntime;
@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A cluster with a client for each partition that appends one record after the other.
 struct Loaded {
-    cluster: Cluster,
+    cluster: SimCluster,
     /// The longest time each partition took nothing.
     gaps: Mutex<BTreeMap<u32, Duration>>,
     stop: AtomicBool,
@@ -35,7 +35,7 @@ impl Loaded {
     }
 
     async fn start_with(sim: &Sim, nodes: u64, change: impl Fn(&mut Config)) -> Arc<Self> {
-        let cluster = Cluster::with_config(sim, nodes, change);
+        let cluster = SimCluster::with_config(sim, nodes, change);
         cluster.start().await;
         let new = NewTopic { replication: Some(nodes as u32), ..NewTopic::new(TOPIC, PARTITIONS) };
         cluster.create_topic(new).await.unwrap();
@@ -359,7 +359,7 @@ fn a_node_that_comes_and_goes_does_not_get_its_leads_back_each_time() {
 fn topics_of_services_live_on_the_nodes_that_carry_them_and_on_no_others() {
     let sim = Sim::seed(8);
     sim.run(async {
-        let cluster = Cluster::with_config(&sim, 6, |config| {
+        let cluster = SimCluster::with_config(&sim, 6, |config| {
             let service = if config.node <= 3 { "order" } else { "payment" };
             config.services = vec![service.into()];
         });

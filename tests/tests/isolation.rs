@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
 use corduroy_log::{
     Config, NewRecord, NewTopic,
-    testing::{Cluster, Sim, SimTasks},
+    testing::{Sim, SimCluster, SimTasks},
     topic::NodeId,
 };
 use openraft_rt::AsyncRuntime;
@@ -38,7 +38,7 @@ fn a_sixteenth(config: &mut Config) {
 }
 
 struct Loaded {
-    cluster: Cluster,
+    cluster: SimCluster,
     latencies: Mutex<Vec<Duration>>,
     flooded: AtomicU64,
     stop: AtomicBool,
@@ -88,7 +88,7 @@ fn the_others_wait_no_longer_than_for_what_a_partition_that_floods_may_have_in_f
     for seed in 0..3 {
         let sim = Sim::seed(seed);
         sim.run(async {
-            let cluster = Cluster::with_config(&sim, 3, a_sixteenth);
+            let cluster = SimCluster::with_config(&sim, 3, a_sixteenth);
             cluster.start().await;
             cluster.create_topic(NewTopic::new(TOPIC, PARTITIONS)).await.unwrap();
             (1..=3).for_each(|node| sim.set_disk_speed(node, Some(SPEED)));

@@ -6,7 +6,7 @@ use crate::{
     log::Log,
     partition::Consistency,
     record::Record,
-    testing::{Cluster, Sim, SimTasks, SimWorld},
+    testing::{Sim, SimCluster, SimTasks, SimWorld},
     topic::{NodeId, Offset},
 };
 use openraft_rt::AsyncRuntime as _;
@@ -17,8 +17,8 @@ use std::{
 
 const TOPIC: &str = "order";
 
-async fn six(sim: &Sim) -> (Cluster, Vec<NodeId>, NodeId) {
-    let cluster = Cluster::new(sim, 6);
+async fn six(sim: &Sim) -> (SimCluster, Vec<NodeId>, NodeId) {
+    let cluster = SimCluster::new(sim, 6);
     cluster.start().await;
     let topic = cluster.create_topic(NewTopic::new(TOPIC, 1)).await.unwrap();
     let replicas = topic.partitions[0].clone();
@@ -32,7 +32,7 @@ struct Seen(Arc<Mutex<(Vec<Record>, Option<NodeId>)>>);
 
 impl Seen {
     /// Subscribes on a node, for as long as it lives.
-    fn on(cluster: &Cluster, node: NodeId) -> Self {
+    fn on(cluster: &SimCluster, node: NodeId) -> Self {
         let seen = Seen::default();
         let into = seen.0.clone();
         drop(cluster.on(node, async move |log: Log<SimWorld>| {
@@ -64,7 +64,7 @@ impl Seen {
     }
 
     /// Everything came once, in order, and is what a replica has.
-    async fn is_whole(&self, cluster: &Cluster, replica: NodeId) {
+    async fn is_whole(&self, cluster: &SimCluster, replica: NodeId) {
         let held = cluster.on(replica, async |log| {
             log.partition(TOPIC, 0)?.read(0, u64::MAX, u32::MAX, Consistency::Linearizable).await
         });
@@ -75,7 +75,7 @@ impl Seen {
 }
 
 /// A leader that stands still answers nothing: then its turn is over after a while.
-async fn append(cluster: &Cluster, from: usize, records: usize) {
+async fn append(cluster: &SimCluster, from: usize, records: usize) {
     for number in from..from + records {
         let append = cluster.append(TOPIC, 0, vec![NewRecord::new(format!("{number}"))]);
         SimTasks::timeout(Duration::from_secs(2), append).await.ok();
@@ -283,7 +283,7 @@ fn a_subscription_ends_with_its_topic_and_with_its_node() {
     let sim = Sim::seed(8);
     sim.run(async {
         let (cluster, _, stranger) = six(&sim).await;
-        let ended = |cluster: &Cluster| {
+        let ended = |cluster: &SimCluster| {
             cluster.on(stranger, async |log: Log<SimWorld>| {
                 let mut subscription = log.subscribe(TOPIC, 0, 0)?;
                 loop {

@@ -25,6 +25,8 @@
 //!
 //! **Invariant**: a task that panics fails the run, with the seed in the message. Nothing is swallowed.
 //!
+//! [`SimCluster`] is whole nodes in it. [`Cluster`] is the other thing: real files and sockets, for where time must be real.
+//!
 //! Left out: two versions of the code in one cluster; loss and repetition of single packets on a connection, which delivers
 //! in order or is lost, as TCP does ([`SimLink`] says what a lossy link then looks like).
 //!
@@ -60,10 +62,10 @@
     reason = "the simulated world implements the seams others must use"
 )]
 
-mod cluster;
 mod folding;
 mod probe;
 mod sim;
+mod sim_cluster;
 mod stats;
 
 mod clock;
@@ -75,6 +77,8 @@ mod tasks;
 
 mod views;
 
+mod loopback;
+
 mod trace;
 mod universe;
 
@@ -85,13 +89,14 @@ pub mod fuzz;
 mod tests;
 
 pub use clock::{SimClock, SimTime};
-pub use cluster::{Cluster, StartError};
 pub use disk::{DiskCall, DiskError, DiskImage, PlantedBug, Rot, Rotten, SimDisk, SimFile, SimLock};
 pub use folding::Folding;
+pub use loopback::{Cluster, ClusterError, free_port, quick};
 pub use net::{SimLink, SimNet};
 pub use probe::{Glimpse, Probe};
 pub use rng::SimRng;
 pub use sim::{Sim, SimConfig};
+pub use sim_cluster::{SimCluster, StartError};
 pub use sleep::{SimElapsed, SimSleep, SimTimeout};
 pub use stats::{LinkStats, NodeStats};
 pub use tasks::{SimTasks, TaskError, TaskHandle};

@@ -19,27 +19,17 @@ use crate::{
     config::{Listen, NodeConfig},
 };
 use corduroy_log::{
-    config::{Config, Limits, NodeAddress, Timing},
+    config::{Config, NodeAddress},
+    testing::{free_port, quick},
     topic::{ClusterId, NodeId},
 };
-use std::{
-    collections::BTreeMap,
-    error::Error,
-    fmt, io,
-    net::{SocketAddr, TcpListener},
-    sync::atomic::{AtomicU16, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeMap, error::Error, fmt, io, time::Duration};
 use tempfile::TempDir;
 
 /// Bound on a start.
 const READY: Duration = Duration::from_secs(60);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(5);
-/// Ports are taken from here on: below the range from which the kernel takes those of outgoing connections, so that a node
-/// that is started again finds its own free.
-const PORTS: u16 = 10_000;
-const PORT_COUNT: u16 = 20_000;
 
 /// Nodes 1 to n of one cluster.
 pub struct Cluster {
@@ -72,20 +62,8 @@ impl Cluster {
         let addresses: Vec<NodeAddress> = listens.iter().map(address).collect();
         let cluster = ClusterId(rand::random());
         let config = |(id, listen): (NodeId, Listen)| {
-            let log = Config {
-                dir: dir.path().join(format!("node-{id}")),
-                cluster,
-                node: id,
-                nodes: addresses.clone(),
-                services: Vec::new(),
-                limits: Limits { segment_bytes: 16 << 20, reserve_bytes: 1 << 20, ..Limits::default() },
-                timing: Timing {
-                    heartbeat: Duration::from_millis(40),
-                    election_min: Duration::from_millis(150),
-                    election_max: Duration::from_millis(250),
-                    ..Timing::default()
-                },
-            };
+            let place = dir.path().join(format!("node-{id}"));
+            let log = quick(Config::new(place, cluster, id, addresses.clone()));
             (id, NodeConfig { log, listen, shutdown_timeout: Duration::from_secs(5) })
         };
         let configs = listens.into_iter().map(config).collect();
@@ -156,19 +134,4 @@ pub fn block_on(test: impl Future<Output = Result<(), Box<dyn Error>>>) -> Resul
 
 fn free_ports() -> io::Result<Listen> {
     Ok(Listen { http: free_port()?, grpc: free_port()?, peer: free_port()?, admin: free_port()? })
-}
-
-/// A port nobody listens on. Never given out twice by this process; other processes begin elsewhere.
-fn free_port() -> io::Result<SocketAddr> {
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    let start = u64::from(std::process::id()) * 613;
-    for _ in 0..PORT_COUNT {
-        let taken = u64::from(TAKEN.fetch_add(1, Ordering::Relaxed));
-        let port = u64::from(PORTS) + (start + taken) % u64::from(PORT_COUNT);
-        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("below 30000")));
-        if TcpListener::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    Err(io::Error::other("no free port"))
 }

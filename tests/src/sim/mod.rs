@@ -57,7 +57,7 @@ pub use violation::{Invariant, Violation};
 
 use corduroy_log::{
     NewTopic,
-    testing::{Cluster, Sim},
+    testing::{Sim, SimCluster},
 };
 use run::{Run, TOPIC};
 use std::{any::Any, fmt, panic::AssertUnwindSafe};
@@ -139,7 +139,7 @@ async fn whole(sim: &Sim, settings: &Settings, plan: &Plan) -> Result<Tally, Vio
     if let Some(bug) = settings.bug {
         (1..=settings.nodes).for_each(|node| sim.plant_disk_bug(node, Some(bug.planted())));
     }
-    let cluster = Cluster::with_config(sim, settings.nodes, |config| settings.apply(config));
+    let cluster = SimCluster::with_config(sim, settings.nodes, |config| settings.apply(config));
     cluster.start().await;
     let new = NewTopic {
         replication: Some(settings.replication),

@@ -9,7 +9,7 @@ use super::{
 use crate::checker::{Append, Moment, Read, RecordId};
 use corduroy_log::{
     Log,
-    testing::{Cluster, Sim, SimTasks, SimWorld, TaskError},
+    testing::{Sim, SimCluster, SimTasks, SimWorld, TaskError},
     topic::NodeId,
 };
 use openraft_rt::AsyncRuntime as _;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// A run. Shared by everything that acts in it.
 pub(super) struct Run {
     pub(super) settings: Settings,
-    pub(super) cluster: Cluster,
+    pub(super) cluster: SimCluster,
     /// When the cluster was ready: the plan's times count from here.
     pub(super) began: Duration,
     seen: Mutex<Seen>,
@@ -103,7 +103,7 @@ pub(super) enum Called<T> {
 }
 
 impl Run {
-    pub(super) fn new(settings: Settings, cluster: Cluster) -> Arc<Self> {
+    pub(super) fn new(settings: Settings, cluster: SimCluster) -> Arc<Self> {
         let began = cluster.sim().elapsed();
         Arc::new(Run { settings, cluster, began, seen: Mutex::default() })
     }

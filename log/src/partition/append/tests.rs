@@ -4,17 +4,17 @@ use crate::{
     Consistency, NewTopic,
     partition::Cursor,
     producer::ProducerId,
-    testing::{Cluster, Sim},
+    testing::{Sim, SimCluster},
     topic::NodeId,
 };
 use futures::future::join_all;
 
 const MS: Duration = Duration::from_millis(1);
 
-fn with_cluster<F: Future>(seed: u64, nodes: u64, test: impl FnOnce(Sim, Cluster) -> F) -> F::Output {
+fn with_cluster<F: Future>(seed: u64, nodes: u64, test: impl FnOnce(Sim, SimCluster) -> F) -> F::Output {
     let sim = Sim::seed(seed);
     sim.run(async {
-        let cluster = Cluster::new(&sim, nodes);
+        let cluster = SimCluster::new(&sim, nodes);
         cluster.start().await;
         let topic = NewTopic { key_index: true, ..NewTopic::new("order", 1) };
         cluster.create_topic(topic).await.unwrap();
@@ -32,7 +32,7 @@ fn stamp(epoch: u32, sequence: u64) -> ProducerStamp {
 }
 
 /// Appends to the replica of `node`: the records of a producer from `sequence` on.
-async fn produce(cluster: &Cluster, node: NodeId, epoch: u32, sequence: u64, count: u64) -> Result<Ack, LogError> {
+async fn produce(cluster: &SimCluster, node: NodeId, epoch: u32, sequence: u64, count: u64) -> Result<Ack, LogError> {
     let options = AppendOptions { producer: Some(stamp(epoch, sequence)), ..AppendOptions::default() };
     let append = async move |log: crate::Log<_>| {
         log.partition("order", 0)?.append_with(&records(sequence, count), &options).await
@@ -40,7 +40,7 @@ async fn produce(cluster: &Cluster, node: NodeId, epoch: u32, sequence: u64, cou
     cluster.on(node, append).await.unwrap_or_else(|_| Err(LogError::UnknownOutcome("the node died".into())))
 }
 
-async fn values(cluster: &Cluster, node: NodeId) -> Vec<String> {
+async fn values(cluster: &SimCluster, node: NodeId) -> Vec<String> {
     let read = async |log: crate::Log<_>| {
         log.partition("order", 0)?.read(0, u64::MAX, u32::MAX, Consistency::Linearizable).await
     };
@@ -236,7 +236,7 @@ fn a_topic_without_index_and_a_record_of_another_key_are_refused_by_name() {
 fn keys_beyond_the_limit_are_refused_and_known_ones_go_on() {
     let sim = Sim::seed(5);
     sim.run(async {
-        let cluster = Cluster::with_config(&sim, 1, |config| config.limits.keys = 3);
+        let cluster = SimCluster::with_config(&sim, 1, |config| config.limits.keys = 3);
         cluster.start().await;
         cluster.create_topic(NewTopic { key_index: true, ..NewTopic::new("order", 1) }).await.unwrap();
         cluster.await_leader("order", 0).await;

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     log::NewTopic,
     record::NewRecord,
-    testing::{Cluster, Probe, Rot, TaskError},
+    testing::{Probe, Rot, SimCluster, TaskError},
     world::Halt,
 };
 
@@ -14,7 +14,7 @@ fn topic() -> NewTopic {
 fn a_cluster_outlives_each_of_its_nodes_in_turn() {
     let sim = Sim::seed(1);
     sim.run(async {
-        let cluster = Cluster::new(&sim, 3);
+        let cluster = SimCluster::new(&sim, 3);
         cluster.start().await;
         cluster.create_topic(topic()).await.unwrap();
         for (next, node) in (0..).zip(cluster.nodes()) {
@@ -33,7 +33,7 @@ fn a_cluster_outlives_each_of_its_nodes_in_turn() {
 fn what_is_durable_can_be_read_while_the_node_runs() {
     let sim = Sim::seed(2);
     sim.run(async {
-        let cluster = Cluster::new(&sim, 1);
+        let cluster = SimCluster::new(&sim, 1);
         cluster.start().await;
         cluster.create_topic(topic()).await.unwrap();
         cluster.append("order", 0, vec![NewRecord::new("x")]).await.unwrap();
@@ -52,7 +52,7 @@ fn what_is_durable_can_be_read_while_the_node_runs() {
 fn damage_that_a_start_meets_when_it_opens_a_partition_halts_the_node_by_name() {
     let sim = Sim::seed(3);
     sim.run(async {
-        let cluster = Cluster::with_config(&sim, 3, |config| {
+        let cluster = SimCluster::with_config(&sim, 3, |config| {
             config.limits.segment_bytes = 16 << 10;
             config.limits.batch_bytes = 8 << 10;
             config.limits.record_bytes = 4 << 10;

@@ -44,7 +44,7 @@ fn a_read_sees_what_its_consistency_promises_although_the_view_is_fed_later() {
 fn a_topic_without_key_index_is_not_read_by_key_but_by_time() {
     let sim = Sim::seed(33);
     sim.run(async {
-        let cluster = Cluster::new(&sim, 1);
+        let cluster = SimCluster::new(&sim, 1);
         cluster.start().await;
         cluster.create_topic(NewTopic::new(TOPIC, 1)).await.unwrap();
         append(&cluster, 0..10, Duration::from_millis(500)).await;
@@ -113,7 +113,7 @@ fn an_index_by_time_is_as_coarse_as_it_says() {
 fn a_node_that_keeps_no_views_says_so_and_reads_as_ever() {
     let sim = Sim::seed(36);
     sim.run(async {
-        let cluster = Cluster::with_config(&sim, 1, |config| config.limits.view_cache_bytes = 0);
+        let cluster = SimCluster::with_config(&sim, 1, |config| config.limits.view_cache_bytes = 0);
         cluster.start().await;
         cluster.create_topic(topic()).await.unwrap();
         append(&cluster, 0..10, Duration::ZERO).await;

@@ -3,7 +3,7 @@ use super::{topics, *};
 use crate::{
     Config, Consistency, KeyPage, Log, NewRecord, NewTopic, Partition,
     partition::TimeOffset,
-    testing::{Cluster, Sim, SimWorld, ViewDamage},
+    testing::{Sim, SimCluster, SimWorld, ViewDamage},
     world::{Direction, Pair},
 };
 use bytes::Bytes;
@@ -33,8 +33,8 @@ fn small(config: &mut Config) {
 }
 
 /// A cluster with the topic, whose nodes' views are spared unless a test asks for something else.
-async fn cluster(sim: &Sim, nodes: u64) -> Cluster {
-    let cluster = Cluster::with_config(sim, nodes, small);
+async fn cluster(sim: &Sim, nodes: u64) -> SimCluster {
+    let cluster = SimCluster::with_config(sim, nodes, small);
     cluster.nodes().into_iter().for_each(|node| sim.spare_views(node, true));
     cluster.start().await;
     cluster.create_topic(topic()).await.unwrap();
@@ -53,7 +53,7 @@ fn record(nth: u64) -> NewRecord {
 }
 
 /// Appends records in batches of one to three, with a pause between them.
-async fn append(cluster: &Cluster, records: std::ops::Range<u64>, pause: Duration) {
+async fn append(cluster: &SimCluster, records: std::ops::Range<u64>, pause: Duration) {
     let mut next = records.start;
     while next < records.end {
         let batch = next..(next + 1 + next % 3).min(records.end);
@@ -143,7 +143,7 @@ fn rebuilds(log: &Log<SimWorld>, reason: RebuildReason) -> u64 {
 
 /// Runs a script with a node's partition, to its end.
 async fn on<T: Send + 'static, F>(
-    cluster: &Cluster,
+    cluster: &SimCluster,
     node: u64,
     script: impl FnOnce(Log<SimWorld>, Partition<SimWorld>) -> F + Send + 'static,
 ) -> T

@@ -2,7 +2,7 @@
 use super::*;
 use crate::{
     LogError,
-    config::{Limits, NodeAddress, Timing},
+    config::NodeAddress,
     topic::ClusterId,
     world::{Env, StoreError, Tree},
 };
@@ -48,16 +48,8 @@ impl View for Counts {
 }
 
 fn config() -> Config {
-    let me = NodeAddress { id: 1, peer: "node-1".into(), grpc: "".into(), http: "".into(), admin: "".into() };
-    let mut config = Config {
-        dir: "/data".into(),
-        cluster: ClusterId([7; 16]),
-        node: 1,
-        nodes: vec![me],
-        services: Vec::new(),
-        limits: Limits::default(),
-        timing: Timing::default(),
-    };
+    let me = NodeAddress::new(1, "node-1");
+    let mut config = Config::new("/data", ClusterId([7; 16]), 1, vec![me]);
     small(&mut config);
     config
 }

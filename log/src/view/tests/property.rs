@@ -23,7 +23,7 @@ fn script(seed: u64) -> (u64, u64) {
     let mut draw = Draw(seed ^ 0x5eed);
     sim.run(async {
         let nodes = if seed.is_multiple_of(3) { 3 } else { 1 };
-        let cluster = Cluster::with_config(&sim, nodes, small);
+        let cluster = SimCluster::with_config(&sim, nodes, small);
         cluster.start().await;
         cluster.create_topic(topic()).await.unwrap();
         cluster.ready().await;
@@ -90,13 +90,13 @@ fn script(seed: u64) -> (u64, u64) {
     })
 }
 
-async fn restart(cluster: &Cluster, node: u64) {
+async fn restart(cluster: &SimCluster, node: u64) {
     cluster.restart(node).await.unwrap();
     cluster.ready().await;
     SimTasks::sleep(Duration::from_millis(50)).await;
 }
 
-fn counted(cluster: &Cluster, node: u64) -> u64 {
+fn counted(cluster: &SimCluster, node: u64) -> u64 {
     cluster.log(node).map_or(0, |log| status(&log).rebuilt())
 }
 

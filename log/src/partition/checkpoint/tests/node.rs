@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 pub(super) const TOPIC: &str = "order";
 
 pub(super) fn config() -> Config {
-    let me = NodeAddress { id: 1, peer: "node-1".into(), grpc: "".into(), http: "".into(), admin: "".into() };
+    let me = NodeAddress::new(1, "node-1");
     let limits = Limits {
         record_bytes: 2 << 10,
         batch_bytes: 8 << 10,
@@ -18,15 +18,7 @@ pub(super) fn config() -> Config {
         hot_tail_bytes: 8 << 10,
         ..Limits::default()
     };
-    Config {
-        dir: DIR.into(),
-        cluster: CLUSTER,
-        node: 1,
-        nodes: vec![me],
-        services: Vec::new(),
-        limits,
-        timing: Timing::default(),
-    }
+    Config { limits, ..Config::new(DIR, CLUSTER, 1, vec![me]) }
 }
 
 /// With a checkpoint after so many seconds in which something changed.

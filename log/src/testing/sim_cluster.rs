@@ -1,7 +1,7 @@
 //! A cluster in a simulated world, for tests of what is built on the log.
 use super::{Sim, SimTasks, SimWorld, TaskError, TaskHandle, lock};
 use crate::{
-    config::{Config, Limits, NodeAddress, Timing},
+    config::{Config, NodeAddress},
     error::{LogError, OpenError},
     log::{Log, NewTopic, Topic},
     partition::Ack,
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-/// Bound on everything a [`Cluster`] waits for, in virtual time. What takes longer does not come.
+/// Bound on everything a [`SimCluster`] waits for, in virtual time. What takes longer does not come.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it looks whether what it waits for has come.
 const LOOK: Duration = Duration::from_millis(10);
@@ -29,11 +29,11 @@ const LOOK: Duration = Duration::from_millis(10);
 /// # Example
 /// A service that appends to the log survives the crash of the leader it used:
 /// ```
-/// use corduroy_log::{Consistency, NewRecord, NewTopic, testing::{Cluster, Sim}};
+/// use corduroy_log::{Consistency, NewRecord, NewTopic, testing::{SimCluster, Sim}};
 ///
 /// let sim = Sim::seed(7);
 /// sim.run(async {
-///     let cluster = Cluster::new(&sim, 3);
+///     let cluster = SimCluster::new(&sim, 3);
 ///     cluster.start().await;
 ///     cluster.create_topic(NewTopic::new("order", 1)).await.unwrap();
 ///
@@ -52,7 +52,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// });
 /// ```
 #[derive(Clone)]
-pub struct Cluster {
+pub struct SimCluster {
     inner: Arc<Inner>,
 }
 
@@ -62,9 +62,9 @@ struct Inner {
     logs: Mutex<BTreeMap<NodeId, Log<SimWorld>>>,
 }
 
-impl fmt::Debug for Cluster {
+impl fmt::Debug for SimCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cluster").field("nodes", &self.nodes()).finish_non_exhaustive()
+        f.debug_struct("SimCluster").field("nodes", &self.nodes()).finish_non_exhaustive()
     }
 }
 
@@ -79,7 +79,7 @@ pub enum StartError {
     Died,
 }
 
-impl Cluster {
+impl SimCluster {
     /// A cluster with default limits and times. No node runs yet.
     pub fn new(sim: &Sim, nodes: u64) -> Self {
         Self::with_config(sim, nodes, |_| {})
@@ -88,29 +88,14 @@ impl Cluster {
     /// A cluster with settings of the caller's choice. `adjust` is given each node's default configuration; it should
     /// leave `node` and `nodes` alone.
     pub fn with_config(sim: &Sim, nodes: u64, adjust: impl Fn(&mut Config)) -> Self {
-        let address = |id: NodeId| NodeAddress {
-            id,
-            peer: format!("node-{id}"),
-            grpc: String::new(),
-            http: String::new(),
-            admin: String::new(),
-        };
-        let addresses: Vec<_> = (1..=nodes).map(address).collect();
+        let addresses: Vec<_> = (1..=nodes).map(|id| NodeAddress::new(id, format!("node-{id}"))).collect();
         let config = |node: NodeId| {
-            let mut config = Config {
-                dir: "/data".into(),
-                cluster: ClusterId([9; 16]),
-                node,
-                nodes: addresses.clone(),
-                services: Vec::new(),
-                limits: Limits::default(),
-                timing: Timing::default(),
-            };
+            let mut config = Config::new("/data", ClusterId([9; 16]), node, addresses.clone());
             adjust(&mut config);
             (node, config)
         };
         let configs = (1..=nodes).map(config).collect();
-        Cluster { inner: Arc::new(Inner { sim: sim.clone(), configs, logs: Mutex::default() }) }
+        SimCluster { inner: Arc::new(Inner { sim: sim.clone(), configs, logs: Mutex::default() }) }
     }
 
     /// The world it is in.
@@ -139,7 +124,7 @@ impl Cluster {
     }
 
     /// Starts a node on the disk it has; one that runs is killed before. Returns when its log is open, which is before it
-    /// is ready: see [`Cluster::ready`].
+    /// is ready: see [`SimCluster::ready`].
     pub async fn restart(&self, node: NodeId) -> Result<Log<SimWorld>, StartError> {
         let sim = self.sim();
         let started = lock(&self.inner.logs).remove(&node).is_some();
@@ -163,7 +148,7 @@ impl Cluster {
         self.sim().power_cut(node);
     }
 
-    /// [`Sim::pause`]: the process stands still until [`Cluster::resume`].
+    /// [`Sim::pause`]: the process stands still until [`SimCluster::resume`].
     pub fn pause(&self, node: NodeId) {
         self.sim().pause(node);
     }
