@@ -4,7 +4,6 @@
 //! times differ from run to run; they are replaced by their names before anything is compared.
 mod harness;
 
-use corduroy_proto::v1;
 use harness::{corduroy, machine, wait_until};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
@@ -347,22 +346,10 @@ fn lines_become_records_and_come_back_from_read_and_dump() {
     }
 }
 
-/// Creates a topic with a key index.
-fn create_indexed(up: &Up, name: &str, partitions: u32) {
-    let request =
-        v1::CreateTopicRequest { name: name.into(), partitions, key_index: true, ..v1::CreateTopicRequest::default() };
-    let address = format!("http://127.0.0.1:{}", up.base + 13);
-    let create = async {
-        let mut admin = v1::admin_client::AdminClient::connect(address).await.expect("it answers");
-        admin.create_topic(request).await.expect("it is created");
-    };
-    tokio::runtime::Runtime::new().expect("a runtime").block_on(create);
-}
-
 #[test]
 fn read_finds_by_key_and_by_time_and_says_what_is_wrong_with_either() {
     let up = Up::start();
-    create_indexed(&up, "orders", 4);
+    up.ok(&["topics", "create", "orders", "--partitions", "4", "--key-index"]);
     up.ok(&["topics", "create", "plain"]);
     let append = |key: &str, lines: &str| up.fed(&["append", "orders", "--key", key], lines.as_bytes());
     append("customer-7", "first\n");
@@ -426,11 +413,15 @@ fn topics_are_created_listed_described_and_deleted() {
     let up = Up::start();
     assert_eq!(up.ok(&["topics", "list"]), "no topics yet; try: corduroy topics create orders --partitions 4\n");
     let created = up.ok(&["topics", "create", "orders", "--partitions", "2", "--format", "json"]);
-    assert_eq!(created, "{\"name\":\"orders\",\"partitions\":2,\"replication\":3}\n");
-    up.ok(&["topics", "create", "audit", "--replication", "1"]);
+    assert_eq!(
+        created,
+        "{\"keyIndex\":false,\"name\":\"orders\",\"partitions\":2,\"replication\":3,\"service\":null}\n"
+    );
+    up.ok(&["topics", "create", "audit", "--replication", "1", "--key-index"]);
     assert_eq!(
         up.ok(&["topics", "list", "--format", "json"]),
-        "[{\"name\":\"audit\",\"partitions\":1,\"replication\":1},{\"name\":\"orders\",\"partitions\":2,\"replication\":3}]\n"
+        "[{\"keyIndex\":true,\"name\":\"audit\",\"partitions\":1,\"replication\":1,\"service\":null},\
+          {\"keyIndex\":false,\"name\":\"orders\",\"partitions\":2,\"replication\":3,\"service\":null}]\n"
     );
     assert_eq!(up.refused(1, &["topics", "create", "orders"]), "error: a topic named \"orders\" exists already\n");
     assert_eq!(up.refused(1, &["topics", "describe", "nope"]), "error: no topic named \"nope\"\n");
@@ -449,7 +440,37 @@ fn topics_are_created_listed_described_and_deleted() {
 
     assert_eq!(up.ok(&["topics", "delete", "orders"]), "deleted orders\n");
     let left = up.ok(&["topics", "list", "--format", "json"]);
-    assert_eq!(left, "[{\"name\":\"audit\",\"partitions\":1,\"replication\":1}]\n");
+    assert!(left.contains("audit") && !left.contains("orders"), "{left}");
+    assert!(
+        up.ok(&["topics", "describe", "audit"])
+            .starts_with("audit: 1 partition, 1 replicas of each, with a key index\n")
+    );
+    let bills = up.ok(&["topics", "create", "bills", "--service", "billing"]);
+    assert_eq!(
+        bills, "created bills: 1 partition, 3 replicas of each, on nodes of \"billing\"\n",
+        "these carry everything"
+    );
+}
+
+#[test]
+fn cursors_are_set_listed_and_deleted() {
+    let up = Up::start();
+    up.ok(&["topics", "create", "orders", "--partitions", "2"]);
+    assert_eq!(up.ok(&["cursors", "list", "orders"]), "no cursors yet\n");
+    up.fed(&["append", "orders", "--partition", "1"], b"a\nb\nc\n");
+    assert_eq!(up.ok(&["cursors", "set", "orders/1", "mailer", "2"]), "mailer is at 2 of orders/1\n");
+    assert_eq!(
+        up.ok(&["cursors", "list", "orders", "--format", "json"]),
+        "[{\"fence\":0,\"lag\":1,\"name\":\"mailer\",\"offset\":2,\"partition\":1,\"time\":\"TIME\"}]\n"
+    );
+    assert!(up.ok(&["cursors", "list", "orders/1"]).contains("mailer"));
+    assert_eq!(up.ok(&["cursors", "list", "orders/0"]), "no cursors yet\n");
+    let beyond = up.refused(1, &["cursors", "set", "orders/1", "mailer", "9"]);
+    assert!(beyond.contains("offset 9") && beyond.contains("orders/1"), "{beyond}");
+    assert!(up.refused(2, &["cursors", "set", "orders", "mailer", "1"]).contains("one partition"));
+    assert_eq!(up.refused(1, &["cursors", "list", "nope"]), "error: no topic named \"nope\"\n");
+    assert_eq!(up.ok(&["cursors", "delete", "orders/1", "mailer"]), "deleted mailer\n");
+    assert_eq!(up.ok(&["cursors", "list", "orders"]), "no cursors yet\n");
 }
 
 // --- When something dies.

@@ -3,7 +3,7 @@
 mod harness;
 
 use corduroy_client::{Client, Error, ReadOptions, Record, StoredRecord};
-use harness::{Cluster, NodeProcess, PATIENCE, TOPIC, http_get};
+use harness::{Cluster, NodeProcess, PATIENCE, TOPIC, http_get, resident};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -210,13 +210,6 @@ fn sent_to_readers(cluster: &Cluster) -> u64 {
         line.and_then(|line| line.split(' ').next_back()?.parse::<f64>().ok()).map_or(0, |bytes| bytes as u64)
     };
     cluster.nodes.iter().map(of).sum()
-}
-
-/// Memory of a process, where the system tells. Bytes.
-fn resident(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ mod status;
 mod topics;
 
 mod append;
+mod cursors;
 mod read;
 
 mod bench;
@@ -60,6 +61,7 @@ enum Command {
     Topics(topics::Args),
     Append(append::Args),
     Read(read::Args),
+    Cursors(cursors::Args),
     Dump(dump::Args),
     Bench(bench::Args),
     ExitCodes(exit::Args),
@@ -83,6 +85,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Topics(args) => topics::run(&args, format),
         Command::Append(args) => append::run(args, format),
         Command::Read(args) => read::run(args, format),
+        Command::Cursors(args) => cursors::run(&args, format),
         Command::Dump(args) => dump::run(&args, format),
         Command::Bench(args) => bench::run(args, format),
         Command::ExitCodes(_) => exit::print(),

@@ -67,7 +67,7 @@ fn bytes<M: SerializeMap>(map: &mut M, text: &'static str, base64: &'static str,
 }
 
 /// `2026-01-02T03:04:05.000006Z`.
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     let micros = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
     let micros = i64::try_from(micros).unwrap_or(i64::MAX);
     // Times beyond the year 9999 cannot be written; they say so.

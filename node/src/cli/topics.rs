@@ -6,7 +6,7 @@ use super::{
     output::{Format, Output, table},
     status::{Partition, partitions_table},
 };
-use corduroy_client::{Admin, PartitionView, TopicInfo};
+use corduroy_client::{Admin, NewTopic, PartitionView, TopicInfo};
 use serde_json::json;
 
 /// Lists, creates, describes and deletes topics.
@@ -14,6 +14,7 @@ use serde_json::json;
 #[command(after_help = "\
 Examples:
   corduroy topics create orders --partitions 4
+  corduroy topics create accounts --key-index     for appends and reads by key
   corduroy topics list
   corduroy topics describe orders --format json
   corduroy topics delete orders")]
@@ -26,7 +27,7 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Lists the topics. JSON: one array of {"name","partitions","replication"}.
+    /// Lists the topics. JSON: one array of {"name","partitions","replication","keyIndex","service"}.
     List,
     /// Creates a topic; returns when each of its partitions has a leader.
     Create {
@@ -38,8 +39,15 @@ enum Command {
         /// Replicas per partition. Default: 3, or the number of nodes where there are fewer.
         #[arg(long, value_name = "R", env = "CORDUROY_REPLICATION", value_parser = clap::value_parser!(u32).range(1..))]
         replication: Option<u32>,
+        /// Keep where each key has its last record, for appends that expect it and for `read --key`. Costs memory for every
+        /// key.
+        #[arg(long, env = "CORDUROY_KEY_INDEX")]
+        key_index: bool,
+        /// Only nodes that carry this service (their `services`) get replicas. Default: any node.
+        #[arg(long, value_name = "NAME", env = "CORDUROY_SERVICE")]
+        service: Option<String>,
     },
-    /// Shows a topic's partitions. JSON: {"name","partitions":[as in status],"replication"}.
+    /// Shows a topic's partitions. JSON: {"name","partitions":[as in status],"replication","keyIndex","service"}.
     Describe {
         /// The topic; `_cluster` is the cluster map's.
         name: String,
@@ -58,8 +66,14 @@ pub(super) fn run(args: &Args, format: Option<Format>) -> Result<(), Failure> {
         let mut out = Output::new();
         match &args.command {
             Command::List => list(&mut out, &admin, format).await?,
-            Command::Create { name, partitions, replication } => {
-                let topic = admin.create_topic(name, *partitions, *replication).await?;
+            Command::Create { name, partitions, replication, key_index, service } => {
+                let new = NewTopic {
+                    replication: *replication,
+                    key_index: *key_index,
+                    service: service.clone(),
+                    ..NewTopic::new(name, *partitions)
+                };
+                let topic = admin.create(new).await?;
                 match format {
                     Format::Json => out.json(&topic_json(&topic))?,
                     Format::Text => out.line(&format!("created {}", sentence(&topic)))?,
@@ -112,7 +126,9 @@ async fn describe(out: &mut Output, admin: &Admin, name: &str, format: Format) -
     match format {
         Format::Json => {
             let rows: Vec<Partition<'_>> = partitions.into_iter().map(Partition::from).collect();
-            out.json(&json!({ "name": topic.name, "partitions": rows, "replication": topic.replication }))
+            let mut described = topic_json(&topic);
+            described["partitions"] = json!(rows);
+            out.json(&described)
         }
         Format::Text => {
             out.line(&sentence(&topic))?;
@@ -122,10 +138,21 @@ async fn describe(out: &mut Output, admin: &Admin, name: &str, format: Format) -
 }
 
 fn topic_json(topic: &TopicInfo) -> serde_json::Value {
-    json!({ "name": topic.name, "partitions": topic.partitions, "replication": topic.replication })
+    json!({
+        "name": topic.name,
+        "partitions": topic.partitions,
+        "replication": topic.replication,
+        "keyIndex": topic.key_index,
+        "service": topic.service,
+    })
 }
 
 fn sentence(topic: &TopicInfo) -> String {
     let plural = if topic.partitions == 1 { "" } else { "s" };
-    format!("{}: {} partition{plural}, {} replicas of each", topic.name, topic.partitions, topic.replication)
+    let keys = if topic.key_index { ", with a key index" } else { "" };
+    let service = topic.service.as_ref().map_or_else(String::new, |service| format!(", on nodes of {service:?}"));
+    format!(
+        "{}: {} partition{plural}, {} replicas of each{keys}{service}",
+        topic.name, topic.partitions, topic.replication
+    )
 }

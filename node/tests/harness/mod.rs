@@ -35,7 +35,7 @@ pub use http::get as http_get;
 pub use load::Load;
 pub use loop_disk::{FileSystem, LoopDisk, can_cut_power};
 pub use ports::Ports;
-pub use process::{Ended, NodeProcess, corduroy, run};
+pub use process::{Ended, NodeProcess, corduroy, resident, run};
 pub use recorder::Recorder;
 pub use run::Run;
 pub use small_disk::SmallDisk;

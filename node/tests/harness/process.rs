@@ -225,3 +225,10 @@ fn state_of(pid: u32) -> Option<char> {
     // The name in parentheses may hold anything, blanks and parentheses included.
     stat.rsplit_once(") ")?.1.chars().next()
 }
+
+/// Memory of a process, where the system tells. Bytes.
+pub fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
+}
