@@ -152,10 +152,16 @@ impl<W: World> Controller<W> {
                 partition.stop().await;
             }
         }
+        let mut opened = false;
         for (id, plan) in wanted {
             if self.hosted.partition(id).is_none() {
                 self.open(id, plan).await?;
+                opened = true;
             }
+        }
+        if opened {
+            // Leaders that found them not running yet would wait before they try again.
+            self.host.peers.announce(self.host.vitals.own());
         }
         Ok(())
     }

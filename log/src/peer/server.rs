@@ -114,9 +114,17 @@ impl<W: World> Caller<W> {
             Body::FeedCredit(credit) => self.feeder.grant(&credit),
             Body::FeedClose(close) => self.feeder.close(&close),
             Body::Heartbeats(heartbeats) => self.heartbeats(heartbeats),
-            Body::Condition(condition) => self.serving.vitals.heard(self.peer, condition_of(&condition)),
+            Body::Condition(condition) => self.condition(&condition),
             Body::Gone(gone) => self.serving.processes.heard(self.peer, &gone),
             other => tracing::warn!(peer = self.peer, ?other, "peer sent what only a called node may"),
+        }
+    }
+
+    /// A peer that says how it is has opened partitions, or its disk is another than before: what waits for it is tried again.
+    fn condition(&self, condition: &pb::NodeCondition) {
+        self.serving.vitals.heard(self.peer, condition_of(condition));
+        for partition in self.serving.hosted.all() {
+            partition.replicate_now(self.peer);
         }
     }
 
