@@ -48,7 +48,13 @@ type Outcomes = Arc<Mutex<Vec<(u32, bool)>>>;
 fn writer(queue: &Queue<u32>, outcomes: &Outcomes, mut syncs: u32) {
     let mut items = Vec::new();
     loop {
-        let taken = block_on(queue.take(&mut items));
+        let mut taken = block_on(queue.take(&mut items));
+        if taken == Taken::Some {
+            // As between two batches of what it has.
+            let mut more = Vec::new();
+            taken = queue.take_now(&mut more);
+            items.append(&mut more);
+        }
         if syncs == 0 && !items.is_empty() {
             let failed = items.drain(..).chain(queue.poison());
             outcomes.lock().unwrap().extend(failed.map(|item| (item, false)));

@@ -4,16 +4,12 @@ use super::{
     footer::About,
     frame::{BATCHES, FOOTERS, HEADER_LEN, Header, Kind, LogHash, PEERS, frame_len, link, sum_header},
     memory::{Core, Hot},
-    payload::{BatchHeader, Mark, Position, encode_peer, encode_vote},
+    payload::{BatchHeader, Mark, Position},
     segment::Links,
 };
-use crate::topic::{ClusterId, LogId, NodeId, PartitionId, Vote};
+use crate::topic::{ClusterId, LogId, NodeId, Vote};
 use bytes::Bytes;
-use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    io,
-    sync::Arc,
-};
+use std::{collections::HashMap, io, sync::Arc};
 
 /// Called once: with `Ok` when everything asked for is on disk.
 pub(crate) type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
@@ -91,25 +87,13 @@ pub(crate) struct Frame {
     pub crc: u32,
 }
 
-/// A step of the writer: at most one frame, and who is told once it and everything before it is on disk.
-pub(crate) struct Step {
-    pub frame: Option<Frame>,
-    pub done: Option<Done>,
-}
-
-impl Step {
-    pub(crate) fn len(&self) -> u64 {
-        self.frame.as_ref().map_or(0, Frame::len)
-    }
-}
-
 impl Frame {
-    fn new(core: Option<Arc<Core>>, change: Change, id: LogId, payload: Bytes) -> Self {
+    pub(super) fn new(core: Option<Arc<Core>>, change: Change, id: LogId, payload: Bytes) -> Self {
         let crc = crc32c::crc32c(&payload);
         Frame { core, change, id, payload, crc }
     }
 
-    fn entry(core: Arc<Core>, Hot { entry, hash }: Hot) -> Self {
+    pub(super) fn entry(core: Arc<Core>, Hot { entry, hash }: Hot) -> Self {
         let WalEntry { id, kind, payload, crc } = entry;
         Frame { core: Some(core), change: Change::Entry(kind, hash), id, payload, crc }
     }
@@ -126,7 +110,7 @@ impl Frame {
         frame_len(self.payload.len() as u64)
     }
 
-    fn partition(&self) -> u64 {
+    pub(super) fn partition(&self) -> u64 {
         match &self.core {
             Some(core) => core.id().0,
             None if matches!(self.change, Change::Footer) => FOOTERS,
@@ -154,54 +138,6 @@ impl Frame {
             Change::Peer(_) => Kind::Peer,
             Change::Footer => Kind::Footer,
         }
-    }
-}
-
-/// The writer's work: what producers asked for, one frame at a time.
-#[derive(Default)]
-pub(crate) struct Plan {
-    pub steps: VecDeque<Step>,
-    /// The newest committed position of each partition that waits for a ride. Older ones say nothing more.
-    pub riding: BTreeMap<PartitionId, (Arc<Core>, LogId)>,
-    /// Whether the alarm went off.
-    pub alarm: bool,
-}
-
-impl Plan {
-    /// Takes an op apart. Its waiter hangs on its last frame.
-    pub(crate) fn add(&mut self, op: Op) {
-        let (frame, done) = match op {
-            Op::Append { core, entries, done } => {
-                let frames = entries.into_iter().map(|entry| Frame::entry(core.clone(), entry));
-                self.steps.extend(frames.map(|frame| Step { frame: Some(frame), done: None }));
-                // An append of nothing still has a place in the order.
-                return self.steps.push_back(Step { frame: None, done: Some(done) });
-            }
-            Op::Committed { core, id } => {
-                self.riding.insert(core.id(), (core, id));
-                return;
-            }
-            Op::Alarm => {
-                self.alarm = true;
-                return;
-            }
-            Op::Vote { core, vote, done } => {
-                let payload = Bytes::copy_from_slice(&encode_vote(&vote));
-                (Frame::new(Some(core), Change::Vote(vote), LogId { term: vote.term, index: 0 }, payload), done)
-            }
-            Op::Truncate { core, first_removed, hash, done } => {
-                let id = LogId { term: 0, index: first_removed };
-                (Frame::new(Some(core), Change::Truncate(hash), id, Bytes::new()), done)
-            }
-            Op::Purge { core, upto, upto_hash, hash, done } => {
-                (Frame::new(Some(core), Change::Purge(hash, upto_hash), upto, Bytes::copy_from_slice(&upto_hash)), done)
-            }
-            Op::Peer { peer, done } => {
-                let payload = Bytes::copy_from_slice(&encode_peer(&peer));
-                (Frame::new(None, Change::Peer(peer), LogId::default(), payload), done)
-            }
-        };
-        self.steps.push_back(Step { frame: Some(frame), done: Some(done) });
     }
 }
 

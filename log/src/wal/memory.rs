@@ -2,8 +2,8 @@
 //! entries themselves.
 //!
 //! Two clocks run here. *Logically* the log changes when the caller asks: an append is visible and a truncation has
-//! happened before either is on disk. *Physically* it changes when the writer has synced the frame. Frames are written in
-//! the order of the calls, so the physical state, [`Durable`], is a past logical state.
+//! happened before either is on disk. *Physically* it changes when the writer has synced the frame. Frames of a partition are
+//! written in the order of the calls, so the physical state, [`Durable`], is a past logical state.
 //!
 //! **Invariant**: an entry leaves the hot tail only after it is on disk and no truncation of it is under way, so every
 //! entry of the logical log is in the hot tail or behind a slot that means this very entry.

@@ -63,6 +63,8 @@ pub(crate) mod queue;
 
 pub(crate) mod batch;
 
+mod plan;
+
 pub(crate) mod footer;
 
 mod at_work;
@@ -99,7 +101,7 @@ pub use supply::{DiskSpace, SupplyOptions};
 
 use self::{
     at_work::AtWork,
-    batch::{Op, Plan},
+    batch::Op,
     durable::Durable,
     index::TableCache,
     memory::{Core, HotBudget, State},
@@ -288,7 +290,7 @@ impl<W: World> Wal<W> {
             tail: ready.tail,
             end: ready.end,
             manifest: ready.manifest,
-            plan: Plan::default(),
+            plan: plan::Plan::default(),
             batch: Vec::new(),
             waiting: Vec::new(),
             idle: Idle::default(),

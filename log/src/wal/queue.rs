@@ -128,10 +128,20 @@ impl<T> Queue<T> {
             state.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        Poll::Ready(Self::move_all(&mut state, into))
+    }
+
+    /// Moves everything there is into `into`, which must be empty, be it urgent, anything, or nothing: for a writer that has other
+    /// work anyway.
+    pub(crate) fn take_now(&self, into: &mut Vec<T>) -> Taken {
+        Self::move_all(&mut self.lock(), into)
+    }
+
+    fn move_all(state: &mut State<T>, into: &mut Vec<T>) -> Taken {
         // The vectors change places, so that their allocations are used again.
         mem::swap(&mut state.items, into);
         state.urgent = false;
-        Poll::Ready(if state.phase == Phase::Open { Taken::Some } else { Taken::Last })
+        if state.phase == Phase::Open { Taken::Some } else { Taken::Last }
     }
 
     fn lock(&self) -> impl std::ops::DerefMut<Target = State<T>> + '_ {

@@ -1,5 +1,5 @@
-//! The one writer of a node: takes everything queued, writes it as one batch, syncs once, and only then changes what is
-//! known and tells those who wait, in order.
+//! The one writer of a node: takes everything queued, writes what fits as one batch, each partition its share ([`super::plan`]),
+//! syncs once, and only then changes what is known and tells those who wait, those of a partition in order.
 //!
 //! **Invariant**: a waiter hears `Ok` only from a sync that began after the last of its bytes was written.
 //! **Invariant**: once nothing was written for [`MARK_AFTER`], a mark follows, alone and once. So at rest everything that is
@@ -10,11 +10,12 @@
 use super::{
     PeerIdentity, WalStats,
     at_work::AtWork,
-    batch::{BATCH_HEADER_LEN, Change, Encoded, Frame, Op, Plan, Step, Tail},
+    batch::{BATCH_HEADER_LEN, Change, Encoded, Frame, Op, Tail},
     index::{Slot, TableCache},
     manifest::Held,
     memory::{Core, HotBudget},
     payload::{Mark, Position},
+    plan::Plan,
     queue::{Queue, Taken, Urgency},
     segment::Segments,
     supply::{KEPT_SHARE, Supply},
@@ -148,37 +149,23 @@ impl<W: World> Writer<W> {
     async fn serve(&mut self) -> Result<(), Stop> {
         let mut ops = Vec::new();
         loop {
-            let taken = self.shared.queue.take(&mut ops).await;
+            let queue = &self.shared.queue;
+            let taken = if self.plan.is_empty() { queue.take(&mut ops).await } else { queue.take_now(&mut ops) };
             for op in ops.drain(..) {
                 self.plan.add(op);
             }
-            while self.next_batch(taken) {
-                self.commit().await?;
+            self.plan.take(self.commit_bytes, &mut self.batch, &mut self.waiting);
+            if self.plan.is_empty() && (!self.batch.is_empty() || taken == Taken::Last) {
+                self.batch.extend(self.plan.take_riding());
             }
-            if taken == Taken::Last {
-                return Ok(self.mark().await?);
+            self.commit().await?;
+            if self.plan.is_empty() {
+                if taken == Taken::Last {
+                    return Ok(self.mark().await?);
+                }
+                self.mark_when_idle().await?;
             }
-            self.mark_when_idle().await?;
         }
-    }
-
-    /// Moves the next batch out of the plan; says whether there is anything to do for it.
-    fn next_batch(&mut self, taken: Taken) -> bool {
-        let mut bytes = 0;
-        while let Some(step) = self.plan.steps.front() {
-            bytes += step.len();
-            if bytes > self.commit_bytes && !self.batch.is_empty() {
-                break;
-            }
-            let Some(Step { frame, done }) = self.plan.steps.pop_front() else { break };
-            self.batch.extend(frame);
-            self.waiting.extend(done);
-        }
-        if self.plan.steps.is_empty() && (!self.batch.is_empty() || taken == Taken::Last) {
-            let riding = mem::take(&mut self.plan.riding);
-            self.batch.extend(riding.into_values().map(|(core, id)| Frame::committed(core, id)));
-        }
-        !self.batch.is_empty() || !self.waiting.is_empty()
     }
 
     /// Writes the batch, syncs it, applies it, completes its waiters.
@@ -304,8 +291,7 @@ impl<W: World> Writer<W> {
 
     /// Tells everyone who waits, and everyone who will ask from now on.
     fn fail(&mut self, error: &io::Error) {
-        let steps = mem::take(&mut self.plan.steps);
-        for done in self.waiting.drain(..).chain(steps.into_iter().filter_map(|step| step.done)) {
+        for done in self.waiting.drain(..).chain(self.plan.give_up()) {
             done(Err(again(error)));
         }
         for op in self.shared.queue.poison() {

@@ -13,8 +13,8 @@
 //! What must hold, at every moment of every run:
 //!
 //! **Invariant**: what was acknowledged is there after a crash, with its content, its log hash and its vote.
-//! **Invariant**: what was not acknowledged is there as a prefix of the order of the calls, over all partitions together, or not.
-//! **Invariant**: acknowledgements come in the order of the calls, and none comes after a failed sync or write.
+//! **Invariant**: what was not acknowledged is there as a prefix of the order of the calls, partition by partition, or not.
+//! **Invariant**: acknowledgements of a partition come in the order of the calls, and none comes after a failed sync or write.
 //! **Invariant**: a read gives what was written or an error.
 //! **Invariant**: damage is refused, with every byte unchanged, or nothing acknowledged is missing or altered. Damage behind the
 //! last mark that can still be read is the one exception: nothing on the disk tells it from a torn write.

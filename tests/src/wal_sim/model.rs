@@ -1,4 +1,5 @@
-//! What the WAL should be: a list of everything that was asked for, frame by frame, and the state any prefix of it makes.
+//! What the WAL should be: a list of everything that was asked for in each partition, frame by frame, and the state any prefix
+//! of it makes.
 use corduroy_log::{
     topic::{LogId, NodeId, PartitionId, Vote},
     wal::{Identity, LogHash, PeerIdentity, WalEntry},
@@ -122,29 +123,63 @@ impl State {
         }
     }
 
-    fn is(&self, found: &Found) -> bool {
-        let nothing = Summary::default();
-        let ours = self
-            .partitions
-            .iter()
-            .all(|(id, partition)| found.partitions.get(id).copied().unwrap_or(nothing) == partition.summary());
-        let theirs = found.partitions.iter().all(|(id, found)| *found == nothing || self.partitions.contains_key(id));
-        ours && theirs && self.peers == found.peers
+    /// Whether a lane is as it was found.
+    fn is(&self, lane: Lane, found: &Found) -> bool {
+        match lane {
+            Lane::Partition(id) => {
+                let ours = self.partitions.get(&id).map(Partition::summary).unwrap_or_default();
+                ours == found.partitions.get(&id).copied().unwrap_or_default()
+            }
+            Lane::Peers => self.peers == found.peers,
+        }
+    }
+}
+
+/// What has an order of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    Partition(PartitionId),
+    Peers,
+}
+
+/// So many atoms of each lane.
+pub(super) type Counts = BTreeMap<Lane, usize>;
+
+/// What was asked for in one lane.
+#[derive(Clone, Debug, Default)]
+struct Asked {
+    atoms: Vec<Atom>,
+    /// How many atoms there were after each call.
+    ends: Vec<usize>,
+    /// So many atoms must be there after a crash.
+    floor: usize,
+}
+
+impl Asked {
+    /// The longest prefix that makes what was found, of at least `lowest` atoms.
+    fn longest(&self, lane: Lane, found: &Found, lowest: usize) -> Option<usize> {
+        let mut state = State::default();
+        let mut prefix = None;
+        for count in 0..=self.atoms.len() {
+            if count > 0 {
+                state.apply(&self.atoms[count - 1]);
+            }
+            if count >= lowest && state.is(lane, found) {
+                prefix = Some(count);
+            }
+        }
+        prefix
     }
 }
 
 /// Everything that was asked for, and what is known of how much of it must be there.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
-    atoms: Vec<Atom>,
-    /// How many atoms there were after each call.
-    ends: Vec<usize>,
-    /// The state after all of them: what the WAL shows at once.
+    lanes: BTreeMap<Lane, Asked>,
+    /// The state after all of it: what the WAL shows at once.
     pub(super) now: State,
-    /// So many atoms must be there after a crash.
-    floor: usize,
-    /// Sequence numbers that were said to be durable, with the floor of that moment.
-    known: Vec<(u64, usize)>,
+    /// Sequence numbers that were said to be durable, with the floors of that moment.
+    known: Vec<(u64, Counts)>,
     committed: BTreeMap<PartitionId, Committed>,
     /// As of the last start.
     identity: Option<Identity>,
@@ -176,36 +211,41 @@ pub(super) struct Recovered {
 
 impl Model {
     /// A call, as its frames. Gives how many atoms there are after it.
-    pub(super) fn call(&mut self, atoms: Vec<Atom>) -> usize {
+    pub(super) fn call(&mut self, lane: Lane, atoms: Vec<Atom>) -> usize {
         for atom in &atoms {
             self.now.apply(atom);
         }
-        self.atoms.extend(atoms);
-        self.ends.push(self.atoms.len());
-        self.atoms.len()
+        let asked = self.lanes.entry(lane).or_default();
+        asked.atoms.extend(atoms);
+        asked.ends.push(asked.atoms.len());
+        asked.atoms.len()
     }
 
     /// So many atoms are durable.
-    pub(super) fn acknowledged(&mut self, atoms: usize) {
-        self.floor = self.floor.max(atoms);
+    pub(super) fn acknowledged(&mut self, lane: Lane, atoms: usize) {
+        let asked = self.lanes.entry(lane).or_default();
+        asked.floor = asked.floor.max(atoms);
     }
 
-    /// A vote or a peer can be seen, so it is durable, and everything asked for before.
+    /// A vote or a peer can be seen, so it is durable, and everything asked for before in its lane.
     pub(super) fn seen(&mut self, found: &Found) {
         let visible = |atom: &Atom| match atom {
             Atom::Vote(id, vote) => found.partitions.get(id).is_some_and(|summary| summary.vote == Some(*vote)),
             Atom::Peer(peer) => found.peers.get(&peer.node) == Some(peer),
             _ => false,
         };
-        if let Some(at) = self.atoms[self.floor..].iter().rposition(visible) {
-            self.floor += at + 1;
+        for asked in self.lanes.values_mut() {
+            if let Some(at) = asked.atoms[asked.floor..].iter().rposition(visible) {
+                asked.floor += at + 1;
+            }
         }
     }
 
     pub(super) fn durable_sequence(&mut self, sequence: u64) {
+        let floors = self.floors();
         match self.known.last_mut() {
-            Some((known, floor)) if *known == sequence => *floor = self.floor,
-            _ => self.known.push((sequence, self.floor)),
+            Some((known, before)) if *known == sequence => *before = floors,
+            _ => self.known.push((sequence, floors)),
         }
     }
 
@@ -218,13 +258,14 @@ impl Model {
     }
 
     /// What must be there when the disk says no more than that this sequence number was durable.
-    pub(super) fn floor_at(&self, sequence: u64) -> usize {
+    pub(super) fn floors_at(&self, sequence: u64) -> Counts {
         let at = self.known.partition_point(|(known, _)| *known <= sequence);
-        at.checked_sub(1).map_or(0, |at| self.known[at].1)
+        at.checked_sub(1).map(|at| self.known[at].1.clone()).unwrap_or_default()
     }
 
-    pub(super) fn floor(&self) -> usize {
-        self.floor
+    /// What must be there after a crash.
+    pub(super) fn floors(&self) -> Counts {
+        self.lanes.iter().map(|(lane, asked)| (*lane, asked.floor)).collect()
     }
 
     pub(super) fn committed(&mut self, id: PartitionId, at: LogId) {
@@ -260,32 +301,34 @@ impl Model {
         })
     }
 
-    /// The longest prefix of what was asked for that makes what was found, of at least `lowest` atoms; what is behind it never
-    /// was. `None`: there is none.
-    pub(super) fn recover(&mut self, found: &Found, lowest: usize) -> Option<Recovered> {
-        let mut state = State::default();
-        let mut prefix = None;
-        for count in 0..=self.atoms.len() {
-            if count > 0 {
-                state.apply(&self.atoms[count - 1]);
-            }
-            if count >= lowest && state.is(found) {
-                prefix = Some(count);
-            }
+    /// The longest prefix of each lane that makes what was found, of at least `lowest` atoms; what is behind it never was. `None`:
+    /// there is none.
+    pub(super) fn recover(&mut self, found: &Found, lowest: &Counts) -> Option<Recovered> {
+        let nothing = Summary::default();
+        let known = |id: &PartitionId| self.lanes.contains_key(&Lane::Partition(*id));
+        let foreign = found.partitions.iter().any(|(id, summary)| *summary != nothing && !known(id));
+        if foreign || !found.peers.is_empty() && !self.lanes.contains_key(&Lane::Peers) {
+            return None;
         }
-        let count = prefix?;
-        let recovered = Recovered {
-            kept: count > self.floor,
-            lost: count < self.atoms.len(),
-            half: count > 0 && !self.ends.contains(&count),
-            unmarked: count < self.floor,
+        let longest = |(lane, asked): (&Lane, &Asked)| {
+            let lowest = lowest.get(lane).copied().unwrap_or_default().min(asked.floor);
+            Some((*lane, asked.longest(*lane, found, lowest)?))
         };
-        self.atoms.truncate(count);
-        self.ends.retain(|&end| end <= count);
-        self.known.retain(|&(_, floor)| floor <= count);
+        let counts = self.lanes.iter().map(longest).collect::<Option<Counts>>()?;
+        let mut recovered = Recovered::default();
         self.now = State::default();
-        self.atoms.iter().for_each(|atom| self.now.apply(atom));
-        self.floor = count;
+        for (lane, asked) in &mut self.lanes {
+            let count = counts[lane];
+            recovered.kept |= count > asked.floor;
+            recovered.lost |= count < asked.atoms.len();
+            recovered.half |= count > 0 && !asked.ends.contains(&count);
+            recovered.unmarked |= count < asked.floor;
+            asked.atoms.truncate(count);
+            asked.ends.retain(|&end| end <= count);
+            asked.floor = count;
+            asked.atoms.iter().for_each(|atom| self.now.apply(atom));
+        }
+        self.known.retain(|(_, floors)| floors.iter().all(|(lane, floor)| *floor <= counts[lane]));
         Some(recovered)
     }
 }

@@ -160,23 +160,24 @@ impl Run<'_> {
         self.wal = Some(wal);
     }
 
-    /// Takes the answers. Of a log that was closed on a full disk, what follows the first that failed has failed, too.
+    /// Takes the answers. Of a log that was closed on a full disk, what follows the first that failed in its partition has
+    /// failed, too.
     async fn answers(&mut self, closed: bool) {
-        let mut failed = false;
+        let mut failed = [false; PARTITIONS as usize];
         for (partition, state, done) in std::mem::take(&mut self.waiting) {
             match done.await {
                 Ok(()) => {
-                    assert!(!failed, "acknowledged behind what failed");
+                    assert!(!failed[partition], "acknowledged behind what failed");
                     self.durable[partition] = self.durable[partition].max(state);
                 }
                 Err(error) => {
                     assert!(closed && self.full, "{error}");
                     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-                    failed = true;
+                    failed[partition] = true;
                 }
             }
         }
-        self.seen.borrow_mut().given_up += u64::from(failed);
+        self.seen.borrow_mut().given_up += u64::from(failed.contains(&true));
     }
 
     async fn settle(&mut self) {

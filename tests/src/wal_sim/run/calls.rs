@@ -1,5 +1,8 @@
 //! What is asked of the WAL, and noted in the model.
-use super::{super::model::Atom, Run};
+use super::{
+    super::model::{Atom, Lane},
+    Run,
+};
 use bytes::Bytes;
 use corduroy_log::{
     topic::{LogId, PartitionId, Vote},
@@ -14,6 +17,7 @@ type Answer = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 /// A call that was not answered yet.
 pub(super) struct Call {
     pub(super) what: &'static str,
+    pub(super) lane: Lane,
     /// How many atoms there were after it.
     pub(super) end: usize,
     pub(super) answer: Answer,
@@ -21,7 +25,7 @@ pub(super) struct Call {
 
 impl<T: FnMut(&str)> Run<T> {
     /// Notes a call, unless it was refused on the spot.
-    fn called(&mut self, what: &'static str, atoms: Vec<Atom>, mut answer: Answer) {
+    fn called(&mut self, what: &'static str, lane: Lane, atoms: Vec<Atom>, mut answer: Answer) {
         self.tally.calls += 1;
         let at_once = answer.as_mut().now_or_never();
         if let Some(Err(error)) = &at_once {
@@ -29,9 +33,9 @@ impl<T: FnMut(&str)> Run<T> {
             self.say(format_args!("refused: {what}: {error}"));
             return;
         }
-        let end = self.model.call(atoms);
+        let end = self.model.call(lane, atoms);
         let answer = if at_once.is_some() { Box::pin(async { Ok(()) }) } else { answer };
-        self.waiting.push_back(Call { what, end, answer });
+        self.waiting.push_back(Call { what, lane, end, answer });
     }
 
     pub(super) fn append(&mut self, at: usize, sizes: &[u32]) {
@@ -47,7 +51,13 @@ impl<T: FnMut(&str)> Run<T> {
         self.log(at).append(entries.clone(), Box::new(move |result| drop(sender.send(result))));
         let answer = async { receiver.await.unwrap_or_else(|_| Err(io::Error::other("the node died"))) };
         self.tally.entries += entries.len() as u64;
-        self.called("append", entries.into_iter().map(|entry| Atom::Entry(id, entry)).collect(), Box::pin(answer));
+        let lane = Lane::Partition(id);
+        self.called(
+            "append",
+            lane,
+            entries.into_iter().map(|entry| Atom::Entry(id, entry)).collect(),
+            Box::pin(answer),
+        );
     }
 
     pub(super) fn truncate(&mut self, at: usize, remove: u8) {
@@ -58,7 +68,7 @@ impl<T: FnMut(&str)> Run<T> {
         let answer = self.log(at).truncate_after(first_removed.checked_sub(1));
         self.tally.truncations += u64::from(removed > 0);
         let atoms = if removed > 0 { vec![Atom::Truncate(id, first_removed)] } else { Vec::new() };
-        self.called("truncate", atoms, Box::pin(answer));
+        self.called("truncate", Lane::Partition(id), atoms, Box::pin(answer));
     }
 
     pub(super) fn purge(&mut self, at: usize, forget: u8) {
@@ -73,7 +83,8 @@ impl<T: FnMut(&str)> Run<T> {
         let anew = partition.purged != Some(upto);
         let answer = self.log(at).purge(upto);
         self.tally.purges += u64::from(anew);
-        self.called("purge", if anew { vec![Atom::Purge(id, upto)] } else { Vec::new() }, Box::pin(answer));
+        let atoms = if anew { vec![Atom::Purge(id, upto)] } else { Vec::new() };
+        self.called("purge", Lane::Partition(id), atoms, Box::pin(answer));
     }
 
     pub(super) fn install(&mut self, at: usize, ahead: u8) {
@@ -83,7 +94,7 @@ impl<T: FnMut(&str)> Run<T> {
         let hash = [self.term as u8; 16];
         let answer = self.log(at).install(upto, hash);
         self.tally.purges += 1;
-        self.called("install", vec![Atom::Install(id, upto, hash)], Box::pin(answer));
+        self.called("install", Lane::Partition(id), vec![Atom::Install(id, upto, hash)], Box::pin(answer));
     }
 
     pub(super) fn vote(&mut self, at: usize) {
@@ -91,7 +102,8 @@ impl<T: FnMut(&str)> Run<T> {
         let vote = Vote { term: self.term, node: 1 + self.term % 3, committed: self.term.is_multiple_of(2) };
         let answer = self.log(at).save_vote(vote);
         self.tally.votes += 1;
-        self.called("vote", vec![Atom::Vote(self.ids[at], vote)], Box::pin(answer));
+        let id = self.ids[at];
+        self.called("vote", Lane::Partition(id), vec![Atom::Vote(id, vote)], Box::pin(answer));
     }
 
     pub(super) fn peer(&mut self, node: u8) {
@@ -103,7 +115,7 @@ impl<T: FnMut(&str)> Run<T> {
             confirmed: self.term * 10,
         };
         let answer = self.wal.as_ref().expect("a node that is alive has a log").save_peer(peer);
-        self.called("peer", vec![Atom::Peer(peer)], Box::pin(answer));
+        self.called("peer", Lane::Peers, vec![Atom::Peer(peer)], Box::pin(answer));
     }
 
     /// What is there is committed. Nobody is told when that is on disk.

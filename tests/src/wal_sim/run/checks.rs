@@ -10,31 +10,40 @@ use corduroy_log::{
     wal::Wal,
 };
 use futures::FutureExt as _;
-use std::{collections::VecDeque, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Range,
+};
 
 impl<T: FnMut(&str)> Run<T> {
     /// Takes the answers there are, and compares what can be seen at once. Not for a node that was just found dead.
     pub(super) fn observe(&mut self) -> Result<(), Stop> {
-        let mut unanswered = None;
+        let (failed_before, mut failed) = (self.failed, BTreeSet::new());
+        let mut unanswered = BTreeMap::new();
         let mut still = VecDeque::new();
         for mut call in std::mem::take(&mut self.waiting) {
             match call.answer.as_mut().now_or_never() {
                 None => {
-                    unanswered.get_or_insert(call.what);
+                    unanswered.entry(call.lane).or_insert(call.what);
                     still.push_back(call);
                 }
-                Some(Ok(())) if self.failed => return broken("nothing is acknowledged after a failure", call.what),
+                Some(Ok(())) if failed_before || failed.contains(&call.lane) => {
+                    return broken("nothing is acknowledged after a failure", call.what);
+                }
                 Some(Ok(())) => {
-                    if let Some(before) = unanswered {
+                    if let Some(before) = unanswered.get(&call.lane) {
                         return broken(
-                            "acknowledgements come in the order of the calls",
+                            "acknowledgements of a partition come in the order of the calls",
                             format_args!("{} was answered before an earlier {before}", call.what),
                         );
                     }
                     self.tally.acknowledged += 1;
-                    self.model.acknowledged(call.end);
+                    self.model.acknowledged(call.lane, call.end);
                 }
-                Some(Err(_)) => self.failed = true,
+                Some(Err(_)) => {
+                    self.failed = true;
+                    failed.insert(call.lane);
+                }
             }
         }
         self.waiting = still;

@@ -164,15 +164,15 @@ impl<T: FnMut(&str)> Run<T> {
     fn accept(&mut self, wal: Wal<SimWorld>, before: &DiskImage, closed: bool) -> Result<(), Stop> {
         let found = self.found(&wal);
         let closed = closed && self.rotten.is_none();
-        let mut lowest = self.model.floor();
+        let mut lowest = self.model.floors();
         if self.rotten.is_some() {
-            lowest = lowest.min(self.model.floor_at(marks::highest(before).sequence));
+            lowest = self.model.floors_at(marks::highest(before).sequence);
             self.tally.rot_opened += 1;
         }
-        let Some(recovered) = self.model.recover(&found, lowest) else {
+        let Some(recovered) = self.model.recover(&found, &lowest) else {
             return broken(
                 "a recovery finds what was acknowledged and a prefix of the rest",
-                format_args!("{found:?} is after no prefix of at least {lowest} frames"),
+                format_args!("{found:?} is after no prefixes of at least so many frames: {lowest:?}"),
             );
         };
         if closed && recovered.lost {
