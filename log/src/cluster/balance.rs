@@ -3,7 +3,7 @@
 //! Both move leads by transfer, a few at a time: an election costs each voter a sync, and those of many groups at once would
 //! wait for each other.
 //!
-//! **Invariant**: a lead is handed to a replica that is connected, well, and has nearly all of the log. For balance it moves
+//! **Invariant**: a lead is handed to a replica that is connected, well, answers, and has nearly all of the log. For balance it moves
 //! to the front of the placement's order alone ([`super::spread`]).
 use super::{
     Hosted,
@@ -94,7 +94,7 @@ impl<W: World> Leads<W> {
         let others = self.vitals.replicas(partition.replicas()).into_iter();
         let candidates = others.map(|other| Candidate {
             node: other.node,
-            well: other.connected && other.condition.is_well(),
+            well: other.connected && other.condition.is_well() && matched.contains_key(&other.node),
             settled: settled(other.node),
             matched: matched.get(&other.node).copied().unwrap_or_default(),
         });

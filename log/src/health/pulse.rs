@@ -6,11 +6,15 @@
 //!
 //! ```text
 //!   every heartbeat:   each group led here beats ─▶ one message per peer (R27) ─▶ its groups ─▶ one answer
-//!   every look:        a follower that has not heard of its leader lately ─▶ its clock runs ─▶ openraft's timeouts decide
+//!                      a follower that has not heard of its leader lately ─▶ its clock runs ─▶ openraft's timeouts decide
 //! ```
 //!
-//! **Invariant**: the clock of a follower runs before its lease or its timeout could expire, so elections are what they would
-//! be if it always ran. What counts as heard is what the *group* accepted from its leader: that the leader's node lives
+//! Elections cost processor time and syncs. Where many groups are about to hold one at the same time, their heartbeats would be
+//! late for it, more groups would miss their leaders, and so on for ever: a thousand groups on two cores did nothing else. So
+//! only so many clocks start at a time ([`Starts`]).
+//!
+//! **Invariant**: the clock of a follower runs before its lease or its timeout could expire, unless very many do, so elections
+//! are what they would be if it always ran. What counts as heard is what the *group* accepted from its leader: that the leader's node lives
 //! says nothing of its groups.
 //! **Invariant**: leaders beat as often as before, so leases are as fresh as before, and a leader that lost its majority
 //! still probes (openraft decides that inside a heartbeat).
@@ -23,49 +27,85 @@ use crate::{
     world::World,
 };
 use openraft_rt::AsyncRuntime;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc, time::Duration};
 
-/// Looks in a heartbeat.
-const LOOKS: u32 = 2;
 /// The heartbeats of a node are sent together after this time at the latest. Groups need some of it to say what they have
 /// to say.
 const GATHERING: Duration = Duration::from_millis(2);
 
-/// Whether the clock of a group must run: where this node follows nobody, or has not heard of its leader for half of the
-/// time after which a lease expires.
-pub(super) fn must_tick(me: NodeId, vote: Vote, heard: Option<Duration>, lease: Duration) -> bool {
-    let leads = vote.committed && vote.node == me;
-    let hears = vote.committed && heard.is_some_and(|ago| ago < lease / 2);
-    !leads && !hears
+/// What to do about a group at a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pulse {
+    /// It is led here, and beats.
+    Beats,
+    /// It follows a leader that it hears of.
+    Hears,
+    /// It follows nobody, or has not heard of its leader for half of the time after which a lease expires.
+    Misses,
+}
+
+impl Pulse {
+    fn of(me: NodeId, vote: Vote, heard: Option<Duration>, lease: Duration) -> Pulse {
+        match (vote.committed, heard) {
+            (true, _) if vote.node == me => Pulse::Beats,
+            (true, Some(ago)) if ago < lease / 2 => Pulse::Hears,
+            _ => Pulse::Misses,
+        }
+    }
+}
+
+/// How many clocks may start: [`Starts::AT_ONCE`], and [`Starts::MORE`] with every heartbeat. A clock that runs goes on.
+#[derive(Debug)]
+struct Starts(u32);
+
+impl Starts {
+    /// What the groups that one of three nodes leads are, in a cluster of some four hundred.
+    const AT_ONCE: u32 = 128;
+    /// A hundred and sixty a second: half a core of elections, in a cluster of three nodes on two cores.
+    const MORE: u32 = 16;
+
+    fn refill(&mut self) {
+        self.0 = (self.0 + Self::MORE).min(Self::AT_ONCE);
+    }
+
+    fn take(&mut self) -> bool {
+        let left = self.0.checked_sub(1);
+        self.0 = left.unwrap_or_default();
+        left.is_some()
+    }
 }
 
 /// Looks after all groups until the node stops.
 pub(crate) async fn pulse<W: World>(me: NodeId, timing: Timing, peers: Arc<Peers<W>>, hosted: Arc<Hosted<W>>) {
-    let mut looks = 0;
+    let mut starts = Starts(Starts::AT_ONCE);
     loop {
-        <W::Tasks as AsyncRuntime>::sleep(timing.heartbeat / LOOKS).await;
-        let partitions = hosted.all();
-        for partition in &partitions {
-            let ticking = must_tick(me, partition.vote(), partition.since_heard(), timing.election_max);
-            partition.set_ticking(ticking);
+        <W::Tasks as AsyncRuntime>::sleep(timing.heartbeat).await;
+        starts.refill();
+        let (mut led, mut missing) = (Vec::new(), Vec::new());
+        for partition in hosted.all() {
+            let heard = partition.since_heard();
+            match Pulse::of(me, partition.vote(), heard, timing.election_max) {
+                Pulse::Misses if partition.is_ticking() => {}
+                Pulse::Misses => missing.push((Reverse(heard.unwrap_or(Duration::MAX)), partition)),
+                Pulse::Hears => partition.set_ticking(false),
+                Pulse::Beats => {
+                    partition.set_ticking(false);
+                    led.push(partition);
+                }
+            }
         }
-        looks = (looks + 1) % LOOKS;
-        if looks == 0 {
-            beat(me, &partitions, &peers).await;
+        missing.sort_by_key(|(longest, _)| *longest);
+        for (_, partition) in missing.into_iter().take_while(|_| starts.take()) {
+            partition.set_ticking(true);
+        }
+        if !led.is_empty() {
+            beat(me, &led, &peers).await;
         }
     }
 }
 
-/// Lets all groups beat that this node leads.
-async fn beat<W: World>(me: NodeId, partitions: &[Partition<W>], peers: &Peers<W>) {
-    let leads = |partition: &&Partition<W>| {
-        let vote = partition.vote();
-        vote.committed && vote.node == me
-    };
-    let led: Vec<_> = partitions.iter().filter(leads).collect();
-    if led.is_empty() {
-        return;
-    }
+/// Lets the groups beat that this node leads.
+async fn beat<W: World>(me: NodeId, led: &[Partition<W>], peers: &Peers<W>) {
     let mut counts = BTreeMap::new();
     for follower in led.iter().flat_map(|partition| partition.replicas()).filter(|replica| **replica != me) {
         *counts.entry(*follower).or_default() += 1;
@@ -88,21 +128,44 @@ mod tests {
         Vote { term: 3, node, committed }
     }
 
-    fn ticks(vote: Vote, heard_millis: Option<u64>) -> bool {
-        must_tick(1, vote, heard_millis.map(Duration::from_millis), LEASE)
+    fn of(vote: Vote, heard_millis: Option<u64>) -> Pulse {
+        Pulse::of(1, vote, heard_millis.map(Duration::from_millis), LEASE)
     }
 
     #[test]
     fn the_clock_of_a_follower_runs_in_good_time_before_its_lease_expires() {
-        assert!(!ticks(vote(2, true), Some(0)) && !ticks(vote(2, true), Some(174)));
-        assert!(ticks(vote(2, true), Some(175)) && ticks(vote(2, true), Some(u64::MAX / 2)));
-        assert!(ticks(vote(2, true), None), "nothing was ever heard");
+        assert_eq!((of(vote(2, true), Some(0)), of(vote(2, true), Some(174))), (Pulse::Hears, Pulse::Hears));
+        assert_eq!(
+            (of(vote(2, true), Some(175)), of(vote(2, true), Some(u64::MAX / 2))),
+            (Pulse::Misses, Pulse::Misses)
+        );
+        assert_eq!(of(vote(2, true), None), Pulse::Misses, "nothing was ever heard");
+        let timing = Timing::default();
+        assert!(timing.election_max / 2 + timing.heartbeat < timing.election_max, "the next look is before the end");
     }
 
     #[test]
     fn the_clock_runs_while_nobody_leads_and_not_where_this_node_does() {
-        assert!(ticks(vote(2, false), Some(0)), "a candidate of another node was heard of as the leader it was");
-        assert!(ticks(vote(1, false), Some(0)), "this node was leader before it was started, or is a candidate");
-        assert!(!ticks(vote(1, true), None));
+        assert_eq!(of(vote(2, false), Some(0)), Pulse::Misses, "a candidate was heard of as the leader it was");
+        assert_eq!(
+            of(vote(1, false), Some(0)),
+            Pulse::Misses,
+            "it was leader before it was started, or is a candidate"
+        );
+        assert_eq!(of(vote(1, true), None), Pulse::Beats);
+    }
+
+    #[test]
+    fn many_clocks_start_a_few_at_a_time() {
+        let mut starts = Starts(Starts::AT_ONCE);
+        let mut granted = |heartbeats: u32| {
+            (0..heartbeats).for_each(|_| starts.refill());
+            (0..10_000).filter(|_| starts.take()).count() as u32
+        };
+        assert_eq!(granted(0), Starts::AT_ONCE);
+        assert_eq!(granted(0), 0);
+        assert_eq!(granted(1), Starts::MORE);
+        assert_eq!(granted(3), 3 * Starts::MORE);
+        assert_eq!(granted(1000), Starts::AT_ONCE);
     }
 }

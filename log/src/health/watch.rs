@@ -14,7 +14,7 @@ use openraft_rt::{AsyncRuntime, Instant};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How often it looks: a fraction of what counts as overdue.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(100);
 /// How often peers are told again while something is wrong.
 const REPEAT: Duration = Duration::from_secs(1);
 /// Until a lead that was not taken is offered again.
@@ -84,6 +84,7 @@ impl<W: World> Watch<W> {
             }
             let Some(matched) = partition.matched() else { continue };
             for other in &mut others {
+                other.connected &= matched.contains_key(&other.node);
                 other.matched = matched.get(&other.node).copied().unwrap_or_default();
             }
             if let Some(to) = successor(me, &others) {

@@ -44,12 +44,18 @@ impl<W: World> Default for Leading<W> {
     fn default() -> Self {
         Leading {
             campaigning: AtomicBool::new(true),
-            ticking: AtomicBool::new(true),
+            ticking: AtomicBool::new(false),
             heard: Mutex::default(),
             lifted: Mutex::default(),
             transfer: Mutex::default(),
         }
     }
+}
+
+/// Does what needs no waiting, or leaves it. Whoever asks many groups in a row does so in one turn of its task, and tokio ends a
+/// turn after 128 messages, by calling every queue full: a node that led more groups let the others go without heartbeats.
+fn at_once(ask: impl Future) {
+    tokio::task::coop::unconstrained(ask).now_or_never();
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,8 +74,7 @@ impl<W: World> Partition<W> {
 
     /// This replica's vote: committed, it names the leader it follows, or itself.
     pub(crate) fn vote(&self) -> Vote {
-        let metrics = self.core.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = self.core.metrics.borrow_watched();
         let durable = raft::from_vote::<W>(&metrics.vote);
         if metrics.current_term != durable.term {
             // It is being written.
@@ -85,13 +90,16 @@ impl<W: World> Partition<W> {
         self.core.log.wal().last()
     }
 
-    /// Where this replica leads: how far each follower is known to have the log, by index.
+    /// Where this replica leads: how far each follower that answers is known to have the log, by index. One that has not answered
+    /// a heartbeat for a while is missing: a process that stands still keeps its connections.
     pub(crate) fn matched(&self) -> Option<BTreeMap<NodeId, u64>> {
         self.core.raft.as_leader().ok()?;
-        let metrics = self.core.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let replication = metrics.replication.as_ref()?;
-        Some(replication.iter().map(|(node, id)| (*node, id.as_ref().map_or(0, |id| id.index()))).collect())
+        let metrics = self.core.metrics.borrow_watched();
+        let (replication, answered) = (metrics.replication.as_ref()?, metrics.heartbeat.as_ref()?);
+        let lately = self.core.host.timing.election_min;
+        let answers = |node: &NodeId| matches!(answered.get(node), Some(Some(at)) if at.elapsed() < lately);
+        let matched = replication.iter().filter(|(node, _)| answers(node));
+        Some(matched.map(|(node, id)| (*node, id.as_ref().map_or(0, |id| id.index()))).collect())
     }
 
     /// Asks a follower to lead. Until somebody does, appends are refused here as they are by followers.
@@ -129,15 +137,20 @@ impl<W: World> Partition<W> {
         }
     }
 
+    /// Whether it does.
+    pub(crate) fn is_ticking(&self) -> bool {
+        self.leading().ticking.load(Ordering::Relaxed)
+    }
+
     /// Lets the group beat, where this replica leads it.
     pub(crate) fn beat(&self) {
         // A group whose queue is full has other troubles, and must not hold up the heartbeats of the others.
-        self.core.raft.trigger().heartbeat().now_or_never();
+        at_once(self.core.raft.trigger().heartbeat());
     }
 
     /// Goes on replicating to a node at once, where this replica leads. Otherwise it would wait until its next attempt.
     pub(crate) fn replicate_now(&self, to: NodeId) {
-        self.core.raft.trigger().reset_backoff([to]).now_or_never();
+        at_once(self.core.raft.trigger().reset_backoff([to]));
     }
 
     /// Takes note that the leader was heard of, and that its word was accepted.
@@ -174,5 +187,17 @@ impl<W: World> Partition<W> {
         if let Err(error) = self.core.raft.trigger().elect(true).await {
             tracing::debug!(partition = %self.name(), %error, "the group has stopped");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn more_groups_are_asked_in_a_row_than_tokio_allows_in_a_turn() {
+        let (sender, receiver) = tokio::sync::mpsc::channel(10_000);
+        (0..1000).for_each(|group| at_once(sender.send(group)));
+        assert_eq!(receiver.len(), 1000);
     }
 }

@@ -77,6 +77,8 @@ pub(crate) struct Core<W: World> {
     replicas: Vec<NodeId>,
     host: Arc<Host<W>>,
     raft: Raft<W>,
+    /// What openraft says of the group.
+    metrics: raft::Metrics<W>,
     log: LogStore<W>,
     evolved: Arc<Evolved>,
     appends: Appends,
@@ -131,7 +133,9 @@ impl<W: World> Partition<W> {
         drop(snapshot);
         let (appends, queues) = Appends::new(host.limits.in_flight_bytes, host.in_flight.clone());
         let leading = lead::Leading::default();
-        let core = Core { id, topic, replicas, host, raft, log, evolved, appends, leading, replayed, restored };
+        let metrics = raft.metrics();
+        let core =
+            Core { id, topic, replicas, host, raft, metrics, log, evolved, appends, leading, replayed, restored };
         let core = Arc::new(core);
         append::start(&core, queues);
         core.host.views.attach(&core.source());
@@ -200,8 +204,7 @@ impl<W: World> Partition<W> {
     /// State of this replica, as it is now and without asking anyone.
     pub fn info(&self) -> PartitionInfo {
         let core = &self.core;
-        let metrics = core.raft.metrics();
-        let metrics = metrics.borrow_watched();
+        let metrics = core.metrics.borrow_watched();
         let role = match (&metrics.running_state, metrics.state) {
             (Err(_), _) | (_, ServerState::Shutdown) => Role::Halted,
             (_, ServerState::Leader) => Role::Leader,

@@ -16,6 +16,8 @@ pub(crate) fn config(cluster: String, timing: &Timing) -> Result<Arc<RaftConfig>
         heartbeat_interval: millis(timing.heartbeat),
         election_timeout_min: millis(timing.election_min),
         election_timeout_max: lease,
+        // Clocks run where a leader is missed, see `health::pulse`.
+        enable_tick: false,
         // A restarted leader must win an election: what it had not synced may be gone, and the log ids with it.
         enable_leader_restore: Some(false),
         enable_pre_vote: Some(true),

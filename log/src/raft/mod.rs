@@ -25,7 +25,7 @@ pub(crate) use convert::{heartbeat_request, log_id_from_wire, log_id_to_wire, vo
 pub(crate) use log_store::LogStore;
 pub(crate) use network::Network;
 pub(crate) use state_machine::{StateMachine, pass_turn};
-pub(crate) use types::{Applied, Raft, RaftConfig, TypeConfig};
+pub(crate) use types::{Applied, Metrics, Raft, RaftConfig, TypeConfig};
 
 #[cfg(test)]
 mod tests;

@@ -7,8 +7,9 @@ use crate::{
     world::{Timestamp, World},
 };
 use openraft::{
-    RaftTypeConfig,
+    RaftMetrics, RaftTypeConfig,
     impls::{BoxedErrorSource, EmptyNode, Entry, EntryPayload, InlineBatch, ProgressResponder, leader_id_std},
+    type_config::alias::WatchReceiverOf,
     vote::RaftLeaderId,
 };
 use std::marker::PhantomData;
@@ -53,4 +54,5 @@ pub(crate) struct Applied {
 }
 
 pub(crate) type Raft<W> = openraft::Raft<TypeConfig<W>, StateMachine<W>>;
+pub(crate) type Metrics<W> = WatchReceiverOf<TypeConfig<W>, RaftMetrics<TypeConfig<W>>>;
 pub(crate) type RaftConfig = openraft::Config;

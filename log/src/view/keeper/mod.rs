@@ -33,7 +33,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 /// How often it is looked whether there is something new.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(250);
 /// The same, while somebody waits to read it.
 const SOON: Duration = Duration::from_millis(2);
 
