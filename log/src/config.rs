@@ -58,6 +58,45 @@ impl Config {
             timing: Timing::default(),
         }
     }
+
+    /// Whether it makes sense; else what does not, in one sentence.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let mut ids: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
+        if !ids.contains(&self.node) {
+            return Err(format!("node {} is not among the configured nodes {ids:?}", self.node));
+        }
+        if ids.contains(&0) {
+            return Err("node ids begin at 1".into());
+        }
+        ids.sort_unstable();
+        if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("node {} is configured twice", twice[0]));
+        }
+        let limits = &self.limits;
+        if limits.record_bytes >= limits.batch_bytes || limits.batch_bytes > limits.segment_bytes / 2 {
+            return Err(format!(
+                "limits: a record ({} bytes) must be smaller than a batch ({}), and a batch at most half a segment ({})",
+                limits.record_bytes, limits.batch_bytes, limits.segment_bytes
+            ));
+        }
+        if limits.node_in_flight_bytes < limits.in_flight_bytes {
+            return Err(format!(
+                "limits: a node must take what one of its partitions takes: in flight per node {} bytes, per partition {}",
+                limits.node_in_flight_bytes, limits.in_flight_bytes
+            ));
+        }
+        if limits.min_free_percent > 50 {
+            return Err(format!("limits: {} % of the disk kept free is more than half of it", limits.min_free_percent));
+        }
+        let DiskPatience { overdue, stuck, failed } = self.timing.disk;
+        if overdue.is_zero() || overdue >= stuck || stuck >= failed {
+            return Err(format!(
+                "timing: a disk must be overdue ({overdue:?}) before it is stuck ({stuck:?}), and stuck before it has failed \
+                 ({failed:?})"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Bounds on sizes. Bytes.

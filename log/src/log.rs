@@ -1,7 +1,7 @@
 //! The log of one node: the entry point of the crate.
 use crate::{
     cluster::{CLUSTER_TOPIC, ClusterMap, Controller, DataDir, Hosted, Leads, RUNNING, topic},
-    config::{Config, DiskPatience, NodeAddress, Timing},
+    config::{Config, NodeAddress, Timing},
     error::{LogError, OpenError},
     feed::{Lines, Subscription},
     health::{self, Budget, Processes, Vitals},
@@ -140,7 +140,7 @@ impl<W: World> Log<W> {
 
     /// As [`Log::open`], and keeps these views beside its own of the topics. [`Partition::read_view`] reads them.
     pub async fn open_with_views(config: Config, env: Env<W>, views: Vec<Arc<dyn View>>) -> Result<Self, OpenError> {
-        check(&config)?;
+        config.check().map_err(OpenError::Config)?;
         let raft_config = raft::config(config.cluster.to_string(), &config.timing).map_err(OpenError::Config)?;
         let me = config.nodes.iter().find(|node| node.id == config.node).expect("just checked").clone();
         let incoming =
@@ -463,45 +463,6 @@ impl<W: World> Log<W> {
         self.inner.wal.close().await;
         self.inner.controller.release();
     }
-}
-
-fn check(config: &Config) -> Result<(), OpenError> {
-    let refuse = |text: String| Err(OpenError::Config(text));
-    let mut ids: Vec<NodeId> = config.nodes.iter().map(|node| node.id).collect();
-    if !ids.contains(&config.node) {
-        return refuse(format!("node {} is not among the configured nodes {ids:?}", config.node));
-    }
-    if ids.contains(&0) {
-        return refuse("node ids begin at 1".into());
-    }
-    ids.sort_unstable();
-    if let Some(twice) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-        return refuse(format!("node {} is configured twice", twice[0]));
-    }
-    let limits = &config.limits;
-    if limits.record_bytes >= limits.batch_bytes || limits.batch_bytes > limits.segment_bytes / 2 {
-        return refuse(format!(
-            "limits: a record ({} bytes) must be smaller than a batch ({}), and a batch at most half a segment ({})",
-            limits.record_bytes, limits.batch_bytes, limits.segment_bytes
-        ));
-    }
-    if limits.node_in_flight_bytes < limits.in_flight_bytes {
-        return refuse(format!(
-            "limits: a node must take what one of its partitions takes: in flight per node {} bytes, per partition {}",
-            limits.node_in_flight_bytes, limits.in_flight_bytes
-        ));
-    }
-    if limits.min_free_percent > 50 {
-        return refuse(format!("limits: {} % of the disk kept free is more than half of it", limits.min_free_percent));
-    }
-    let DiskPatience { overdue, stuck, failed } = config.timing.disk;
-    if overdue.is_zero() || overdue >= stuck || stuck >= failed {
-        return refuse(format!(
-            "timing: a disk must be overdue ({overdue:?}) before it is stuck ({stuck:?}), and stuck before it has failed \
-             ({failed:?})"
-        ));
-    }
-    Ok(())
 }
 
 fn wal_options(config: &Config) -> WalOptions {

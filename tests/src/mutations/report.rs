@@ -43,11 +43,21 @@ pub fn table(rows: &[Row]) -> String {
     );
     for row in rows {
         let seeds = row.median_seeds().map_or("**not caught**".into(), |seeds| seeds.to_string());
-        let saw = row.violation().replace('|', "\\|").replace('\n', " ");
+        let saw = one_line(row.violation());
         let Row { id, title, planted_as, catcher, .. } = row;
         text += &format!("| {id} | {title} | {planted_as} | `{catcher}` | {seeds} | {saw} |\n");
     }
     text
+}
+
+/// What a cell of a table holds of a report.
+fn one_line(report: &str) -> String {
+    const LONGEST: usize = 160;
+    let line = report.replace('|', "\\|").replace('\n', " ");
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{} ...", line[..end].trim_end()),
+        None => line,
+    }
 }
 
 const BEGIN: &str = "<!-- planted bugs: begin -->";
