@@ -1,5 +1,8 @@
 //! What a node's log is told: who it is, who the others are, limits and times.
-use crate::topic::{ClusterId, NodeId};
+use crate::{
+    partition::Machines,
+    topic::{ClusterId, NodeId},
+};
 use std::{path::PathBuf, time::Duration};
 
 /// A node and its addresses (host:port). Only `peer` matters to the log; the others are carried in the cluster map for
@@ -42,6 +45,8 @@ pub struct Config {
     pub limits: Limits,
     /// Times.
     pub timing: Timing,
+    /// What evolves beside the logs of partitions. Whoever changes it changes what replicas fold: all of them must do so alike.
+    pub machines: Machines,
 }
 
 impl Config {
@@ -56,6 +61,7 @@ impl Config {
             services: Vec::new(),
             limits: Limits::default(),
             timing: Timing::default(),
+            machines: Machines::default(),
         }
     }
 

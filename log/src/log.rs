@@ -205,6 +205,7 @@ impl<W: World> Log<W> {
             timing: config.timing.clone(),
             in_flight: Budget::new(config.limits.node_in_flight_bytes),
             vitals: vitals.clone(),
+            machines: config.machines.clone(),
         };
         let map = Arc::new(ClusterMap::default());
         let data = DataDir { dir: config.dir.clone(), identity, lock: Some(lock) };

@@ -37,6 +37,7 @@ pub(crate) fn seal_cursors(changes: &[CursorChange], time: Timestamp) -> Batch {
         count: u32::try_from(changes.len()).expect("few changes make a batch"),
         time: time.0,
         conditions: Conditions::default(),
+        decided: None,
     };
     let size = changes.iter().map(CursorChange::len).sum::<usize>() + header.len();
     let mut buffer = BytesMut::with_capacity(size);

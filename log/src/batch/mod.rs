@@ -12,16 +12,19 @@
 //! What its flags state are `Conditions`: where one of them does not hold the batch is *void*. It stays in the log and
 //! costs no offset. The fold over the headers (`partition::fold`) decides that, on every replica alike.
 //!
-//! **Invariant**: a [`Batch`] has at least one record or change and a header this build understands. What its records hold
+//! **Invariant**: a [`Batch`] has at least one record or change, or was decided, and a header this build understands. What its records hold
 //! is checked when they are read: a batch is never rewritten, so nothing else needs to look inside.
 mod records;
 
 mod cursors;
 
+mod decided;
+
 pub use corduroy_proto::batch::BatchError;
 
 pub(crate) use corduroy_proto::batch::{Conditions, KeyExpectation};
 pub(crate) use cursors::{CursorChange, seal_cursors};
+pub use decided::{DecidedBatch, SourceAdvance};
 pub(crate) use records::{EncodedRecords, seal};
 
 use crate::{config::Limits, error::LogError, record::NewRecord, record::Record, topic::Offset, world::Timestamp};
@@ -100,14 +103,14 @@ impl Batch {
     /// The keys of its records, in order, with the place of each record in the batch. Ends where the records are no
     /// records: reading them will say so.
     pub(crate) fn keys(&self) -> impl Iterator<Item = (u64, &[u8])> {
-        let content = if self.0.header().kind == Kind::Records { self.0.content() } else { &[] };
-        layout::keys(content)
+        let records = if self.0.header().kind == Kind::Cursors { &[] } else { self.0.record_bytes() };
+        layout::keys(records)
     }
 
     /// The changes of cursors it holds; none where it holds records.
     pub(crate) fn cursor_changes(&self) -> Result<Vec<CursorChange>, BatchError> {
         match self.0.header().kind {
-            Kind::Records => Ok(Vec::new()),
+            Kind::Records | Kind::Decided => Ok(Vec::new()),
             Kind::Cursors => cursors::decode(&self.0),
         }
     }
@@ -124,6 +127,7 @@ impl fmt::Display for Batch {
         let what = match self.0.header().kind {
             Kind::Records => "records",
             Kind::Cursors => "changes of cursors",
+            Kind::Decided => "decided events",
         };
         write!(f, "{} {what} in {} bytes", self.0.header().count, self.bytes().len())
     }

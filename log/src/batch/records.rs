@@ -69,11 +69,12 @@ pub(crate) fn seal(requests: impl IntoIterator<Item = EncodedRecords>, time: Tim
         buffer.extend_from_slice(&next.buffer[next.conditions.header_len()..]);
         records += next.records;
     }
-    Batch::seal(BatchHeader { kind: Kind::Records, count: records, time: time.0, conditions }, buffer)
+    let header = BatchHeader { kind: Kind::Records, count: records, time: time.0, conditions, decided: None };
+    Batch::seal(header, buffer)
 }
 
 /// The record's encoded size, or what is wrong with it.
-fn check_record(index: usize, record: &NewRecord, limits: &Limits) -> Result<u64, LogError> {
+pub(super) fn check_record(index: usize, record: &NewRecord, limits: &Limits) -> Result<u64, LogError> {
     let (size, count) = (record.size(), record.headers.len());
     if let Some(header) = record.headers.iter().find(|header| header.name.len() > usize::from(u16::MAX)) {
         let length = header.name.len();

@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     producer::{KeyDigest, ProducerId, ProducerStamp},
     record::Header,
+    topic::PartitionId,
 };
 
 /// Bytes of a header that states no condition.
@@ -226,4 +227,93 @@ proptest! {
             let _ = batch.decode(0);
         }
     }
+}
+
+fn decided() -> DecidedBatch {
+    let advance = |partition, from, to| SourceAdvance { partition: PartitionId::new(3, partition), from, to };
+    DecidedBatch {
+        term: 5,
+        sequence: 6,
+        time: Timestamp(7),
+        sources: vec![advance(1, 2, 9), advance(4, 0, 1)],
+        effects: Bytes::from_static(b"effects"),
+        events: vec![NewRecord::new("paid").with_key("k"), NewRecord::new("held")],
+    }
+}
+
+#[test]
+fn golden_bytes_of_a_decided_batch() {
+    let hex: String = decided().seal(&Limits::default()).unwrap().bytes().iter().map(|b| format!("{b:02x}")).collect();
+    let expected = concat!(
+        "01030000",
+        "02000000",
+        "0700000000000000",
+        "0500000000000000",
+        "0600000000000000",
+        "0200",
+        "0000",
+        "07000000",
+        "0100000003000000",
+        "0200000000000000",
+        "0900000000000000",
+        "0400000003000000",
+        "0000000000000000",
+        "0100000000000000",
+        "65666665637473",
+        "040000000100000000000000",
+        "6b",
+        "70616964",
+        "04000000ffffffff00000000",
+        "68656c64",
+    );
+    assert_eq!(hex, expected);
+}
+
+#[test]
+fn what_was_decided_is_read_back() {
+    for batch in
+        [decided(), DecidedBatch { events: Vec::new(), ..decided() }, DecidedBatch { term: 1, ..Default::default() }]
+    {
+        let sealed = batch.seal(&Limits::default()).unwrap();
+        let found = Batch::verify(sealed.bytes().clone(), sealed.crc()).unwrap();
+        let header = found.decided().unwrap();
+        assert_eq!((header.term, header.sequence, found.time()), (batch.term, batch.sequence, batch.time));
+        assert_eq!((found.sources().collect::<Vec<_>>(), found.effects()), (batch.sources, batch.effects));
+        let events = found.decode(40).unwrap().into_iter().map(|event| (event.offset, event.key, event.value));
+        let expected = (40..).zip(batch.events).map(|(offset, event)| (offset, event.key, event.value));
+        assert!(events.eq(expected));
+        assert_eq!((found.cursor_changes(), found.records()), (Ok(Vec::new()), header_count(&found)));
+    }
+    let keys: Vec<_> = decided().seal(&Limits::default()).unwrap().keys().map(|(at, key)| (at, key.to_vec())).collect();
+    assert_eq!(keys, [(0, b"k".to_vec())]);
+}
+
+fn header_count(batch: &Batch) -> u32 {
+    u32::from_le_bytes(batch.bytes()[4..8].try_into().unwrap())
+}
+
+#[test]
+fn a_decided_batch_that_is_cut_anywhere_is_an_error() {
+    let sealed = decided().seal(&Limits::default()).unwrap();
+    for len in 0..sealed.bytes().len() {
+        let read = Batch::from_verified(sealed.bytes().slice(..len), 0).and_then(|batch| batch.decode(0));
+        assert!(read.is_err(), "{len} bytes");
+    }
+    let mut bytes = sealed.bytes().to_vec();
+    bytes[34] = 1;
+    assert_eq!(Batch::from_verified(bytes.into(), 0), Err(BatchError::ReservedHeader));
+}
+
+#[test]
+fn what_is_too_large_to_be_decided_is_refused() {
+    let limits = Limits { batch_bytes: 200, record_bytes: 100, ..Limits::default() };
+    let large = DecidedBatch { effects: vec![0; 200].into(), ..decided() };
+    assert!(matches!(large.seal(&limits), Err(LogError::BatchTooLarge { limit: 200, .. })));
+    let event = DecidedBatch { events: vec![NewRecord::new(vec![0; 101])], ..DecidedBatch::default() };
+    assert!(matches!(event.seal(&limits), Err(LogError::RecordTooLarge { .. })));
+    let many = DecidedBatch {
+        sources: vec![SourceAdvance { partition: PartitionId(1), from: 0, to: 1 }; 65_536],
+        ..DecidedBatch::default()
+    };
+    assert!(matches!(many.seal(&Limits::default()), Err(LogError::Invalid(_))));
 }

@@ -180,7 +180,10 @@ impl<W: World> Controller<W> {
     }
 
     async fn open(&self, id: PartitionId, Plan { topic, replicas, options }: Plan) -> Result<(), Halt> {
-        let machine = (id == PartitionId::CLUSTER).then(|| self.map.machine::<W>());
+        let machine = match id {
+            PartitionId::CLUSTER => Some(self.map.machine::<W>()),
+            _ => self.host.machines.make(&topic, id),
+        };
         let partition = Partition::open(self.host.clone(), id, topic, replicas, options, machine).await?;
         tracing::info!(partition = %partition.name(), restored = ?partition.restored(), evolved = partition.evolved_offset(), replayed = partition.replayed(), "opened");
         self.hosted.insert(partition.clone());

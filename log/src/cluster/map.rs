@@ -1,7 +1,7 @@
 //! The cluster map: a fold over the records of `_cluster/0`.
 use crate::{
     batch::Batch,
-    partition::{FoldOptions, Machine},
+    partition::{Evolving, FoldOptions, Frozen, Machine},
     record::Record,
     topic::{NodeId, Offset},
     world::{Halt, Tasks, World},
@@ -116,7 +116,7 @@ struct Feeder<W> {
 }
 
 impl<W: World> Machine for Feeder<W> {
-    fn evolve(&mut self, base: Offset, batch: &Batch) {
+    fn evolve(&mut self, Evolving { base, batch, .. }: Evolving<'_>) {
         match facts(base, batch) {
             Ok(facts) => facts.into_iter().for_each(|(offset, event)| self.map.get().evolve(offset, event)),
             // Skipping a fact of a later version would make the maps differ.
@@ -125,7 +125,7 @@ impl<W: World> Machine for Feeder<W> {
         self.map.changed.notify_waiters();
     }
 
-    fn encode(&self) -> Bytes {
+    fn freeze(&self) -> Frozen {
         let map = self.map.get();
         let topics = map.topics.iter().map(|(name, plan)| pb::TopicState {
             id: plan.id,
@@ -147,15 +147,16 @@ impl<W: World> Machine for Feeder<W> {
             topics: topics.collect(),
             next_offset: map.next,
         };
-        state.encode_to_vec().into()
+        drop(map);
+        Box::new(move || state.encode_to_vec().into())
     }
 
-    fn check(&self, state: &[u8]) -> Result<(), prost::DecodeError> {
-        pb::ClusterState::decode(state).map(drop)
+    fn check(&self, state: &[u8]) -> Result<(), String> {
+        pb::ClusterState::decode(state).map(drop).map_err(|error| error.to_string())
     }
 
-    fn install(&mut self, state: &[u8]) -> Result<(), prost::DecodeError> {
-        let state = pb::ClusterState::decode(state)?;
+    fn install(&mut self, state: &[u8]) -> Result<(), String> {
+        let state = pb::ClusterState::decode(state).map_err(|error| error.to_string())?;
         let topics = state.topics.into_iter().filter_map(|topic| {
             let created = topic.created?;
             Some((created.name.clone(), TopicPlan::new(topic.id, created)))

@@ -1,10 +1,13 @@
 //! What a replica has evolved, and the bound readers see below.
-use super::fold::{Cursor, Fold, FoldOptions, Mark, SnapshotError, Void};
+use super::{
+    fold::{Cursor, Fold, FoldOptions, Mark, SnapshotError, Verdict, Void},
+    machine::{Evolving, Machine},
+};
 use crate::{
     batch::Batch,
     producer::{KeyDigest, ProducerId, ProducerStamp},
     raft::Applied,
-    topic::{LogId, Offset, Term},
+    topic::{LogId, Offset, PartitionId, Term},
     world::Timestamp,
 };
 use bytes::Bytes;
@@ -15,18 +18,6 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use tokio::sync::Notify;
-
-/// What evolves beside the fold, in log order, on every replica. Total: it cannot refuse a batch.
-pub(crate) trait Machine: Send {
-    /// Takes the batch whose first record has offset `base`. Void batches do not come here.
-    fn evolve(&mut self, base: Offset, batch: &Batch);
-    /// Its state.
-    fn encode(&self) -> Bytes;
-    /// Whether this is a state it could have.
-    fn check(&self, state: &[u8]) -> Result<(), prost::DecodeError>;
-    /// Replaces its state. Nothing has changed after an error.
-    fn install(&mut self, state: &[u8]) -> Result<(), prost::DecodeError>;
-}
 
 /// Shared by the state machine, which evolves, and by readers, who wait and look.
 ///
@@ -86,10 +77,12 @@ impl Evolved {
     pub(crate) fn evolve(&self, id: LogId, batch: &Batch) -> Applied {
         let mut state = self.state();
         let applied = state.fold.evolve(id, batch);
-        if applied.end > applied.base
+        let counts = !matches!(applied.verdict, Verdict::Void(_));
+        if counts
+            && (applied.end > applied.base || batch.decided().is_some())
             && let Some(machine) = state.machine.as_mut()
         {
-            machine.evolve(applied.base, batch);
+            machine.evolve(Evolving { id, base: applied.base, batch });
         }
         drop(state);
         self.next_index.store(id.index + 1, Ordering::Release);
@@ -173,6 +166,21 @@ impl Evolved {
         self.options
     }
 
+    /// The number of the next decided batch of a term.
+    pub(crate) fn next_decided(&self, term: Term) -> u64 {
+        self.state().fold.decisions.next(term)
+    }
+
+    /// Where a source is to be read on.
+    pub(crate) fn source(&self, partition: PartitionId) -> Offset {
+        self.state().fold.decisions.source(partition)
+    }
+
+    /// All sources that were read.
+    pub(crate) fn sources(&self) -> Vec<(PartitionId, Offset)> {
+        self.state().fold.decisions.sources().collect()
+    }
+
     /// The offset of a key's last record; `None` also where the topic has no key index.
     pub(crate) fn last_of_key(&self, key: &KeyDigest) -> Option<Offset> {
         self.state().fold.keys.as_ref()?.last(key)
@@ -236,19 +244,24 @@ impl Evolved {
     }
 
     /// The state as it is now; `None` while there is none. Evolving waits while what cannot be shared is copied: a MiB of
-    /// marks at most, and the machine's state.
+    /// marks at most, and what the machine copies to be frozen.
     pub(crate) fn snapshot(&self) -> Option<pb::PartitionSnapshot> {
         let (fold, machine) = {
             let state = self.state();
-            (state.fold.frozen()?, state.machine.as_ref().map(|machine| machine.encode()))
+            (state.fold.frozen()?, state.machine.as_ref().map(|machine| machine.freeze()))
         };
-        Some(pb::PartitionSnapshot { machine: machine.unwrap_or_default(), ..fold.encode() })
+        Some(pb::PartitionSnapshot { machine: machine.map(|encode| encode()).unwrap_or_default(), ..fold.encode() })
     }
 
     /// Whether [`Evolved::install`] would take the snapshot.
     pub(crate) fn check(&self, snapshot: &pb::PartitionSnapshot) -> Result<(), SnapshotError> {
         Fold::restore(snapshot, self.options)?;
-        self.state().machine.as_ref().map_or(Ok(()), |machine| machine.check(&snapshot.machine))?;
+        let state = self.state();
+        state
+            .machine
+            .as_ref()
+            .map_or(Ok(()), |machine| machine.check(&snapshot.machine))
+            .map_err(SnapshotError::Machine)?;
         Ok(())
     }
 
@@ -257,7 +270,7 @@ impl Evolved {
         let fold = Fold::restore(snapshot, self.options)?;
         let mut state = self.state();
         if let Some(machine) = state.machine.as_mut() {
-            machine.install(&snapshot.machine)?;
+            machine.install(&snapshot.machine).map_err(SnapshotError::Machine)?;
         }
         let next_index = fold.last.map_or(0, |id| id.index + 1);
         self.next_index.store(next_index, Ordering::Release);

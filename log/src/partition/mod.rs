@@ -16,23 +16,27 @@
 mod append;
 pub(crate) mod checkpoint;
 mod cursors;
+mod decide;
 mod evolved;
 pub(crate) mod fold;
 mod lead;
 mod lookup;
+mod machine;
 mod read;
 mod subscribe;
 mod types;
 
 pub use append::{AppendOptions, Expect};
 pub use cursors::CURSOR_NAME_BYTES;
+pub use decide::Decision;
 pub use fold::Cursor;
 pub use lookup::{KeyPage, TimeOffset};
+pub use machine::{Evolving, Frozen, Machine, Machines};
 pub use types::{Ack, Consistency, PartitionInfo, PlacedBatch, ReadResult, Role};
 
 pub(crate) use append::Appends;
 pub(crate) use checkpoint::{Checkpoints, Owner, Policy, Scheduler};
-pub(crate) use evolved::{Evolved, Machine};
+pub(crate) use evolved::Evolved;
 pub(crate) use fold::FoldOptions;
 
 use crate::{
@@ -64,6 +68,7 @@ pub(crate) struct Host<W: World> {
     /// Bytes accepted from clients and not yet committed, over all partitions.
     pub in_flight: Arc<Budget>,
     pub vitals: Arc<Vitals<W>>,
+    pub machines: Machines,
 }
 
 /// A partition hosted by this node. Clones are the same partition.

@@ -35,7 +35,7 @@ pub(super) fn validate(settings: &Settings, origin: impl Fn(&str) -> String) -> 
     let listen = check.listen(settings)?;
     let nodes = check.nodes(settings, &listen)?;
     let services = check.services(settings)?;
-    let log = Config { dir: settings.data.clone(), cluster, node: settings.node_id, nodes, services, limits, timing };
+    let log = Config { services, limits, timing, ..Config::new(&settings.data, cluster, settings.node_id, nodes) };
     Ok(NodeConfig { log, listen, shutdown_timeout: settings.shutdown_timeout.0 })
 }
 

@@ -16,6 +16,33 @@ pub enum Kind {
     Records = 1,
     /// Changes of named cursors. They cost no offset.
     Cursors = 2,
+    /// What the leader of a service decided: events, which are records as any other, and what goes with them. May have no event.
+    Decided = 3,
+}
+
+/// Bytes of a [`DecidedHeader`].
+const DECIDED: usize = 24;
+/// Bytes of a [`SourceAdvance`](super::SourceAdvance).
+const SOURCE: usize = 24;
+
+/// What a decided batch states before its sources, its effects and its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecidedHeader {
+    /// The term it was decided in. It counts in no other.
+    pub term: u64,
+    /// Its number among the decided batches of that term that count, from 0.
+    pub sequence: u64,
+    /// How many sources it advances.
+    pub sources: u16,
+    /// Bytes of its effects.
+    pub effects: u32,
+}
+
+impl DecidedHeader {
+    /// Bytes of what lies between the header and the events.
+    pub(super) fn prelude(&self) -> usize {
+        SOURCE * usize::from(self.sources) + self.effects as usize
+    }
 }
 
 /// The sections behind the fixed part, in this order, by the bits of its flags.
@@ -72,13 +99,15 @@ pub struct BatchHeader {
     pub time: u64,
     /// What must hold for it to count.
     pub conditions: Conditions,
+    /// There where the kind is [`Kind::Decided`], and nowhere else.
+    pub decided: Option<DecidedHeader>,
 }
 
 impl BatchHeader {
     /// Bytes it takes.
     #[allow(clippy::len_without_is_empty, reason = "there is no header of no bytes")]
     pub fn len(&self) -> usize {
-        self.conditions.header_len()
+        self.conditions.header_len() + if self.decided.is_some() { DECIDED } else { 0 }
     }
 
     /// Writes it into the first [`BatchHeader::len`] bytes.
@@ -105,6 +134,13 @@ impl BatchHeader {
             into.put_slice(&key.0);
             into.put_u64_le(last.unwrap_or(NONE));
         }
+        if let Some(DecidedHeader { term, sequence, sources, effects }) = self.decided {
+            into.put_u64_le(term);
+            into.put_u64_le(sequence);
+            into.put_u16_le(sources);
+            into.put_u16_le(0);
+            into.put_u32_le(effects);
+        }
     }
 
     /// Reads it from the beginning of a batch.
@@ -122,13 +158,14 @@ impl BatchHeader {
         let known = match kind {
             1 => Kind::Records,
             2 if flags == 0 => Kind::Cursors,
+            3 if flags == 0 => Kind::Decided,
             _ => return Err(unknown),
         };
         if version != VERSION || flags & !section::ALL != 0 {
             return Err(unknown);
         }
         let count = rest.get_u32_le();
-        if count == 0 {
+        if count == 0 && known != Kind::Decided {
             return Err(BatchError::Empty);
         }
         let time = rest.get_u64_le();
@@ -147,8 +184,21 @@ impl BatchHeader {
             conditions.key =
                 Some(KeyExpectation { key, last: Some(section.get_u64_le()).filter(|&last| last != NONE) });
         }
-        Ok(BatchHeader { kind: known, count, time, conditions })
+        let decided = match known {
+            Kind::Decided => Some(decode_decided(rest.split_off(..DECIDED).ok_or_else(short)?)?),
+            Kind::Records | Kind::Cursors => None,
+        };
+        Ok(BatchHeader { kind: known, count, time, conditions, decided })
     }
+}
+
+fn decode_decided(mut section: &[u8]) -> Result<DecidedHeader, BatchError> {
+    let (term, sequence) = (section.get_u64_le(), section.get_u64_le());
+    let (sources, reserved) = (section.get_u16_le(), section.get_u16_le());
+    if reserved != 0 {
+        return Err(BatchError::ReservedHeader);
+    }
+    Ok(DecidedHeader { term, sequence, sources, effects: section.get_u32_le() })
 }
 
 fn decode_producer(mut section: &[u8]) -> Result<ProducerStamp, BatchError> {

@@ -14,17 +14,22 @@
 //!              value length u32 │ key length u32 (FFFF_FFFF: no key) │ headers u16 │ 0 u16
 //!              then the key, then each header: name length u16, value length u32, name, value; then the value
 //! kind 2: changes of cursors, which only nodes look at (`corduroy_log::batch`)
+//! kind 3: what a service decided: term u64 │ sequence u64 │ sources u16 │ 0 u16 │ effects u32
+//!              then each source: partition u64 │ from u64 │ to u64; then the effects; then its events, as records of kind 1
 //! ```
 //!
-//! **Invariant**: a [`Batch`] has at least one record or change and a header this build understands. What its records hold
+//! **Invariant**: a [`Batch`] has at least one record or change, or was decided, and a header this build understands. What its records hold
 //! is checked when they are read.
+mod decided;
+
 mod header;
 
 mod producer;
 
 mod records;
 
-pub use header::{BatchHeader, Conditions, KeyExpectation, Kind};
+pub use decided::SourceAdvance;
+pub use header::{BatchHeader, Conditions, DecidedHeader, KeyExpectation, Kind};
 pub use producer::{KeyDigest, ProducerId, ProducerStamp};
 pub use records::{Header, Record, Records, keys, put_record, record_len};
 
@@ -101,7 +106,11 @@ impl Batch {
     /// What is wrong with the header.
     pub fn from_verified(bytes: Bytes, crc: u32) -> Result<Self, BatchError> {
         let header = BatchHeader::decode(&bytes)?;
-        Ok(Batch { bytes, crc, header })
+        let batch = Batch { bytes, crc, header };
+        if batch.records_begin() > batch.bytes.len() {
+            return Err(BatchError::Short(batch.bytes.len(), "what was decided"));
+        }
+        Ok(batch)
     }
 
     /// Seals encoded content in front of which there is room for the header.
@@ -133,14 +142,23 @@ impl Batch {
     /// Number of records; 0 where it holds none but changes of cursors.
     pub fn count(&self) -> u32 {
         match self.header.kind {
-            Kind::Records => self.header.count,
+            Kind::Records | Kind::Decided => self.header.count,
             Kind::Cursors => 0,
         }
     }
 
     /// Its records, in order; none where it holds changes of cursors. They share the batch's memory.
     pub fn records(&self) -> Records {
-        Records::new(self.bytes.clone(), self.header.len(), self.count(), self.header.kind)
+        Records::new(self.bytes.clone(), self.records_begin(), self.count(), self.header.kind)
+    }
+
+    fn records_begin(&self) -> usize {
+        self.header.len() + self.header.decided.map_or(0, |decided| decided.prelude())
+    }
+
+    /// The bytes of its records; those of its changes where it holds changes of cursors.
+    pub fn record_bytes(&self) -> &[u8] {
+        &self.bytes[self.records_begin()..]
     }
 
     /// What follows the header.

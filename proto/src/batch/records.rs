@@ -111,7 +111,7 @@ pub struct Records {
 
 impl Records {
     pub(super) fn new(batch: Bytes, at: usize, count: u32, kind: Kind) -> Self {
-        Records { batch, at, number: 0, count, done: kind != Kind::Records }
+        Records { batch, at, number: 0, count, done: kind == Kind::Cursors }
     }
 
     /// How many are still to come, if they are what the batch says.

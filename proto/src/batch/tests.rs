@@ -11,7 +11,7 @@ fn sample() -> Vec<Record> {
 }
 
 fn sealed(records: &[Record], conditions: Conditions) -> Batch {
-    let header = BatchHeader { kind: Kind::Records, count: records.len() as u32, time: 7, conditions };
+    let header = BatchHeader { kind: Kind::Records, count: records.len() as u32, time: 7, conditions, decided: None };
     let mut buffer = BytesMut::zeroed(header.len());
     records.iter().for_each(|record| put_record(&mut buffer, record));
     Batch::seal(header, buffer)
@@ -68,7 +68,8 @@ fn bytes_behind_the_last_record_are_not_passed_over() {
 
 #[test]
 fn a_count_without_records_reserves_nothing() {
-    let header = BatchHeader { kind: Kind::Records, count: u32::MAX, time: 7, conditions: Conditions::default() };
+    let header =
+        BatchHeader { kind: Kind::Records, count: u32::MAX, time: 7, conditions: Conditions::default(), decided: None };
     let batch = Batch::seal(header, BytesMut::zeroed(16));
     assert_eq!(batch.records().size_hint().0, 0);
     assert!(matches!(read(&batch), Err(BatchError::Short(..))));
@@ -76,7 +77,8 @@ fn a_count_without_records_reserves_nothing() {
 
 #[test]
 fn changes_of_cursors_are_no_records() {
-    let header = BatchHeader { kind: Kind::Cursors, count: 1, time: 7, conditions: Conditions::default() };
+    let header =
+        BatchHeader { kind: Kind::Cursors, count: 1, time: 7, conditions: Conditions::default(), decided: None };
     let batch = Batch::seal(header, BytesMut::zeroed(16 + 25));
     assert_eq!((batch.count(), read(&batch)), (0, Ok(Vec::new())));
 }

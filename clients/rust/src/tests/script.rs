@@ -208,6 +208,7 @@ fn batch(base: u64, count: u64) -> v1::EncodedBatch {
         count: u32::try_from(count).expect("few"),
         time: 0,
         conditions: Conditions::default(),
+        decided: None,
     };
     let mut buffer = bytes::BytesMut::zeroed(header.len());
     (0..count).for_each(|_| put_record(&mut buffer, &Record::default()));

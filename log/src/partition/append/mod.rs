@@ -19,6 +19,7 @@ mod propose;
 mod settle;
 
 pub(super) use propose::start;
+pub(super) use settle::resolve;
 
 use super::{Ack, Core, Partition, cursors::CursorJob};
 use crate::{

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 const CUT_OFF: u32 = 2;
 
 type Outcome<W> = ClientWriteResult<TypeConfig<W>>;
-pub(super) type Pending<W> =
+pub(in crate::partition) type Pending<W> =
     <<<W as World>::Tasks as AsyncRuntime>::Oneshot as openraft_rt::Oneshot>::Receiver<Outcome<W>>;
 
 /// A batch on its way.
@@ -78,7 +78,7 @@ pub(super) async fn settle<W: World>(
     }
 }
 
-type Response<W> = Result<ClientWriteResponse<TypeConfig<W>>, LogError>;
+pub(in crate::partition) type Response<W> = Result<ClientWriteResponse<TypeConfig<W>>, LogError>;
 
 /// The producers of these appends may go on from them, or must not.
 fn settle_heads<W: World>(heads: &Mutex<Heads>, term: Term, jobs: &[Job], outcome: &Response<W>) {
@@ -175,6 +175,7 @@ impl<W: World> Core<W> {
             Void::Epoch { current } => {
                 LogError::ProducerFenced { partition, producer: stamp().producer, epoch: stamp().epoch, current }
             }
+            Void::Fence { .. } | Void::Source { .. } => unreachable!("no append is a decision"),
             Void::Producers => {
                 LogError::TooMany { what: "producers", partition, limit: crate::partition::fold::SESSIONS as u64 }
             }
@@ -184,7 +185,11 @@ impl<W: World> Core<W> {
 
 /// Waits for a batch's outcome. That of a deposed leader may never come, and that of a leader that is cut off comes when it is
 /// too late for whoever waits: then it is unknown.
-async fn resolve<W: World>(core: &Core<W>, term: Term, mut outcome: Pending<W>) -> Response<W> {
+pub(in crate::partition) async fn resolve<W: World>(
+    core: &Core<W>,
+    term: Term,
+    mut outcome: Pending<W>,
+) -> Response<W> {
     let start = <<W::Tasks as AsyncRuntime>::Instant as Instant>::now();
     let mut deposed = false;
     loop {

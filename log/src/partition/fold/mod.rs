@@ -15,11 +15,14 @@ mod keys;
 
 mod cursors;
 
+mod decisions;
+
 mod shards;
 
 pub use cursors::Cursor;
 
 pub(crate) use cursors::CursorVerdict;
+pub(crate) use decisions::Decisions;
 pub(crate) use keys::Keys;
 pub(crate) use marks::{Mark, Marks};
 pub(crate) use producers::{Age, Producers, RUNS, SESSIONS};
@@ -29,7 +32,7 @@ use crate::{
     batch::{Batch, Conditions},
     producer::ProducerId,
     raft::{Applied, log_id_from_wire, log_id_to_wire},
-    topic::{LogId, Offset},
+    topic::{LogId, Offset, PartitionId, Term},
     wal::{LogHash, log_hash},
     world::Timestamp,
 };
@@ -42,6 +45,8 @@ use std::{ops::Range, sync::Arc};
 pub(crate) enum SnapshotError {
     #[error("the snapshot does not decode: {0}")]
     Encoding(#[from] prost::DecodeError),
+    #[error("the snapshot's state: {0}")]
+    Machine(String),
     #[error("the snapshot does not say {0}")]
     Missing(&'static str),
     #[error("the snapshot's marks are not in order at offset {0}")]
@@ -82,6 +87,10 @@ pub(crate) enum Void {
     Epoch { current: u32 },
     /// The partition remembers no more producers.
     Producers,
+    /// It was decided in another term, or is not the next one of this.
+    Fence { term: Term, next: u64 },
+    /// It read a source from elsewhere than where it was to be read on.
+    Source { partition: PartitionId, at: Offset },
 }
 
 /// Everything that follows from the log of a partition without running any rule of a service.
@@ -106,6 +115,7 @@ pub(crate) struct Fold {
     /// Where the topic has a key index.
     pub keys: Option<Keys>,
     cursors: Shards<String, Cursor>,
+    pub decisions: Decisions,
     /// Raft indexes of the batches that are void by more than their own header says, ascending.
     voids: Arc<Vec<u64>>,
 }
@@ -137,7 +147,7 @@ impl Fold {
         self.age = self.age_at(batch.time());
         self.time = self.time.max(batch.time());
         self.bytes += bytes;
-        let verdict = match self.judge(batch) {
+        let verdict = match self.judge(id.term, batch) {
             Ok(()) => self.take(batch),
             Err(void) => {
                 if !matches!(void, Void::End { .. }) {
@@ -154,8 +164,9 @@ impl Fold {
         self.age.after(self.time, time)
     }
 
-    /// Whether a batch counts here. A repetition is told first: what its first attempt did may be why it would not count.
-    pub(crate) fn judge(&self, batch: &Batch) -> Result<(), Void> {
+    /// Whether a batch counts here, in an entry of this term. A repetition is told first: what its first attempt did may be why it would not count.
+    pub(crate) fn judge(&self, term: Term, batch: &Batch) -> Result<(), Void> {
+        self.decisions.judge(term, batch)?;
         let Conditions { end, key, producer } = batch.conditions();
         if let Some(stamp) = producer {
             self.producers.judge(stamp, batch.records().into(), self.age_at(batch.time()))?;
@@ -179,7 +190,8 @@ impl Fold {
         if let Some(keys) = &mut self.keys {
             keys.note(batch, base);
         }
-        if records > 0 {
+        self.decisions.take(batch);
+        if records > 0 || batch.decided().is_some() {
             return Verdict::Counts;
         }
         // Leaders check what they seal: changes that do not decode are none, on every replica alike.
@@ -219,6 +231,7 @@ impl Fold {
             producers: self.producers.frozen(),
             keys: self.keys.clone(),
             cursors: self.cursors.clone(),
+            decisions: self.decisions.clone(),
             voids: self.voids.clone(),
         })
     }
@@ -243,6 +256,7 @@ impl Fold {
             producers: Producers::restore(&snapshot.producers)?,
             keys: options.key_index.then(|| Keys::restore(&snapshot.keys)).transpose()?,
             cursors: cursors::restore(&snapshot.cursors),
+            decisions: Decisions::restore(snapshot.decisions.as_ref())?,
             voids: Arc::new(snapshot.voids.clone()),
         })
     }
@@ -261,6 +275,7 @@ pub(crate) struct Frozen {
     producers: Shards<ProducerId, Session>,
     keys: Option<Keys>,
     cursors: Shards<String, Cursor>,
+    decisions: Decisions,
     voids: Arc<Vec<u64>>,
 }
 
@@ -289,6 +304,7 @@ impl Frozen {
             cursors: self.cursors.iter().map(cursors::encode).collect(),
             keys: self.keys.map(|keys| keys.encode()).unwrap_or_default(),
             voids: self.voids.to_vec(),
+            decisions: (self.decisions != Decisions::default()).then(|| self.decisions.encode()),
         }
     }
 }

@@ -1,0 +1,92 @@
+//! What the leader of a service decided, as a batch holds it.
+use super::{Batch, BatchHeader, Conditions, Kind, layout, records::check_record};
+use crate::{
+    config::Limits,
+    error::LogError,
+    record::NewRecord,
+    topic::{Offset, PartitionId, Term},
+    world::Timestamp,
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use corduroy_proto::batch::DecidedHeader;
+
+/// How far a source was read. A decided batch counts only where the partition had come to `from`, and takes it to `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceAdvance {
+    /// The partition that was read.
+    pub partition: PartitionId,
+    /// The first offset that was looked at.
+    pub from: Offset,
+    /// The first one that was not.
+    pub to: Offset,
+}
+
+/// What a leader decided, and wants to be one entry of the log: events, how far the sources were read that they came from, and
+/// whatever goes with them. It counts as a whole or not at all; see [`Partition::decide`](crate::Partition::decide).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DecidedBatch {
+    /// The term it was decided in. In any other it is void.
+    pub term: Term,
+    /// Its number among the decided batches of that term that count, from 0. As another one it is void.
+    pub sequence: u64,
+    /// Log time of its events.
+    pub time: Timestamp,
+    /// Each source at most once.
+    pub sources: Vec<SourceAdvance>,
+    /// What only the service reads, on every replica ([`Machine`](crate::partition::Machine)).
+    pub effects: Bytes,
+    /// Records as any others: they have offsets, and are read and subscribed to. May be none.
+    pub events: Vec<NewRecord>,
+}
+
+impl DecidedBatch {
+    /// Checks it against the limits and encodes it.
+    pub(crate) fn seal(&self, limits: &Limits) -> Result<Batch, LogError> {
+        let too_many = |what: &str, count: usize| LogError::Invalid(format!("{count} {what} in one decided batch"));
+        let sources = u16::try_from(self.sources.len()).map_err(|_| too_many("sources", self.sources.len()))?;
+        let count = u32::try_from(self.events.len()).map_err(|_| too_many("events", self.events.len()))?;
+        let effects =
+            u32::try_from(self.effects.len()).map_err(|_| too_many("bytes of effects", self.effects.len()))?;
+        let decided = DecidedHeader { term: self.term, sequence: self.sequence, sources, effects };
+        let (kind, conditions) = (Kind::Decided, Conditions::default());
+        let header = BatchHeader { kind, count, time: self.time.0, conditions, decided: Some(decided) };
+        let mut size = (header.len() + 24 * self.sources.len() + self.effects.len()) as u64;
+        for (index, event) in self.events.iter().enumerate() {
+            size += check_record(index, event, limits)?;
+        }
+        if size > limits.batch_bytes {
+            return Err(LogError::BatchTooLarge { size, limit: limits.batch_bytes });
+        }
+        let mut buffer = BytesMut::with_capacity(size as usize);
+        buffer.put_bytes(0, header.len());
+        for SourceAdvance { partition, from, to } in &self.sources {
+            layout::SourceAdvance { partition: partition.0, from: *from, to: *to }.encode(&mut buffer);
+        }
+        buffer.put_slice(&self.effects);
+        for event in &self.events {
+            layout::put_record(&mut buffer, event);
+        }
+        Ok(Batch::seal(header, buffer))
+    }
+}
+
+impl Batch {
+    /// What it states as one that was decided.
+    pub(crate) fn decided(&self) -> Option<DecidedHeader> {
+        self.0.header().decided
+    }
+
+    /// How far it takes its sources.
+    pub fn sources(&self) -> impl Iterator<Item = SourceAdvance> {
+        self.0.sources().map(|source| SourceAdvance {
+            partition: PartitionId(source.partition),
+            from: source.from,
+            to: source.to,
+        })
+    }
+
+    /// What goes with its events; empty where it was not decided. Shares the batch's memory.
+    pub fn effects(&self) -> Bytes {
+        self.0.effects()
+    }
+}

@@ -1,0 +1,70 @@
+//! What evolves beside a partition's log: the cluster map, and the state of services.
+use crate::{
+    batch::Batch,
+    topic::{LogId, Offset, PartitionId},
+};
+use bytes::Bytes;
+use std::{fmt, sync::Arc};
+
+/// An entry that counts, for a [`Machine`].
+#[derive(Clone, Copy, Debug)]
+pub struct Evolving<'a> {
+    /// The entry.
+    pub id: LogId,
+    /// Offset of its first record; of the next one where it has none.
+    pub base: Offset,
+    /// What it holds: records, or what was decided.
+    pub batch: &'a Batch,
+}
+
+/// Encodes a state that was frozen.
+pub type Frozen = Box<dyn FnOnce() -> Bytes + Send>;
+
+/// State that every replica of a partition folds from its log, in log order, and that is part of the partition's checkpoints.
+///
+/// Total and deterministic: it cannot refuse an entry, and must come to the same state on every replica, so it may use neither
+/// clock nor randomness, and must not panic. An entry of a kind it does not know is no reason to go on:
+/// [`Tasks::halt`](crate::world::Tasks::halt) with [`Halt::UnknownEntry`](crate::world::Halt::UnknownEntry).
+pub trait Machine: Send {
+    /// Takes an entry. Void batches and those without records do not come here, unless they were decided.
+    fn evolve(&mut self, entry: Evolving<'_>);
+
+    /// The state as it is now, to be encoded later and elsewhere. Evolving waits for this call, not for the encoding.
+    fn freeze(&self) -> Frozen;
+
+    /// Whether this is an encoded state.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one sentence.
+    fn check(&self, state: &[u8]) -> Result<(), String>;
+
+    /// Replaces the state. Nothing has changed after an error.
+    ///
+    /// # Errors
+    /// What is wrong with it, in one sentence.
+    fn install(&mut self, state: &[u8]) -> Result<(), String>;
+}
+
+/// Gives the partitions of a node their machines: `None` for those that have none.
+#[derive(Clone, Default)]
+pub struct Machines(Option<Arc<Maker>>);
+
+type Maker = dyn Fn(&str, PartitionId) -> Option<Box<dyn Machine>> + Send + Sync;
+
+impl Machines {
+    /// `make` is asked with the name of the topic whenever a partition is opened. What it makes is new: the partition brings it to
+    /// where it was.
+    pub fn new(make: impl Fn(&str, PartitionId) -> Option<Box<dyn Machine>> + Send + Sync + 'static) -> Self {
+        Machines(Some(Arc::new(make)))
+    }
+
+    pub(crate) fn make(&self, topic: &str, partition: PartitionId) -> Option<Box<dyn Machine>> {
+        self.0.as_ref().and_then(|make| make(topic, partition))
+    }
+}
+
+impl fmt::Debug for Machines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Machines(..)" } else { "Machines(none)" })
+    }
+}
