@@ -53,15 +53,15 @@ pub mod world;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use batch::{DecidedBatch, SourceAdvance};
+pub use batch::DecidedBatch;
 pub use cluster::CLUSTER_TOPIC;
 pub use config::Config;
 pub use error::{LogError, OpenError};
 pub use feed::Subscription;
 pub use log::{Log, NewTopic, Topic};
 pub use partition::{
-    Ack, AppendOptions, Consistency, Cursor, Decision, Evolving, Expect, Frozen, KeyPage, Machine, Machines, Partition,
-    PlacedBatch, TimeOffset,
+    Ack, AppendOptions, Consistency, Cursor, Decision, Evolving, Expect, FrozenState, KeyPage, Machine, Machines,
+    Partition, PlacedBatch, TimeOffset,
 };
 pub use producer::{ProducerId, ProducerStamp};
 pub use record::{Header, NewRecord, Record};

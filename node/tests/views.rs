@@ -155,16 +155,20 @@ impl Load {
                     .filter(|record| record.key.as_deref() == Some(&key(number)))
                     .map(|record| record.offset)
                     .collect();
-                let found = in_time(async || of_key(&client, &address, number).await).await;
+                let found = of_key(&client, &address, number).await.expect("a node that is ready answers");
                 assert_eq!(found, expected, "customer {number} at {address}");
                 let lost = acknowledged.get(&number).into_iter().flatten().find(|offset| !found.contains(offset));
                 assert_eq!(lost, None, "customer {number} at {address}");
             }
             for record in all.iter().step_by(97) {
                 let expected = all.iter().find(|other| other.time >= record.time).map(|other| other.offset);
-                let at = node_of(&address);
-                let found = in_time(async || client.offset_for_time(TOPIC, 0, record.time, &at).await).await;
-                assert_eq!(Some(found.offset), expected, "{:?} at {address}", record.time);
+                let found = client.offset_for_time(TOPIC, 0, record.time, &node_of(&address)).await;
+                assert_eq!(
+                    Some(found.expect("a node that is ready answers").offset),
+                    expected,
+                    "{:?} at {address}",
+                    record.time
+                );
             }
         }
     }
@@ -228,18 +232,6 @@ async fn look_up(
 }
 
 /// The offsets of a key's records; panics when a record has another key, or they are not in order.
-/// What a node that is ready answers, where a lead may just be moving back to where it belongs.
-async fn in_time<T>(ask: impl AsyncFn() -> Result<T, Error>) -> T {
-    for _ in 0..50 {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(100)).await,
-            Err(error) => panic!("a node that is ready answers: {error}"),
-        }
-    }
-    panic!("a node that is ready answers within five seconds")
-}
-
 async fn of_key(client: &Client, address: &str, number: u64) -> Result<Vec<u64>, Error> {
     let (mut offsets, mut next) = (Vec::new(), 0);
     loop {

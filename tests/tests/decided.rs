@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
 use bytes::Bytes;
 use corduroy_log::{
-    DecidedBatch, Decision, Evolving, Frozen, Log, LogError, Machine, Machines, NewRecord, NewTopic, SourceAdvance,
+    DecidedBatch, Decision, Evolving, FrozenState, Log, LogError, Machine, Machines, NewRecord, NewTopic,
     testing::{Sim, SimCluster, SimTasks, SimWorld},
     topic::{NodeId, PartitionId, Term},
 };
@@ -80,7 +80,7 @@ impl Machine for Replica {
         }
     }
 
-    fn freeze(&self) -> Frozen {
+    fn freeze(&self) -> FrozenState {
         let ledger = self.get();
         Box::new(move || ledger.encode().into())
     }
@@ -162,7 +162,7 @@ async fn decider(sim: Sim, log: Log<SimWorld>, replicas: Replicas, seen: Arc<See
                     term,
                     sequence,
                     time: ledger.log_time(),
-                    sources: vec![SourceAdvance { partition: source, from, to: placed.end() }],
+                    sources: [(source, from..placed.end())].into(),
                     effects: head.encode().into(),
                     events: amounts.iter().map(|amount| NewRecord::new(amount.clone())).collect(),
                 };

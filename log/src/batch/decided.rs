@@ -8,18 +8,8 @@ use crate::{
     world::Timestamp,
 };
 use bytes::{BufMut, Bytes, BytesMut};
-use corduroy_proto::batch::DecidedHeader;
-
-/// How far a source was read. A decided batch counts only where the partition had come to `from`, and takes it to `to`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SourceAdvance {
-    /// The partition that was read.
-    pub partition: PartitionId,
-    /// The first offset that was looked at.
-    pub from: Offset,
-    /// The first one that was not.
-    pub to: Offset,
-}
+use corduroy_proto::batch::{DecidedHeader, SourceAdvance};
+use std::{collections::BTreeMap, ops::Range};
 
 /// What a leader decided, and wants to be one entry of the log: events, how far the sources were read that they came from, and
 /// whatever goes with them. It counts as a whole or not at all; see [`Partition::decide`](crate::Partition::decide).
@@ -31,8 +21,9 @@ pub struct DecidedBatch {
     pub sequence: u64,
     /// Log time of its events.
     pub time: Timestamp,
-    /// Each source at most once.
-    pub sources: Vec<SourceAdvance>,
+    /// The offsets that were looked at of each source. The batch counts only where the partition had come to the beginning of each,
+    /// and takes it to its end.
+    pub sources: BTreeMap<PartitionId, Range<Offset>>,
     /// What only the service reads, on every replica ([`Machine`](crate::partition::Machine)).
     pub effects: Bytes,
     /// Records as any others: they have offsets, and are read and subscribed to. May be none.
@@ -50,7 +41,7 @@ impl DecidedBatch {
         let decided = DecidedHeader { term: self.term, sequence: self.sequence, sources, effects };
         let (kind, conditions) = (Kind::Decided, Conditions::default());
         let header = BatchHeader { kind, count, time: self.time.0, conditions, decided: Some(decided) };
-        let mut size = (header.len() + 24 * self.sources.len() + self.effects.len()) as u64;
+        let mut size = (header.len() + decided.prelude()) as u64;
         for (index, event) in self.events.iter().enumerate() {
             size += check_record(index, event, limits)?;
         }
@@ -59,8 +50,8 @@ impl DecidedBatch {
         }
         let mut buffer = BytesMut::with_capacity(size as usize);
         buffer.put_bytes(0, header.len());
-        for SourceAdvance { partition, from, to } in &self.sources {
-            layout::SourceAdvance { partition: partition.0, from: *from, to: *to }.encode(&mut buffer);
+        for (partition, read) in &self.sources {
+            SourceAdvance { partition: partition.0, from: read.start, to: read.end }.encode(&mut buffer);
         }
         buffer.put_slice(&self.effects);
         for event in &self.events {
@@ -76,13 +67,9 @@ impl Batch {
         self.0.header().decided
     }
 
-    /// How far it takes its sources.
-    pub fn sources(&self) -> impl Iterator<Item = SourceAdvance> {
-        self.0.sources().map(|source| SourceAdvance {
-            partition: PartitionId(source.partition),
-            from: source.from,
-            to: source.to,
-        })
+    /// The offsets that were looked at of each source, as it states them.
+    pub fn sources(&self) -> impl Iterator<Item = (PartitionId, Range<Offset>)> {
+        self.0.sources().map(|source| (PartitionId(source.partition), source.from..source.to))
     }
 
     /// What goes with its events; empty where it was not decided. Shares the batch's memory.

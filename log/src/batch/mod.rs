@@ -12,8 +12,8 @@
 //! What its flags state are `Conditions`: where one of them does not hold the batch is *void*. It stays in the log and
 //! costs no offset. The fold over the headers (`partition::fold`) decides that, on every replica alike.
 //!
-//! **Invariant**: a [`Batch`] has at least one record or change, or was decided, and a header this build understands. What its records hold
-//! is checked when they are read: a batch is never rewritten, so nothing else needs to look inside.
+//! **Invariant**: a [`Batch`] has at least one record or change, or was decided, and a header this build understands. What its
+//! records hold is checked when they are read: a batch is never rewritten, so nothing else needs to look inside.
 mod records;
 
 mod cursors;
@@ -24,7 +24,7 @@ pub use corduroy_proto::batch::BatchError;
 
 pub(crate) use corduroy_proto::batch::{Conditions, KeyExpectation};
 pub(crate) use cursors::{CursorChange, seal_cursors};
-pub use decided::{DecidedBatch, SourceAdvance};
+pub use decided::DecidedBatch;
 pub(crate) use records::{EncodedRecords, seal};
 
 use crate::{config::Limits, error::LogError, record::NewRecord, record::Record, topic::Offset, world::Timestamp};

@@ -230,12 +230,11 @@ proptest! {
 }
 
 fn decided() -> DecidedBatch {
-    let advance = |partition, from, to| SourceAdvance { partition: PartitionId::new(3, partition), from, to };
     DecidedBatch {
         term: 5,
         sequence: 6,
         time: Timestamp(7),
-        sources: vec![advance(1, 2, 9), advance(4, 0, 1)],
+        sources: [(PartitionId::new(3, 1), 2..9), (PartitionId::new(3, 4), 0..1)].into(),
         effects: Bytes::from_static(b"effects"),
         events: vec![NewRecord::new("paid").with_key("k"), NewRecord::new("held")],
     }
@@ -278,7 +277,7 @@ fn what_was_decided_is_read_back() {
         let found = Batch::verify(sealed.bytes().clone(), sealed.crc()).unwrap();
         let header = found.decided().unwrap();
         assert_eq!((header.term, header.sequence, found.time()), (batch.term, batch.sequence, batch.time));
-        assert_eq!((found.sources().collect::<Vec<_>>(), found.effects()), (batch.sources, batch.effects));
+        assert_eq!((found.sources().collect(), found.effects()), (batch.sources, batch.effects));
         let events = found.decode(40).unwrap().into_iter().map(|event| (event.offset, event.key, event.value));
         let expected = (40..).zip(batch.events).map(|(offset, event)| (offset, event.key, event.value));
         assert!(events.eq(expected));
@@ -312,7 +311,7 @@ fn what_is_too_large_to_be_decided_is_refused() {
     let event = DecidedBatch { events: vec![NewRecord::new(vec![0; 101])], ..DecidedBatch::default() };
     assert!(matches!(event.seal(&limits), Err(LogError::RecordTooLarge { .. })));
     let many = DecidedBatch {
-        sources: vec![SourceAdvance { partition: PartitionId(1), from: 0, to: 1 }; 65_536],
+        sources: (0..65_536).map(|partition| (PartitionId(partition), 0..1)).collect(),
         ..DecidedBatch::default()
     };
     assert!(matches!(many.seal(&Limits::default()), Err(LogError::Invalid(_))));

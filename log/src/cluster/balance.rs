@@ -3,8 +3,8 @@
 //! Both move leads by transfer, a few at a time: an election costs each voter a sync, and those of many groups at once would
 //! wait for each other.
 //!
-//! **Invariant**: a lead is handed to a replica that is connected, well, answers, and has nearly all of the log. For balance it moves
-//! to the front of the placement's order alone ([`super::spread`]).
+//! **Invariant**: a lead is handed to a replica that is connected, well, answers, and has nearly all of the log. For balance
+//! it moves to the front of the placement's order alone ([`super::spread`]).
 use super::{
     Hosted,
     spread::{Calm, Candidate, better, heir},

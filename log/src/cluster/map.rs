@@ -1,7 +1,7 @@
 //! The cluster map: a fold over the records of `_cluster/0`.
 use crate::{
     batch::Batch,
-    partition::{Evolving, FoldOptions, Frozen, Machine},
+    partition::{Evolving, FoldOptions, FrozenState, Machine},
     record::Record,
     topic::{NodeId, Offset},
     world::{Halt, Tasks, World},
@@ -125,7 +125,7 @@ impl<W: World> Machine for Feeder<W> {
         self.map.changed.notify_waiters();
     }
 
-    fn freeze(&self) -> Frozen {
+    fn freeze(&self) -> FrozenState {
         let map = self.map.get();
         let topics = map.topics.iter().map(|(name, plan)| pb::TopicState {
             id: plan.id,

@@ -15,6 +15,7 @@
 //! **Invariant**: on one node's word nothing happens: a lease lifted on one voter changes nothing for the others.
 use super::{
     Processes,
+    gone::Witnesses,
     succession::{Campaign, turn},
 };
 use crate::{
@@ -60,6 +61,14 @@ pub(crate) async fn fail_over<W: World>(
     }
 }
 
+/// When to ask, and by whose word.
+struct Turn {
+    /// The process that is gone.
+    run: u64,
+    witnesses: Witnesses,
+    turn: u32,
+}
+
 impl<W: World> Failover<W> {
     async fn look(&mut self) {
         let partitions = self.hosted.all();
@@ -87,7 +96,8 @@ impl<W: World> Failover<W> {
             Some(campaign) => campaign,
             None => self.begin(partition).await?,
         };
-        if campaign.asks(vote, now) {
+        let dead = campaign.dead.node;
+        if campaign.asks(vote, now, || Some(self.turn(partition, dead)?.turn)) {
             partition.ask_for_votes().await;
         }
         Some(campaign)
@@ -96,15 +106,21 @@ impl<W: World> Failover<W> {
     /// Where the leader's process is gone by a majority's word, and this was not acted on yet.
     async fn begin(&self, partition: &Partition<W>) -> Option<Campaign> {
         let dead = partition.vote();
-        let replicas = partition.replicas();
         if !dead.committed || dead.node == self.me || partition.is_lifted(dead) {
             return None;
         }
-        let (run, witnesses) = self.processes.witnesses(dead.node, replicas, partition.id())?;
-        let turn = turn(self.me, partition.last(), &witnesses, replicas);
+        let Turn { run, witnesses, turn } = self.turn(partition, dead.node)?;
         tracing::warn!(partition = %partition.name(), leader = dead.node, term = dead.term, witnesses = ?witnesses.keys(), turn, "the leader's process is gone");
         partition.lift_lease(dead).await;
         Some(Campaign::new(dead, run, turn, self.processes.now()))
+    }
+
+    /// This node's turn to succeed a leader whose process is gone by a majority's word.
+    fn turn(&self, partition: &Partition<W>, dead: NodeId) -> Option<Turn> {
+        let replicas = partition.replicas();
+        let (run, witnesses) = self.processes.witnesses(dead, replicas, partition.id())?;
+        let turn = turn(self.me, partition.last(), dead, &witnesses, replicas);
+        Some(Turn { run, witnesses, turn })
     }
 }
 

@@ -14,8 +14,8 @@
 //! only so many clocks start at a time ([`Starts`]).
 //!
 //! **Invariant**: the clock of a follower runs before its lease or its timeout could expire, unless very many do, so elections
-//! are what they would be if it always ran. What counts as heard is what the *group* accepted from its leader: that the leader's node lives
-//! says nothing of its groups.
+//! are what they would be if it always ran. What counts as heard is what the *group* accepted from its leader: that the
+//! leader's node lives says nothing of its groups.
 //! **Invariant**: leaders beat as often as before, so leases are as fresh as before, and a leader that lost its majority
 //! still probes (openraft decides that inside a heartbeat).
 use crate::{

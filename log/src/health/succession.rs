@@ -17,13 +17,14 @@ const UNDER_WAY: Duration = Duration::from_millis(60);
 /// Then it is left to the timeouts of elections.
 const GIVE_UP: Duration = Duration::from_secs(1);
 
-/// How many witnesses come before this node. `mine` is how far its log reaches; the placement prefers nodes in the order
-/// of `replicas`.
-pub(crate) fn turn(me: NodeId, mine: Option<LogId>, witnesses: &Witnesses, replicas: &[NodeId]) -> u32 {
+/// How many come before this node in succeeding `dead`. `mine` is how far its log reaches; the placement prefers nodes in the order
+/// of `replicas`. Whose word has not come yet is taken for a witness whose log reaches as far: words come within a moment of each
+/// other, and not to everyone in the same order.
+pub(crate) fn turn(me: NodeId, mine: Option<LogId>, dead: NodeId, witnesses: &Witnesses, replicas: &[NodeId]) -> u32 {
     let rank = |node: NodeId| replicas.iter().position(|replica| *replica == node).unwrap_or(replicas.len());
-    let claim = |node: NodeId, last: Option<LogId>| (last, Reverse(rank(node)));
-    let before = witnesses.iter().filter(|(node, last)| **node != me && claim(**node, **last) > claim(me, mine));
-    before.count() as u32
+    let claim = |node: NodeId| (witnesses.get(&node).copied().unwrap_or(mine), Reverse(rank(node)));
+    let others = replicas.iter().filter(|node| **node != me && **node != dead);
+    others.filter(|node| claim(**node) > (mine, Reverse(rank(me)))).count() as u32
 }
 
 /// What a witness does about one group, from the moment a majority said that its leader is gone.
@@ -52,10 +53,12 @@ impl Campaign {
         vote.committed && vote != self.dead || now > self.began + GIVE_UP
     }
 
-    /// Whether to ask for votes now. To be asked every few milliseconds.
-    pub(crate) fn asks(&mut self, vote: Vote, now: Duration) -> bool {
+    /// Whether to ask for votes now. To be asked every few milliseconds. `turn` is this witness's by what is known now: a majority's
+    /// words began the campaign, but not for everyone the same ones, so two may have taken the same turn. Once is no harm.
+    pub(crate) fn asks(&mut self, vote: Vote, now: Duration, turn: impl FnOnce() -> Option<u32>) -> bool {
         if vote != self.vote {
             self.vote = vote;
+            self.turn = turn().unwrap_or(self.turn);
             self.next = now + self.under_way + TURN * self.turn;
         }
         if now < self.next {
@@ -92,25 +95,37 @@ mod tests {
         let looks = (0..400).map(|look| look * 5);
         let alive =
             looks.take_while(|millis| !Campaign::new(DEAD, 70, turn, at(0)).is_over(vote(*millis), at(*millis)));
-        alive.filter(|millis| campaign.asks(vote(*millis), at(*millis))).collect()
+        alive.filter(|millis| campaign.asks(vote(*millis), at(*millis), || None)).collect()
     }
 
     #[test]
     fn whoevers_log_reaches_furthest_is_first_and_of_equals_the_preferred_one() {
         let witnesses = BTreeMap::from([(1, None), (2, log(4, 9)), (5, log(4, 7))]);
-        assert_eq!(turn(1, log(4, 10), &witnesses, &[3, 2, 5, 1]), 0);
-        assert_eq!(turn(1, log(5, 1), &witnesses, &[3, 2, 5, 1]), 0, "a later term is more than a longer log");
-        assert_eq!(turn(1, log(4, 9), &witnesses, &[3, 2, 5, 1]), 1);
-        assert_eq!(turn(1, log(4, 9), &witnesses, &[3, 1, 2, 5]), 0);
-        assert_eq!(turn(1, log(4, 8), &witnesses, &[3, 1, 2, 5]), 1);
-        assert_eq!(turn(1, None, &witnesses, &[3, 1, 2, 5]), 2);
+        let turn = |mine, order: &[NodeId]| turn(1, mine, 3, &witnesses, order);
+        assert_eq!(turn(log(4, 10), &[3, 2, 5, 1]), 0);
+        assert_eq!(turn(log(5, 1), &[3, 2, 5, 1]), 0, "a later term is more than a longer log");
+        assert_eq!(turn(log(4, 9), &[3, 2, 5, 1]), 1);
+        assert_eq!(turn(log(4, 9), &[3, 1, 2, 5]), 0);
+        assert_eq!(turn(log(4, 8), &[3, 1, 2, 5]), 1);
+        assert_eq!(turn(None, &[3, 1, 2, 5]), 2);
     }
 
     #[test]
     fn turns_of_witnesses_with_equal_knowledge_differ() {
         let logs = BTreeMap::from([(1, log(4, 9)), (2, log(4, 9)), (5, log(4, 8))]);
-        let turns = [1, 2, 5].map(|me| turn(me, logs[&me], &logs, &[3, 5, 2, 1]));
+        let turns = [1, 2, 5].map(|me| turn(me, logs[&me], 3, &logs, &[3, 5, 2, 1]));
         assert_eq!(turns, [1, 0, 2]);
+    }
+
+    /// Of five replicas three are a majority, and not for everyone the same three.
+    #[test]
+    fn turns_of_witnesses_with_different_majorities_words_differ() {
+        let order = [3, 5, 4, 1, 2];
+        let of = |me: NodeId, heard: [NodeId; 2]| {
+            let witnesses = heard.into_iter().map(|node| (node, log(4, 9))).chain([(me, None)]).collect();
+            turn(me, log(4, 9), 3, &witnesses, &order)
+        };
+        assert_eq!([of(5, [1, 2]), of(4, [1, 2]), of(1, [4, 2]), of(2, [1, 5])], [0, 1, 2, 3]);
     }
 
     #[test]
@@ -126,6 +141,19 @@ mod tests {
         assert_eq!(asked(0, |millis| if millis < 20 { DEAD } else { led }), [0, 15]);
         let last = asked(0, |_| DEAD).pop().expect("it asked");
         assert!((980..=1000).contains(&last), "{last}");
+    }
+
+    /// One whose log reaches further than was known, so that both took the first turn.
+    #[test]
+    fn two_who_took_the_same_turn_take_different_ones_after_they_split_the_votes() {
+        let second_attempt = |known: u32| {
+            let mut campaign = Campaign::new(DEAD, 70, 0, at(0));
+            let mut asks = |vote, millis| campaign.asks(vote, at(millis), || Some(known));
+            assert!(asks(DEAD, 0));
+            let split = Vote { term: 5, node: 1, committed: false };
+            (5..).step_by(5).find(|millis| asks(split, *millis)).expect("it asks again")
+        };
+        assert_eq!((second_attempt(0), second_attempt(1)), (65, 100));
     }
 
     #[test]

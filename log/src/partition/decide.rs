@@ -72,9 +72,9 @@ impl<W: World> Partition<W> {
     /// while the answer to this one is awaited.
     ///
     /// # Errors
-    /// Here: nothing was proposed: [`LogError::BatchTooLarge`] and its like, [`LogError::Full`], [`LogError::Stopped`]. From the
-    /// answer: [`LogError::NotLeader`]: not in this term, it never counts; [`LogError::UnknownOutcome`]: it may still count, if
-    /// nothing was decided behind it.
+    /// Here: nothing was proposed: [`LogError::BatchTooLarge`] and its like, [`LogError::Busy`] with too much in flight,
+    /// [`LogError::Full`], [`LogError::Stopped`]. From the answer: [`LogError::NotLeader`]: not in this term, it never counts;
+    /// [`LogError::UnknownOutcome`]: it may still count, if nothing was decided behind it.
     pub async fn decide(
         &self,
         batch: &DecidedBatch,
@@ -82,11 +82,13 @@ impl<W: World> Partition<W> {
         let core = self.core.clone();
         core.has_room()?;
         let sealed = batch.seal(&core.host.limits)?;
+        let admitted = core.appends.admit(|| core.name(), sealed.bytes().len())?;
         let (responder, outcome) = ProgressResponder::complete_only();
         let proposed = core.raft.write(sealed).with_leader(batch.term).responder(responder).await;
         proposed.map_err(|fatal| LogError::Stopped(format!("{}: {fatal}", core.name())))?;
         let term = batch.term;
         Ok(async move {
+            let _admitted = admitted;
             let applied = resolve(&core, term, outcome).await?.data;
             Ok(match applied.verdict {
                 Verdict::Void(void) => Decision::Void(describe(&core, void)),

@@ -17,8 +17,8 @@ pub struct Evolving<'a> {
     pub batch: &'a Batch,
 }
 
-/// Encodes a state that was frozen.
-pub type Frozen = Box<dyn FnOnce() -> Bytes + Send>;
+/// A state as it was at some entry, to be encoded.
+pub type FrozenState = Box<dyn FnOnce() -> Bytes + Send>;
 
 /// State that every replica of a partition folds from its log, in log order, and that is part of the partition's checkpoints.
 ///
@@ -30,7 +30,7 @@ pub trait Machine: Send {
     fn evolve(&mut self, entry: Evolving<'_>);
 
     /// The state as it is now, to be encoded later and elsewhere. Evolving waits for this call, not for the encoding.
-    fn freeze(&self) -> Frozen;
+    fn freeze(&self) -> FrozenState;
 
     /// Whether this is an encoded state.
     ///

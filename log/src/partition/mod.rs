@@ -31,7 +31,7 @@ pub use cursors::CURSOR_NAME_BYTES;
 pub use decide::Decision;
 pub use fold::Cursor;
 pub use lookup::{KeyPage, TimeOffset};
-pub use machine::{Evolving, Frozen, Machine, Machines};
+pub use machine::{Evolving, FrozenState, Machine, Machines};
 pub use types::{Ack, Consistency, PartitionInfo, PlacedBatch, ReadResult, Role};
 
 pub(crate) use append::Appends;

@@ -13,11 +13,13 @@ use openraft::{
     EntryPayload, ReadPolicy,
     error::{LinearizableReadError, RaftError},
 };
-use openraft_rt::AsyncRuntime;
-use std::sync::Arc;
+use openraft_rt::{AsyncRuntime, Instant};
+use std::{sync::Arc, time::Duration};
 
 /// Bytes of entries read at once, about.
 pub(super) const CHUNK: u64 = 256 << 10;
+/// How often it is looked who leads, while nobody does.
+const LEAD_MOVES: Duration = Duration::from_millis(10);
 
 impl<W: World> Partition<W> {
     /// Reads from `offset` on: at least one record if there is one, about `max_bytes` of keys, values and headers, at
@@ -139,12 +141,28 @@ impl<W: World> Core<W> {
                 self.evolved.wait(|evolved| evolved.end() >= seen).await;
                 return Ok(());
             }
-            let target = self.read_index().await?;
+            let target = self.read_index_in_time().await?;
             self.evolved.wait(|evolved| evolved.next_index() > target.index).await;
             Ok(())
         };
         let settled = <W::Tasks as AsyncRuntime>::timeout(timeout, settled).await;
         settled.unwrap_or_else(|_| Err(LogError::Unavailable(format!("{}: {why} within {timeout:?}", self.name()))))
+    }
+
+    /// As [`Core::read_index`]; while nobody leads, the lead is moving or the leader ends with the question, for as long as
+    /// that takes: an election at most.
+    async fn read_index_in_time(&self) -> Result<LogId, LogError> {
+        let began = <<W::Tasks as AsyncRuntime>::Instant as Instant>::now();
+        loop {
+            match self.read_index().await {
+                Err(LogError::NotLeader { .. } | LogError::Unavailable(_))
+                    if began.elapsed() < self.host.timing.election_max =>
+                {
+                    <W::Tasks as AsyncRuntime>::sleep(LEAD_MOVES).await;
+                }
+                settled => return settled,
+            }
+        }
     }
 
     /// A log id that includes everything acknowledged before this call, confirmed by a majority.

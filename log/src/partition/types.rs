@@ -22,7 +22,8 @@ pub struct Ack {
 /// What a read promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consistency {
-    /// Sees everything acknowledged before the read began; needs a majority.
+    /// Sees everything acknowledged before the read began; needs a majority. While nobody leads it waits, for as long as an election
+    /// takes.
     Linearizable,
     /// Sees everything below this offset: give the end of what you appended or read last, and you read your own writes and
     /// never go back, on whichever replica. Waits for a replica that is behind; needs no majority.

@@ -111,7 +111,7 @@ impl Plan {
     pub(crate) fn take(&mut self, bytes: u64, batch: &mut Vec<Frame>, waiting: &mut Vec<Done>) {
         let mut room = bytes;
         while let Some(turn) = self.turns.pop_front() {
-            let Some(lane) = self.lanes.get_mut(&turn) else { continue };
+            let lane = self.lanes.get_mut(&turn).expect("who has a turn has a lane");
             while let Some(step) = lane.steps.pop_front_if(|step| step.len() <= lane.allowed) {
                 let len = step.len();
                 if len > room && !batch.is_empty() {

@@ -39,8 +39,8 @@ pub struct DecidedHeader {
 }
 
 impl DecidedHeader {
-    /// Bytes of what lies between the header and the events.
-    pub(super) fn prelude(&self) -> usize {
+    /// Bytes of what lies between the header and the events: sources and effects.
+    pub fn prelude(&self) -> usize {
         SOURCE * usize::from(self.sources) + self.effects as usize
     }
 }

@@ -9,11 +9,7 @@ use super::{
     watch::Watch,
 };
 use crate::checker::{Checker, Entry, Expectation, FinalLogs, MalformedHistory};
-use corduroy_log::{
-    Consistency, Log, LogError,
-    testing::{SimTasks, SimWorld},
-};
-use openraft_rt::AsyncRuntime as _;
+use corduroy_log::{Consistency, Log, LogError, testing::SimWorld};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// A cluster that has so much time takes checkpoints.
@@ -26,8 +22,7 @@ pub(super) async fn dump(run: &Arc<Run>) -> Result<FinalLogs, Violation> {
         for node in run.cluster.nodes() {
             let damaged = run.seen().is_damaged(node);
             let topic_name = name.clone();
-            let dumped =
-                run.call(node, async move |log: Log<SimWorld>| read_in_time(&log, &topic_name, partition).await);
+            let dumped = run.call(node, async move |log: Log<SimWorld>| read_all(&log, &topic_name, partition).await);
             match dumped.await {
                 Called::Answered(Ok(records)) => {
                     if let Some(pair) = records.windows(2).find(|pair| pair[0].time > pair[1].time) {
@@ -69,20 +64,6 @@ fn check_keys(run: &Run, records: &[Entry]) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// As [`read_all`], and waits where a lead is just moving: it may, back to where it belongs.
-async fn read_in_time(log: &Log<SimWorld>, topic: &str, partition: u32) -> Result<Vec<Entry>, LogError> {
-    let mut left = 20;
-    loop {
-        match read_all(log, topic, partition).await {
-            Err(LogError::NotLeader { .. } | LogError::Unavailable(_)) if left > 0 => {
-                left -= 1;
-                SimTasks::sleep(Duration::from_millis(250)).await;
-            }
-            read => return read,
-        }
-    }
 }
 
 async fn read_all(log: &Log<SimWorld>, topic: &str, partition: u32) -> Result<Vec<Entry>, LogError> {

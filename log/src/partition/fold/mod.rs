@@ -164,7 +164,8 @@ impl Fold {
         self.age.after(self.time, time)
     }
 
-    /// Whether a batch counts here, in an entry of this term. A repetition is told first: what its first attempt did may be why it would not count.
+    /// Whether a batch counts here, in an entry of this term. A repetition is told first: what its first attempt did may be why
+    /// it would not count.
     pub(crate) fn judge(&self, term: Term, batch: &Batch) -> Result<(), Void> {
         self.decisions.judge(term, batch)?;
         let Conditions { end, key, producer } = batch.conditions();
