@@ -7,9 +7,17 @@ use tonic_prost_build::configure;
 const CLIENTS: [&str; 2] = ["corduroy/v1/log.proto", "corduroy/v1/admin.proto"];
 /// What nodes say to each other and keep.
 const NODES: [&str; 3] = ["corduroy/v1/peer.proto", "corduroy/v1/cluster.proto", "corduroy/v1/snapshot.proto"];
+/// What the service runtime, and the services, say and keep: a package each.
+const SERVICES: [&str; 5] = [
+    "corduroy/v1/runtime.proto",
+    "corduroy/v1/order.proto",
+    "corduroy/v1/payment.proto",
+    "corduroy/v1/stock.proto",
+    "corduroy/v1/delivery.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = [&CLIENTS[..], &NODES].concat();
+    let files = [&CLIENTS[..], &NODES, &SERVICES].concat();
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
     }
@@ -21,5 +29,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&nodes)?;
     let builder = configure().bytes(".").codec_path("crate::packet::Codec").out_dir(nodes);
     builder.compile_fds(protox::compile(NODES, ["."])?)?;
+    configure().bytes(".").compile_fds(protox::compile(SERVICES, ["."])?)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What a node's log is told: who it is, who the others are, limits and times.
 use crate::{
+    calls::Calls,
     partition::Machines,
     topic::{ClusterId, NodeId},
 };
@@ -47,6 +48,8 @@ pub struct Config {
     pub timing: Timing,
     /// What evolves beside the logs of partitions. Whoever changes it changes what replicas fold: all of them must do so alike.
     pub machines: Machines,
+    /// What answers calls of other nodes ([`Log::call`](crate::Log::call)).
+    pub calls: Calls,
 }
 
 impl Config {
@@ -62,6 +65,7 @@ impl Config {
             limits: Limits::default(),
             timing: Timing::default(),
             machines: Machines::default(),
+            calls: Calls::default(),
         }
     }
 

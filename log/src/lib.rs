@@ -18,6 +18,7 @@
 //! - [`wal`]: the one segmented log file set of a node; `docs/disk-format.md` has its bytes.
 //! - `peer`: what nodes say to each other.
 //! - [`feed`]: what a partition holds, on nodes that hold no replica of it.
+//! - `calls`: what is built on the log, from node to node.
 //! - `cluster`: the cluster map, itself a partition, and what follows from it.
 //! - `health`: what a node does about a disk that is full or slow.
 //! - [`offline`]: the records of a node that is not running.
@@ -42,6 +43,8 @@ mod peer;
 
 pub mod feed;
 
+mod calls;
+
 mod cluster;
 
 mod health;
@@ -54,6 +57,7 @@ pub mod world;
 pub mod testing;
 
 pub use batch::DecidedBatch;
+pub use calls::{CallError, Calls};
 pub use cluster::CLUSTER_TOPIC;
 pub use config::Config;
 pub use error::{LogError, OpenError};

@@ -1,7 +1,7 @@
 //! The log of one node: the entry point of the crate.
 use crate::{
     cluster::{CLUSTER_TOPIC, ClusterMap, Controller, DataDir, Hosted, Leads, RUNNING, topic},
-    config::{Config, NodeAddress, Timing},
+    config::{Config, Limits, NodeAddress, Timing},
     error::{LogError, OpenError},
     feed::{Lines, Subscription},
     health::{self, Budget, Processes, Vitals},
@@ -87,6 +87,7 @@ pub struct Log<W: World> {
 
 struct Inner<W: World> {
     config: Config,
+    env: Env<W>,
     boot_epoch: u64,
     wal: Wal<W>,
     peers: Arc<Peers<W>>,
@@ -172,7 +173,8 @@ impl<W: World> Log<W> {
         let lines = Lines::new(env.net.clone(), directory.clone(), &config.nodes);
         let processes = Arc::new(Processes::new(config.node));
         let hosted = Arc::new(Hosted::default());
-        let peers = Peers::start(&env.net, &directory, &vitals, &processes, &hosted, &config.nodes);
+        let peers =
+            Peers::start(&env.net, &directory, &vitals, &processes, &hosted, &config.nodes, config.calls.are_taken());
         let stopping = Arc::new(Stopping::default());
         let received = Budget::new(config.limits.node_in_flight_bytes);
         let serving = Serving {
@@ -182,6 +184,7 @@ impl<W: World> Log<W> {
             processes: processes.clone(),
             peers: peers.clone(),
             received,
+            calls: config.calls.clone(),
         };
         drop(<W::Tasks as AsyncRuntime>::spawn(accept(incoming, Arc::new(serving), stopping.clone())));
         let watching = health::watch(vitals.clone(), peers.clone(), hosted.clone());
@@ -195,7 +198,7 @@ impl<W: World> Log<W> {
         drop(<W::Tasks as AsyncRuntime>::spawn(until_stopped::<W, _>(stopping.clone(), balancing)));
         let host = Host {
             node: config.node,
-            env,
+            env: env.clone(),
             wal: wal.clone(),
             peers: peers.clone(),
             checkpoints: checkpoints.clone(),
@@ -216,6 +219,7 @@ impl<W: World> Log<W> {
         let boot_epoch = identity.boot_epoch;
         let inner = Inner {
             config,
+            env,
             boot_epoch,
             wal,
             peers,
@@ -252,6 +256,21 @@ impl<W: World> Log<W> {
         self.inner.config.nodes.clone()
     }
 
+    /// The bounds it was opened with.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.config.limits
+    }
+
+    /// What it was told this node carries; empty: everything.
+    pub fn services(&self) -> &[String] {
+        &self.inner.config.services
+    }
+
+    /// The share of the world it was opened with.
+    pub fn env(&self) -> &Env<W> {
+        &self.inner.env
+    }
+
     /// Topics as this node knows them, by name; `_cluster` is not among them.
     pub fn topics(&self) -> Vec<Topic> {
         self.inner.map.get().topics.iter().map(|(name, plan)| topic(name, plan)).collect()
@@ -284,6 +303,17 @@ impl<W: World> Log<W> {
         }
         let opening = || LogError::Unavailable(format!("{topic}/{partition} is being opened on node {}", self.node()));
         self.inner.hosted.partition(id).ok_or_else(opening)
+    }
+
+    /// Who leads a partition, as far as this node knows, and the nodes that hold it. Of one that others hold it knows the latter
+    /// alone.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`]; [`LogError::PartitionOutOfRange`].
+    pub fn holders(&self, topic: &str, partition: u32) -> Result<(Option<NodeId>, Vec<NodeId>), LogError> {
+        let (id, replicas) = self.find(topic, partition)?;
+        let leader = self.inner.hosted.partition(id).and_then(|here| here.info().leader);
+        Ok((leader, replicas))
     }
 
     /// The batches of a partition from `offset` on, as they become readable, whether this node holds a replica or not. An
@@ -347,7 +377,8 @@ impl<W: World> Log<W> {
         of(plan.id, &plan.partitions)
     }
 
-    pub(crate) fn is_stopping(&self) -> bool {
+    /// Whether [`Log::shutdown`] was called.
+    pub fn is_stopping(&self) -> bool {
         self.inner.stopping.flag.load(Ordering::Acquire)
     }
 

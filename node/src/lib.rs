@@ -18,6 +18,8 @@
 //!                  routing      key ▶ partition
 //!                  node         starts the ports and the log, stops them in order
 //!                  └▶ corduroy_log::log::Log
+//!                  runtime      services: decide on the leader, evolve on every replica
+//!                  services     the rules of those of this repository
 //! ```
 //!
 //! **Invariant**: handlers hold no state of their own. What a node knows is in its log; what it is doing is in [`Node`].
@@ -28,8 +30,12 @@ mod gateway;
 
 mod routing;
 
+pub mod runtime;
+pub mod services;
+
 mod node;
 mod shared;
+pub mod shop;
 mod world;
 
 mod observe;
@@ -41,4 +47,5 @@ pub mod config;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use node::{Builder, Node, StartError};
+pub use axum;
+pub use node::{Builder, Node, NodeServices, StartError};

@@ -1,8 +1,14 @@
 //! The life of a node: ports first, so that a taken one is found before any file is touched; then the log; then, on the
 //! way out, everything in reverse, within a deadline.
-use crate::{config::NodeConfig, gateway, observe, rpc, shared::Shared, world};
-use corduroy_log::{RealLog, error::OpenError};
-use std::{io, net::SocketAddr, time::Duration};
+use crate::{
+    config::NodeConfig,
+    gateway, observe, rpc,
+    runtime::{Keep, Registry, Service, Services},
+    shared::Shared,
+    world,
+};
+use corduroy_log::{RealLog, error::OpenError, world::RealWorld};
+use std::{fmt, io, net::SocketAddr, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 /// How often health is looked at for those who watch it.
@@ -41,10 +47,26 @@ fn listen_problem(error: &io::Error) -> String {
     }
 }
 
+/// The services of a cluster, as a node of the real world speaks to them.
+pub type NodeServices = Services<RealWorld>;
+
+type MakeRoutes = Box<dyn FnOnce(NodeServices) -> axum::Router + Send>;
+
 /// How a node is made; see [`Node::builder`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Builder {
     config: Option<NodeConfig>,
+    services: Registry<RealWorld>,
+    routes: Vec<MakeRoutes>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("config", &self.config)
+            .field("services", &self.services)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Builder {
@@ -54,13 +76,42 @@ impl Builder {
         self
     }
 
+    /// Adds a service. All nodes of a cluster should have the same ones; which of them carry it is said by the configuration.
+    pub fn service<S: Service + Default>(self) -> Self {
+        self.service_with(S::default(), S::PARTITIONS)
+    }
+
+    /// Adds a service that is made with settings; its topic gets so many partitions when it is made.
+    pub fn service_with<S: Service>(mut self, service: S, partitions: u32) -> Self {
+        self.services = self.services.service_with(service, partitions);
+        self
+    }
+
+    /// For how long the ids of commands are remembered, of services that are added from here on.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.services = self.services.keep(keep);
+        self
+    }
+
+    /// For how long callers wait for an answer, unless they say otherwise: 30 s.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.services = self.services.patience(patience);
+        self
+    }
+
+    /// Adds HTTP routes, beside those of every node. They speak to the services of the cluster, wherever these are.
+    pub fn routes(mut self, make: impl FnOnce(NodeServices) -> axum::Router + Send + 'static) -> Self {
+        self.routes.push(Box::new(make));
+        self
+    }
+
     /// Starts the node and returns when its log is recovered. It may not be ready yet: that takes a leader for every
     /// partition, hence other nodes.
     ///
     /// # Errors
     /// A taken port, a locked or foreign data directory, a damaged log.
     pub async fn start(self) -> Result<Node, StartError> {
-        let node = Node::listen(self.config.ok_or(StartError::NoConfig)?).await?;
+        let node = self.listen().await?;
         node.open().await?;
         Ok(node)
     }
@@ -73,12 +124,16 @@ impl Builder {
         self.run_until(observe::signals::terminated()).await
     }
 
+    async fn listen(self) -> Result<Node, StartError> {
+        Node::listen(self.config.ok_or(StartError::NoConfig)?, self.services, self.routes).await
+    }
+
     /// As [`Builder::run`], until `end` resolves.
     ///
     /// # Errors
     /// As [`Builder::run`].
     pub async fn run_until(self, end: impl Future<Output = ()>) -> Result<(), StartError> {
-        let mut node = Node::listen(self.config.ok_or(StartError::NoConfig)?).await?;
+        let mut node = self.listen().await?;
         tokio::pin!(end);
         let outcome = tokio::select! {
             opened = node.open() => match opened {
@@ -118,17 +173,24 @@ impl Node {
     }
 
     /// Takes the ports and starts to answer on them; until the log is open the answer is "recovering".
-    async fn listen(config: NodeConfig) -> Result<Self, StartError> {
+    async fn listen(
+        mut config: NodeConfig,
+        services: Registry<RealWorld>,
+        routes: Vec<MakeRoutes>,
+    ) -> Result<Self, StartError> {
+        services.install(&mut config.log);
         let listen = config.listen;
         let http = bind(listen.http, "HTTP", "listen-http").await?;
         let grpc = bind(listen.grpc, "gRPC clients", "listen-grpc").await?;
         let admin = bind(listen.admin, "operators", "listen-admin").await?;
         // The log listens for peers itself, once it is recovered. That the port is free is better known now.
         drop(bind(listen.peer, "other nodes", "listen-peer").await?);
-        let shared = Shared::new(config);
+        let shared = Shared::new(config, services);
+        let made = routes.into_iter().map(|make| make(shared.services()));
+        let routes = made.fold(axum::Router::new(), axum::Router::merge);
         let mut servers = JoinSet::new();
         let (health, health_service) = tonic_health::server::health_reporter();
-        servers.spawn(gateway::serve(http, shared.clone()));
+        servers.spawn(gateway::serve(http, shared.clone(), routes));
         servers.spawn(rpc::serve_clients(grpc, shared.clone(), health_service));
         servers.spawn(rpc::serve_operators(admin, shared.clone()));
         servers.spawn(watch_health(shared.clone(), health));
@@ -145,6 +207,7 @@ impl Node {
             node = log.node(), boot = log.boot_epoch(), http = %listen.http, grpc = %listen.grpc, peer = %listen.peer,
             admin = %listen.admin, "the node is up"
         );
+        self.shared.registry().start(&log);
         self.shared.recovered(log);
         Ok(())
     }

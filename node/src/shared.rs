@@ -1,6 +1,6 @@
 //! What all handlers of a node see.
-use crate::{config::NodeConfig, observe::Metrics, world::Log};
-use corduroy_log::{error::LogError, log::Readiness, topic::NodeId};
+use crate::{config::NodeConfig, node::NodeServices, observe::Metrics, runtime::Registry, world::Log};
+use corduroy_log::{error::LogError, log::Readiness, topic::NodeId, world::RealWorld};
 use std::{
     sync::{
         Arc, OnceLock,
@@ -17,6 +17,7 @@ pub(crate) struct Shared(Arc<Inner>);
 struct Inner {
     config: NodeConfig,
     metrics: Metrics,
+    services: Registry<RealWorld>,
     /// Set once recovery is over.
     log: OnceLock<Log>,
     /// True once the node is about to stop: it should get no more traffic.
@@ -26,10 +27,10 @@ struct Inner {
 }
 
 impl Shared {
-    pub(crate) fn new(config: NodeConfig) -> Self {
+    pub(crate) fn new(config: NodeConfig, services: Registry<RealWorld>) -> Self {
         let metrics = Metrics::new(config.log.node);
         let (log, leaving, stop) = (OnceLock::new(), AtomicBool::new(false), watch::Sender::new(false));
-        Shared(Arc::new(Inner { config, metrics, log, leaving, stop }))
+        Shared(Arc::new(Inner { config, metrics, services, log, leaving, stop }))
     }
 
     pub(crate) fn config(&self) -> &NodeConfig {
@@ -42,6 +43,16 @@ impl Shared {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// The services of this node.
+    pub(crate) fn registry(&self) -> &Registry<RealWorld> {
+        &self.0.services
+    }
+
+    /// The services of the cluster.
+    pub(crate) fn services(&self) -> NodeServices {
+        NodeServices::new(&self.0.services)
     }
 
     /// The log, once it is open.
@@ -92,6 +103,12 @@ impl Shared {
             checks.push(check("running", false, "shutting down"));
         }
         checks.extend(log.readiness());
+        let topics = log.topics();
+        for name in self.registry().carried() {
+            if !topics.iter().any(|topic| topic.name == name) {
+                checks.push(check(&format!("service {name}"), false, "its topic is being made"));
+            }
+        }
         checks
     }
 

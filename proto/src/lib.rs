@@ -10,6 +10,36 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/nodes/corduroy.v1.rs"));
 }
 
+/// Package `corduroy.runtime.v1`: what the service runtime keeps and says.
+pub mod runtime {
+    #![allow(clippy::all, missing_docs)]
+    tonic::include_proto!("corduroy.runtime.v1");
+}
+
+/// Package `corduroy.order.v1`.
+pub mod order {
+    #![allow(clippy::all, missing_docs)]
+    tonic::include_proto!("corduroy.order.v1");
+}
+
+/// Package `corduroy.payment.v1`.
+pub mod payment {
+    #![allow(clippy::all, missing_docs)]
+    tonic::include_proto!("corduroy.payment.v1");
+}
+
+/// Package `corduroy.stock.v1`.
+pub mod stock {
+    #![allow(clippy::all, missing_docs)]
+    tonic::include_proto!("corduroy.stock.v1");
+}
+
+/// Package `corduroy.delivery.v1`.
+pub mod delivery {
+    #![allow(clippy::all, missing_docs)]
+    tonic::include_proto!("corduroy.delivery.v1");
+}
+
 pub mod batch;
 
 pub mod packet;

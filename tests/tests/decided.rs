@@ -223,8 +223,9 @@ struct Shop {
 impl Shop {
     async fn open(sim: &Sim, seed: u64) -> Self {
         let replicas = Replicas::default();
-        let cluster = SimCluster::with_config(sim, 3, |config| {
-            config.machines = replicas.machines(config.node);
+        let all = replicas.clone();
+        let cluster = SimCluster::with_config(sim, 3, move |config| {
+            config.machines = all.machines(config.node);
             config.timing.checkpoint_interval = 2 * SECOND;
         });
         cluster.start().await;

@@ -59,7 +59,7 @@ impl Loaded {
         Self::with(sim, small).await
     }
 
-    async fn with(sim: &Sim, adjust: impl Fn(&mut Config)) -> Arc<Self> {
+    async fn with(sim: &Sim, adjust: impl Fn(&mut Config) + Send + Sync + 'static) -> Arc<Self> {
         let cluster = SimCluster::with_config(sim, NODES.len() as u64, adjust);
         cluster.start().await;
         let new = NewTopic::new(TOPIC, PARTITIONS);

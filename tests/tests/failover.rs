@@ -34,7 +34,7 @@ impl Loaded {
         Self::start_with(sim, nodes, |_| {}).await
     }
 
-    async fn start_with(sim: &Sim, nodes: u64, change: impl Fn(&mut Config)) -> Arc<Self> {
+    async fn start_with(sim: &Sim, nodes: u64, change: impl Fn(&mut Config) + Send + Sync + 'static) -> Arc<Self> {
         let cluster = SimCluster::with_config(sim, nodes, change);
         cluster.start().await;
         let new = NewTopic { replication: Some(nodes as u32), ..NewTopic::new(TOPIC, PARTITIONS) };

@@ -23,6 +23,7 @@ use crate::{
     topic::{Offset, PartitionId, Term},
     world::{Clock, Timestamp, World},
 };
+use bytes::Bytes;
 use openraft::impls::ProgressResponder;
 use std::sync::Arc;
 
@@ -45,6 +46,20 @@ impl<W: World> Partition<W> {
     pub fn leads(&self) -> Option<Term> {
         let term = self.core.raft.as_leader().ok()?.term();
         (self.core.evolved.term() >= term).then_some(term)
+    }
+
+    /// Resolves when this replica may decide, with the term. `None`: it has stopped.
+    pub async fn may_decide(&self) -> Option<Term> {
+        self.core.evolved.wait(|evolved| evolved.is_closed() || self.leads().is_some()).await;
+        if self.core.evolved.is_closed() { None } else { self.leads() }
+    }
+
+    /// The effects of a decided batch that has evolved here, by the index of its entry.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] where that entry is not kept, or is none that was decided.
+    pub async fn effects(&self, index: u64) -> Result<Bytes, LogError> {
+        self.core.decided_at(index).await
     }
 
     /// The number of the next decided batch of a term, by what has evolved here.

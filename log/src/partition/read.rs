@@ -8,6 +8,7 @@ use crate::{
     topic::{LogId, NodeId, Offset, Term},
     world::World,
 };
+use bytes::Bytes;
 use corduroy_proto::v1::{self as pb, peer_request, peer_response, read_index_response::Outcome};
 use openraft::{
     EntryPayload, ReadPolicy,
@@ -257,6 +258,17 @@ impl<W: World> Core<W> {
                 }
             }
         }
+    }
+
+    /// The effects of the decided batch in an evolved entry.
+    pub(super) async fn decided_at(self: &Arc<Self>, index: u64) -> Result<Bytes, LogError> {
+        let missing = || LogError::Unavailable(format!("{}: entry {index} is none that was decided here", self.name()));
+        if index >= self.evolved.next_index() {
+            return Err(missing());
+        }
+        // Nobody asks for its offsets.
+        let entries = self.evolved_entries(Mark { index, offset: 0 }, 1).await?;
+        entries.into_iter().next().and_then(|placed| placed.batch).map(|batch| batch.effects()).ok_or_else(missing)
     }
 
     fn seek(&self, offset: Offset) -> Result<Mark, LogError> {

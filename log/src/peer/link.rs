@@ -1,7 +1,8 @@
 //! The links to the peers: each connects, greets, and connects again.
 //!
 //! A peer has two: one for consensus, whose messages are small, and one for entries, which may be many. So votes and
-//! heartbeats never wait behind what a follower is being sent (R61).
+//! heartbeats never wait behind what a follower is being sent (R61). Where something is built on the log that calls its like
+//! on other nodes, there is a third one for that.
 use super::{
     handshake::{Directory, Rejected},
     outbox::Outbox,
@@ -63,6 +64,8 @@ pub(crate) struct Peers<W: World> {
     links: BTreeMap<NodeId, Arc<Link<W>>>,
     /// Those for entries.
     bulk: BTreeMap<NodeId, Arc<Link<W>>>,
+    /// Those for calls of what is built on the log, where anything is.
+    calls: BTreeMap<NodeId, Arc<Link<W>>>,
 }
 
 /// A link to one peer, for one purpose.
@@ -122,6 +125,7 @@ impl<W: World> Peers<W> {
         processes: &Arc<Processes<W>>,
         hosted: &Arc<Hosted<W>>,
         nodes: &[NodeAddress],
+        calls: bool,
     ) -> Arc<Self> {
         let links = |purpose| {
             let others = nodes.iter().filter(|node| node.id != directory.me()).cloned();
@@ -134,7 +138,8 @@ impl<W: World> Peers<W> {
             };
             others.map(|to| (to.id, Link::start(link(to)))).collect()
         };
-        Arc::new(Peers { links: links(Purpose::Consensus), bulk: links(Purpose::Bulk) })
+        let calls = if calls { links(Purpose::Calls) } else { BTreeMap::new() };
+        Arc::new(Peers { links: links(Purpose::Consensus), bulk: links(Purpose::Bulk), calls })
     }
 
     /// The link for everything but entries.
@@ -147,8 +152,13 @@ impl<W: World> Peers<W> {
         self.bulk.get(&node)
     }
 
+    /// The link for calls.
+    pub(crate) fn calls(&self, node: NodeId) -> Option<&Arc<Link<W>>> {
+        self.calls.get(&node)
+    }
+
     fn all(&self) -> impl Iterator<Item = &Arc<Link<W>>> {
-        self.links.values().chain(self.bulk.values())
+        self.links.values().chain(self.bulk.values()).chain(self.calls.values())
     }
 
     /// A peer called, so it is there: connections to it need not wait for their next attempt.

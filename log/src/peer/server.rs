@@ -5,6 +5,7 @@ use super::{
     outbox::{LISTED, Outbox, append_size},
 };
 use crate::{
+    calls::Calls,
     cluster::Hosted,
     feed::{self, Feeder},
     health::{Budget, Condition, Processes, Share, Vitals},
@@ -48,6 +49,8 @@ pub(crate) struct Serving<W: World> {
     pub peers: Arc<Peers<W>>,
     /// Bytes of entries received and not yet on disk, over all connections.
     pub received: Arc<Budget>,
+    /// What answers calls.
+    pub calls: Calls,
 }
 
 /// Serves one accepted connection until it is lost.
@@ -327,6 +330,10 @@ async fn beat_outcome<W: World>(partition: &Partition<W>, request: AppendEntries
 async fn answer<W: World>(serving: Arc<Serving<W>>, request: PeerRequest, answers: Answers) {
     let partition = PartitionId(request.partition);
     let body = match request.body {
+        Some(peer_request::Body::Call(call)) => match serving.calls.answer(call).await {
+            Ok(answer) => peer_response::Body::Answer(answer),
+            Err(why) => peer_response::Body::Unavailable(why),
+        },
         Some(body) => match perform(&serving.hosted, partition, body).await {
             Ok(body) => body,
             Err(why) => peer_response::Body::Unavailable(why),
@@ -372,6 +379,7 @@ async fn perform<W: World>(
             };
             Ok(peer_response::Body::Bounds(pb::BoundsResponse { outcome: Some(outcome) }))
         }
+        peer_request::Body::Call(_) => unreachable!("calls are of no partition"),
         peer_request::Body::Propose(proposal) => {
             Ok(peer_response::Body::Propose(partition.answer_proposal(proposal.event).await))
         }

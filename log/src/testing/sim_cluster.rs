@@ -56,9 +56,12 @@ pub struct SimCluster {
     inner: Arc<Inner>,
 }
 
+type Adjust = Box<dyn Fn(&mut Config) + Send + Sync>;
+
 struct Inner {
     sim: Sim,
-    configs: BTreeMap<NodeId, Config>,
+    addresses: Vec<NodeAddress>,
+    adjust: Adjust,
     logs: Mutex<BTreeMap<NodeId, Log<SimWorld>>>,
 }
 
@@ -85,17 +88,12 @@ impl SimCluster {
         Self::with_config(sim, nodes, |_| {})
     }
 
-    /// A cluster with settings of the caller's choice. `adjust` is given each node's default configuration; it should
-    /// leave `node` and `nodes` alone.
-    pub fn with_config(sim: &Sim, nodes: u64, adjust: impl Fn(&mut Config)) -> Self {
-        let addresses: Vec<_> = (1..=nodes).map(|id| NodeAddress::new(id, format!("node-{id}"))).collect();
-        let config = |node: NodeId| {
-            let mut config = Config::new("/data", ClusterId([9; 16]), node, addresses.clone());
-            adjust(&mut config);
-            (node, config)
-        };
-        let configs = (1..=nodes).map(config).collect();
-        SimCluster { inner: Arc::new(Inner { sim: sim.clone(), configs, logs: Mutex::default() }) }
+    /// A cluster with settings of the caller's choice. `adjust` is given the default configuration of a node whenever that is
+    /// started; it should leave `node` and `nodes` alone.
+    pub fn with_config(sim: &Sim, nodes: u64, adjust: impl Fn(&mut Config) + Send + Sync + 'static) -> Self {
+        let addresses = (1..=nodes).map(|id| NodeAddress::new(id, format!("node-{id}"))).collect();
+        let inner = Inner { sim: sim.clone(), addresses, adjust: Box::new(adjust), logs: Mutex::default() };
+        SimCluster { inner: Arc::new(inner) }
     }
 
     /// The world it is in.
@@ -105,7 +103,7 @@ impl SimCluster {
 
     /// The nodes, running or not.
     pub fn nodes(&self) -> Vec<NodeId> {
-        self.inner.configs.keys().copied().collect()
+        self.inner.addresses.iter().map(|node| node.id).collect()
     }
 
     /// Starts every node that does not run, and waits until all are ready for traffic.
@@ -129,7 +127,8 @@ impl SimCluster {
         let sim = self.sim();
         let started = lock(&self.inner.logs).remove(&node).is_some();
         let env = if started || !sim.is_alive(node) { sim.restart(node) } else { sim.env(node) };
-        let config = self.inner.configs.get(&node).expect("one of the cluster's nodes").clone();
+        let mut config = Config::new("/data", ClusterId([9; 16]), node, self.inner.addresses.clone());
+        (self.inner.adjust)(&mut config);
         let opened = sim.spawn_on(node, Log::open(config, env)).await;
         let log = opened.map_err(|_| StartError::Died)??;
         lock(&self.inner.logs).insert(node, log.clone());

@@ -11,6 +11,8 @@ pub enum Purpose {
     Consensus,
     /// Entries, and the acks of those who got them.
     Bulk,
+    /// Calls of what is built on the log.
+    Calls,
 }
 
 /// Why a connection could not be made or ended.

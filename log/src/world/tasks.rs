@@ -16,6 +16,8 @@ pub enum Halt {
     WrongIdentity(String),
     /// An entry of a kind this build does not know.
     UnknownEntry(String),
+    /// This node's state is another than the leader's at the same entry.
+    Diverged(String),
 }
 
 impl Halt {
@@ -27,6 +29,7 @@ impl Halt {
             Halt::DataLoss(_) => "DATA_LOSS",
             Halt::WrongIdentity(_) => "WRONG_IDENTITY",
             Halt::UnknownEntry(_) => "UNKNOWN_ENTRY",
+            Halt::Diverged(_) => "DIVERGED",
         }
     }
 
@@ -38,6 +41,7 @@ impl Halt {
             Halt::DataLoss(_) => 72,
             Halt::WrongIdentity(_) => 73,
             Halt::UnknownEntry(_) => 74,
+            Halt::Diverged(_) => 75,
         }
     }
 
@@ -48,7 +52,8 @@ impl Halt {
             | Halt::Corrupt(detail)
             | Halt::DataLoss(detail)
             | Halt::WrongIdentity(detail)
-            | Halt::UnknownEntry(detail) => detail,
+            | Halt::UnknownEntry(detail)
+            | Halt::Diverged(detail) => detail,
         }
     }
 }

@@ -32,6 +32,7 @@ Exit codes:
    72  a node halted: DATA_LOSS, its data is gone or older than what it confirmed; its id must not be used again
    73  a node halted: WRONG_IDENTITY, the data directory belongs to another node or cluster
    74  a node halted: UNKNOWN_ENTRY, the log holds an entry of a kind this build does not know
+   75  a node halted: DIVERGED, its state of a service is another than the leader's at the same entry
   130  stopped at once by a second Ctrl-C";
 
 /// The reason a node halted for, by its exit code.
@@ -43,6 +44,7 @@ pub(super) fn halt_name(code: i32) -> Option<&'static str> {
         Halt::DataLoss(none()),
         Halt::WrongIdentity(none()),
         Halt::UnknownEntry(none()),
+        Halt::Diverged(none()),
     ];
     halts.iter().find(|halt| halt.exit_code() == code).map(Halt::name)
 }

@@ -18,6 +18,7 @@ mod dump;
 
 mod connect;
 pub(crate) mod exit;
+mod http;
 mod moment;
 mod output;
 mod records;

@@ -7,7 +7,7 @@ use crate::{
         logs::{self, LogFormat},
         signals,
     },
-    os,
+    os, shop,
 };
 use std::path::PathBuf;
 use tokio::sync::oneshot;
@@ -23,9 +23,11 @@ Examples:
       --peers 1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103
 
 The configuration file has the keys cluster_id, node_id, data, insecure_dev, services, shutdown_timeout; [listen] http, grpc, peer,
-admin; [[nodes]] id, peer, grpc, http, admin; [limits] record, batch, in_flight, node_in_flight, segment, commit,
+admin; [[nodes]] id, peer, grpc, http, admin, services; [limits] record, batch, in_flight, node_in_flight, segment, commit,
 hot_tail, hot_tail_total, index_cache, view_cache, checkpoint, partitions, keys, reserve, min_free_percent; [timing] heartbeat,
-election_min, election_max, append_timeout, read_timeout, disk_overdue, disk_stuck, disk_failed, checkpoint_interval.
+election_min, election_max, append_timeout, read_timeout, disk_overdue, disk_stuck, disk_failed, checkpoint_interval;
+[gateway] timeout; [saga] timeout, async_timeout, release_wait; [order] partitions, max_lines; [payment] partitions;
+[stock] partitions; [delivery] partitions, capacity_per_day, lead_days, horizon_days; [idempotency] keep.
 Sizes and times carry units (\"4MiB\", \"250ms\"). Keys without a flag are also read from the environment: limits.record
 is CORDUROY_LIMITS_RECORD.
 
@@ -47,6 +49,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "ID=ADDR,...", value_delimiter = ',', env = "CORDUROY_PEERS", value_parser = peer)]
     peers: Option<Vec<NodeEntry>>,
     /// What this node carries: it gets replicas of topics of these services, and of topics of none. Default: everything.
+    /// `none`: no service, just the log.
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', env = "CORDUROY_SERVICES")]
     services: Option<Vec<String>>,
     /// Where to serve HTTP.
@@ -80,7 +83,8 @@ fn peer(text: &str) -> Result<NodeEntry, String> {
     let (id, address) = text.split_once('=').ok_or_else(wrong)?;
     let id = id.trim().parse().map_err(|_| wrong())?;
     let peer = address.trim().to_owned();
-    Ok(NodeEntry { id, peer, grpc: String::new(), http: String::new(), admin: String::new() })
+    let (grpc, http, admin) = (String::new(), String::new(), String::new());
+    Ok(NodeEntry { id, peer, grpc, http, admin, services: None })
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
@@ -97,7 +101,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
                 () = parent_gone(), if with_parent => tracing::warn!("the process that started this node is gone"),
             }
         };
-        Node::builder().config(config).run_until(end).await.map_err(Failure::from)
+        let node = shop::with_services(Node::builder(), &config.shop);
+        node.config(config).run_until(end).await.map_err(Failure::from)
     })
 }
 
@@ -134,7 +139,7 @@ async fn parent_gone() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::KEYS;
+    use crate::config::{KEYS, SERVICE_TABLES};
     use clap::Args as _;
 
     #[test]
@@ -145,8 +150,10 @@ mod tests {
         };
         let top = keys("").replace(", nodes", "");
         let [listen, nodes, limits, timing] = ["listen.", "nodes.", "limits.", "timing."].map(keys);
-        let expected =
-            format!("{top}; [listen] {listen}; [[nodes]] {nodes}; [limits] {limits}; [timing] {timing}. Sizes");
+        let services = SERVICE_TABLES.map(|table| format!("[{table}] {}", keys(&format!("{table}.")))).join("; ");
+        let expected = format!(
+            "{top}; [listen] {listen}; [[nodes]] {nodes}; [limits] {limits}; [timing] {timing}; {services}. Sizes"
+        );
         let help = Args::augment_args(clap::Command::new("node")).get_after_help().expect("has some").to_string();
         let help: Vec<_> = help.split_whitespace().collect();
         assert!(help.join(" ").contains(&expected), "it should say: {expected}");

@@ -6,7 +6,7 @@ use super::{
     output::{Format, Output, table},
 };
 use corduroy_client::{Admin, ClusterStatus, NodeView, PartitionView};
-use corduroy_proto::v1::ViewStatus;
+use corduroy_proto::v1::{Subscription, ViewStatus};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -22,8 +22,8 @@ Examples:
 
 JSON: {\"nodes\":[{\"id\",\"http\",\"grpc\",\"pid\",\"ready\",\"disk\":{\"space\",\"freeBytes\",\"totalBytes\"},
 \"views\":[{\"view\",\"state\",\"behind\",\"rebuilds\"}]}],\"partitions\":[{\"topic\",\"partition\",\"leader\",\"term\",
-\"replicas\",\"startOffset\",\"endOffset\"}]}; pid, disk and leader may
-be null. space is plenty, low (appends are refused) or full. state is opening, rebuilding, following or failing; behind is in records.")]
+\"replicas\",\"startOffset\",\"endOffset\"}],\"subscriptions\":[{\"service\",\"partition\",\"topic\",\"source\",\"offset\",\"lag\"}]};
+pid, disk, leader and lag may be null. A partition of a service has handled what is below offset in partition source of topic. space is plenty, low (appends are refused) or full. state is opening, rebuilding, following or failing; behind is in records.")]
 pub(super) struct Args {
     #[command(flatten)]
     admin: AdminArgs,
@@ -33,6 +33,26 @@ pub(super) struct Args {
 struct Status<'a> {
     nodes: Vec<Node<'a>>,
     partitions: Vec<Partition<'a>>,
+    subscriptions: Vec<Reading<'a>>,
+}
+
+/// How far a partition of a service has read one that it listens to.
+#[derive(Serialize)]
+struct Reading<'a> {
+    service: &'a str,
+    partition: u32,
+    topic: &'a str,
+    source: u32,
+    offset: u64,
+    lag: Option<u64>,
+}
+
+impl<'a> From<&'a Subscription> for Reading<'a> {
+    fn from(read: &'a Subscription) -> Self {
+        let Subscription { service, partition, topic, source, offset, end } = read;
+        let lag = end.map(|end| end.saturating_sub(*offset));
+        Reading { service, partition: *partition, topic, source: *source, offset: *offset, lag }
+    }
 }
 
 #[derive(Serialize)]
@@ -78,6 +98,13 @@ pub(super) struct Partition<'a> {
 /// What each node that answers says of its views.
 type Views = BTreeMap<u64, Vec<ViewStatus>>;
 
+/// What only the nodes themselves can say.
+#[derive(Default)]
+struct Own {
+    views: Views,
+    subscriptions: Vec<Subscription>,
+}
+
 impl<'a> Node<'a> {
     fn new(node: &'a NodeView, views: &'a Views) -> Self {
         let disk = node.disk.as_ref().map(|disk| Disk {
@@ -114,34 +141,38 @@ pub(super) fn run(args: &Args, format: Option<Format>) -> Result<(), Failure> {
     block_on(async move {
         let admin = args.admin.admin()?;
         let cluster = admin.cluster().await?;
-        let views = views(&admin, &cluster).await;
+        let own = own(&admin, &cluster).await;
         let mut out = Output::new();
         match format.unwrap_or(Format::Text) {
-            Format::Json => out.json(&json(&cluster, &views))?,
-            Format::Text => text(&mut out, &cluster, &views)?,
+            Format::Json => out.json(&json(&cluster, &own))?,
+            Format::Text => text(&mut out, &cluster, &own)?,
         }
         out.flush()
     })
 }
 
-async fn views(admin: &Admin, cluster: &ClusterStatus) -> Views {
-    let mut views = Views::new();
+async fn own(admin: &Admin, cluster: &ClusterStatus) -> Own {
+    let mut own = Own::default();
     for node in cluster.nodes.iter().filter(|node| node.pid.is_some()) {
         if let Ok(answer) = admin.node_status(&node.admin).await {
-            views.insert(node.id, answer.views);
+            own.views.insert(node.id, answer.views);
+            own.subscriptions.extend(answer.subscriptions);
         }
     }
-    views
+    let place = |read: &Subscription| (read.service.clone(), read.partition, read.topic.clone(), read.source);
+    own.subscriptions.sort_by_cached_key(place);
+    own
 }
 
-fn json<'a>(cluster: &'a ClusterStatus, views: &'a Views) -> Status<'a> {
+fn json<'a>(cluster: &'a ClusterStatus, own: &'a Own) -> Status<'a> {
     Status {
-        nodes: cluster.nodes.iter().map(|node| Node::new(node, views)).collect(),
+        nodes: cluster.nodes.iter().map(|node| Node::new(node, &own.views)).collect(),
         partitions: cluster.partitions.iter().map(Partition::from).collect(),
+        subscriptions: own.subscriptions.iter().map(Reading::from).collect(),
     }
 }
 
-fn text(out: &mut Output, cluster: &ClusterStatus, views: &Views) -> Result<(), Failure> {
+fn text(out: &mut Output, cluster: &ClusterStatus, own: &Own) -> Result<(), Failure> {
     let nodes = cluster.nodes.iter().map(|node| {
         let pid = node.pid.map_or("-".into(), |pid| pid.to_string());
         let state = match (node.pid, node.ready) {
@@ -153,7 +184,7 @@ fn text(out: &mut Output, cluster: &ClusterStatus, views: &Views) -> Result<(), 
         let state = short.map_or(state.clone(), |disk| {
             format!("{state}; disk {}, {} bytes free: refuses appends", disk.space, disk.free_bytes)
         });
-        let views = views.get(&node.id).into_iter().flatten().filter(|view| view.state != "following");
+        let views = own.views.get(&node.id).into_iter().flatten().filter(|view| view.state != "following");
         let state = views.fold(state, |state, view| {
             format!("{state}; view {} is {}, {} records behind", view.name, view.state, view.behind)
         });
@@ -161,7 +192,20 @@ fn text(out: &mut Output, cluster: &ClusterStatus, views: &Views) -> Result<(), 
     });
     out.line(&table(&["node", "state", "pid", "http", "grpc", "admin"], nodes))?;
     out.line("")?;
-    out.line(&partitions_table(&cluster.partitions))
+    out.line(&partitions_table(&cluster.partitions))?;
+    if own.subscriptions.is_empty() {
+        return Ok(());
+    }
+    let rows = own.subscriptions.iter().map(Reading::from).map(|read| {
+        vec![
+            format!("{}/{}", read.service, read.partition),
+            format!("{}/{}", read.topic, read.source),
+            read.offset.to_string(),
+            read.lag.map_or("unknown".into(), |lag| lag.to_string()),
+        ]
+    });
+    out.line("")?;
+    out.line(&table(&["service", "reads", "offset", "lag"], rows))
 }
 
 /// The partitions, for people.
@@ -217,15 +261,25 @@ mod tests {
             rebuilds: 1,
             ..ViewStatus::default()
         };
-        let views = Views::from([(1, vec![view])]);
+        let read = Subscription {
+            service: "payment".into(),
+            partition: 1,
+            topic: "order".into(),
+            source: 2,
+            offset: 5,
+            end: Some(7),
+        };
+        let own = Own { views: Views::from([(1, vec![view])]), subscriptions: vec![read] };
         assert_eq!(
-            serde_json::to_string(&json(&cluster, &views)).expect("serializable"),
+            serde_json::to_string(&json(&cluster, &own)).expect("serializable"),
             concat!(
                 r#"{"nodes":[{"id":1,"http":"127.0.0.1:8001","grpc":"127.0.0.1:7001","pid":null,"ready":false,"#,
                 r#""disk":{"space":"low","freeBytes":5,"totalBytes":100},"#,
                 r#""views":[{"view":"topics","state":"rebuilding","behind":7,"rebuilds":1}]}],"#,
                 r#""partitions":[{"topic":"_cluster","partition":0,"leader":2,"term":3,"replicas":[1,2],"#,
-                r#""startOffset":0,"endOffset":5}]}"#
+                r#""startOffset":0,"endOffset":5}],"#,
+                r#""subscriptions":[{"service":"payment","partition":1,"topic":"order","source":2,"#,
+                r#""offset":5,"lag":2}]}"#
             )
         );
     }

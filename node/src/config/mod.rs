@@ -14,10 +14,13 @@ mod settings;
 mod units;
 mod validate;
 
+use crate::{runtime::Keep, services::Settings};
 use corduroy_log::config::Config;
 use std::{net::SocketAddr, time::Duration};
 
 pub use load::Sources;
+#[cfg(test)]
+pub(crate) use settings::SERVICE_TABLES;
 pub use settings::{Flags, KEYS, NodeEntry};
 
 /// Everything a node needs to know before it starts. Made by [`NodeConfig::load`].
@@ -29,6 +32,41 @@ pub struct NodeConfig {
     pub listen: Listen,
     /// How long a clean shutdown may take before what is left is dropped.
     pub shutdown_timeout: Duration,
+    /// What the services of this repository are told.
+    pub shop: ShopConfig,
+}
+
+/// Settings of the services of this repository. Equal on all nodes of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShopConfig {
+    /// What their rules see.
+    pub settings: Settings,
+    /// Partitions of `order`, when it is made.
+    pub partitions: u32,
+    /// Partitions of `payment`, when it is made.
+    pub payment_partitions: u32,
+    /// Partitions of `stock`, when it is made.
+    pub stock_partitions: u32,
+    /// Partitions of `delivery`, when it is made.
+    pub delivery_partitions: u32,
+    /// For how long the ids of commands are remembered.
+    pub keep: Keep,
+    /// For how long a request waits for its answer.
+    pub gateway_timeout: Duration,
+}
+
+impl Default for ShopConfig {
+    fn default() -> Self {
+        ShopConfig {
+            settings: Settings::default(),
+            partitions: 4,
+            payment_partitions: 4,
+            stock_partitions: 4,
+            delivery_partitions: 1,
+            keep: Keep::default(),
+            gateway_timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 /// The addresses a node listens on. All loopback, as long as there is no TLS.

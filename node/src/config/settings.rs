@@ -1,5 +1,8 @@
 //! The configuration as it is written: every key, with its default.
-use super::units::{Size, Span};
+use super::{
+    ShopConfig,
+    units::{Size, Span},
+};
 use corduroy_log::config::{Limits, Timing};
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Duration};
@@ -23,6 +26,7 @@ pub const KEYS: &[&str] = &[
     "nodes.grpc",
     "nodes.http",
     "nodes.admin",
+    "nodes.services",
     "limits.record",
     "limits.batch",
     "limits.in_flight",
@@ -47,12 +51,32 @@ pub const KEYS: &[&str] = &[
     "timing.disk_stuck",
     "timing.disk_failed",
     "timing.checkpoint_interval",
+    "gateway.timeout",
+    "saga.timeout",
+    "saga.async_timeout",
+    "saga.release_wait",
+    "order.partitions",
+    "order.max_lines",
+    "payment.partitions",
+    "stock.partitions",
+    "delivery.partitions",
+    "delivery.capacity_per_day",
+    "delivery.lead_days",
+    "delivery.horizon_days",
+    "idempotency.keep",
 ];
+
+/// The tables of services, in the order of [`KEYS`].
+pub(crate) const SERVICE_TABLES: [&str; 7] =
+    ["gateway", "saga", "order", "payment", "stock", "delivery", "idempotency"];
 
 /// The keys that come from the environment because they have no flag (flags have twins of their own).
 pub(super) fn environment_keys() -> impl Iterator<Item = &'static str> {
-    let tables = ["limits.", "timing.", "shutdown_timeout"];
-    KEYS.iter().copied().filter(move |key| tables.iter().any(|table| key.starts_with(table)))
+    let tables = ["limits", "timing"].into_iter().chain(SERVICE_TABLES);
+    let tables: Vec<String> = tables.map(|table| format!("{table}.")).collect();
+    KEYS.iter()
+        .copied()
+        .filter(move |key| *key == "shutdown_timeout" || tables.iter().any(|table| key.starts_with(table)))
 }
 
 /// What flags may set. `None`: not given.
@@ -114,6 +138,9 @@ pub struct NodeEntry {
     /// Where operators reach it; may be left out.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub admin: String,
+    /// What it carries; left out: what `services` says, or everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub services: Option<Vec<String>>,
 }
 
 /// All keys.
@@ -130,6 +157,13 @@ pub(super) struct Settings {
     pub nodes: Vec<NodeEntry>,
     pub limits: LimitSettings,
     pub timing: TimingSettings,
+    pub gateway: GatewaySettings,
+    pub saga: SagaSettings,
+    pub order: OrderSettings,
+    pub payment: PartitionSettings,
+    pub stock: PartitionSettings,
+    pub delivery: DeliverySettings,
+    pub idempotency: IdempotencySettings,
 }
 
 /// `[limits]`.
@@ -181,7 +215,110 @@ impl Default for Settings {
             nodes: Vec::new(),
             limits: LimitSettings::default(),
             timing: TimingSettings::default(),
+            gateway: GatewaySettings::default(),
+            saga: SagaSettings::default(),
+            order: OrderSettings::default(),
+            payment: PartitionSettings::default(),
+            stock: PartitionSettings::default(),
+            delivery: DeliverySettings::default(),
+            idempotency: IdempotencySettings::default(),
         }
+    }
+}
+
+/// `[gateway]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct GatewaySettings {
+    pub timeout: Span,
+}
+
+/// `[saga]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct SagaSettings {
+    pub timeout: Span,
+    pub async_timeout: Span,
+    pub release_wait: Span,
+}
+
+/// `[order]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct OrderSettings {
+    pub partitions: u32,
+    pub max_lines: u32,
+}
+
+/// `[payment]`, `[stock]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct PartitionSettings {
+    pub partitions: u32,
+}
+
+/// `[delivery]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct DeliverySettings {
+    pub partitions: u32,
+    pub capacity_per_day: Option<u32>,
+    pub lead_days: u32,
+    pub horizon_days: u32,
+}
+
+/// `[idempotency]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct IdempotencySettings {
+    pub keep: Span,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        GatewaySettings { timeout: Span(ShopConfig::default().gateway_timeout) }
+    }
+}
+
+impl Default for SagaSettings {
+    fn default() -> Self {
+        let settings = ShopConfig::default().settings;
+        SagaSettings {
+            timeout: Span(settings.saga_timeout),
+            async_timeout: Span(settings.saga_async_timeout),
+            release_wait: Span(settings.saga_release_wait),
+        }
+    }
+}
+
+impl Default for OrderSettings {
+    fn default() -> Self {
+        let shop = ShopConfig::default();
+        OrderSettings { partitions: shop.partitions, max_lines: shop.settings.max_lines as u32 }
+    }
+}
+
+impl Default for PartitionSettings {
+    fn default() -> Self {
+        PartitionSettings { partitions: ShopConfig::default().partitions }
+    }
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        let settings = ShopConfig::default().settings;
+        DeliverySettings {
+            partitions: 1,
+            capacity_per_day: None,
+            lead_days: settings.delivery_lead_days as u32,
+            horizon_days: settings.delivery_horizon_days as u32,
+        }
+    }
+}
+
+impl Default for IdempotencySettings {
+    fn default() -> Self {
+        IdempotencySettings { keep: Span(ShopConfig::default().keep.clients) }
     }
 }
 

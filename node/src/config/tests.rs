@@ -17,7 +17,7 @@ fn flags() -> Flags {
 }
 
 fn entry(id: u64, peer: &str) -> NodeEntry {
-    NodeEntry { id, peer: peer.into(), grpc: String::new(), http: String::new(), admin: String::new() }
+    NodeEntry { id, peer: peer.into(), grpc: String::new(), http: String::new(), admin: String::new(), services: None }
 }
 
 fn load(flags: Flags) -> Result<NodeConfig, ConfigError> {

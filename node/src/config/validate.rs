@@ -1,9 +1,10 @@
 //! From what is written to what a node can run with.
 use super::{
-    ConfigError, Listen, NodeConfig,
+    ConfigError, Listen, NodeConfig, ShopConfig,
     settings::{LimitSettings, ListenSettings, NodeEntry, Settings, TimingSettings},
     units::{Size, Span},
 };
+use crate::runtime::Keep;
 use corduroy_log::{
     config::{Config, DiskPatience, Limits, NodeAddress, Timing},
     topic::{ClusterId, check_name},
@@ -36,7 +37,8 @@ pub(super) fn validate(settings: &Settings, origin: impl Fn(&str) -> String) -> 
     let nodes = check.nodes(settings, &listen)?;
     let services = check.services(settings)?;
     let log = Config { services, limits, timing, ..Config::new(&settings.data, cluster, settings.node_id, nodes) };
-    Ok(NodeConfig { log, listen, shutdown_timeout: settings.shutdown_timeout.0 })
+    let shop = check.shop(settings)?;
+    Ok(NodeConfig { log, listen, shutdown_timeout: settings.shutdown_timeout.0, shop })
 }
 
 fn ms(millis: u64) -> Span {
@@ -113,7 +115,9 @@ impl Check<'_> {
 
     /// The services this node carries; they are named like topics.
     fn services(&self, settings: &Settings) -> Result<Vec<String>, ConfigError> {
-        let mut services = settings.services.clone();
+        let own = settings.nodes.iter().find(|node| node.id == settings.node_id);
+        let listed = own.and_then(|own| own.services.clone()).unwrap_or_default();
+        let mut services = if settings.services.is_empty() { listed } else { settings.services.clone() };
         services.sort();
         services.dedup();
         for service in &services {
@@ -123,6 +127,54 @@ impl Check<'_> {
             })?;
         }
         Ok(services)
+    }
+
+    fn shop(&self, settings: &Settings) -> Result<ShopConfig, ConfigError> {
+        let (hour, day) = (ms(3_600_000), ms(86_400_000));
+        self.within("gateway.timeout", settings.gateway.timeout, ms(1_000), hour)?;
+        self.within("saga.timeout", settings.saga.timeout, ms(100), hour)?;
+        self.within("saga.async_timeout", settings.saga.async_timeout, ms(100), day)?;
+        self.within("saga.release_wait", settings.saga.release_wait, ms(10), hour)?;
+        let partitions = [
+            ("order.partitions", settings.order.partitions),
+            ("payment.partitions", settings.payment.partitions),
+            ("stock.partitions", settings.stock.partitions),
+            ("delivery.partitions", settings.delivery.partitions),
+        ];
+        for (key, partitions) in partitions {
+            self.within(key, partitions, 1, 256)?;
+        }
+        self.within("order.max_lines", settings.order.max_lines, 1, 10_000)?;
+        let delivery = &settings.delivery;
+        if let Some(capacity) = delivery.capacity_per_day {
+            self.within("delivery.capacity_per_day", capacity, 0, 1_000_000_000)?;
+            if delivery.partitions != 1 {
+                let problem = "a capacity of the day needs delivery.partitions = 1: only one partition can count a day";
+                return Err(self.wrong("delivery.capacity_per_day", capacity, problem));
+            }
+        }
+        self.within("delivery.lead_days", delivery.lead_days, 0, 3_650)?;
+        self.within("delivery.horizon_days", delivery.horizon_days, 1, 3_650)?;
+        self.within("idempotency.keep", settings.idempotency.keep, ms(60_000), Span(day.0 * 365))?;
+        let rules = crate::services::Settings {
+            saga_timeout: settings.saga.timeout.0,
+            saga_async_timeout: settings.saga.async_timeout.0,
+            saga_release_wait: settings.saga.release_wait.0,
+            max_lines: settings.order.max_lines as usize,
+            delivery_capacity: delivery.capacity_per_day.map(i64::from),
+            delivery_lead_days: delivery.lead_days.into(),
+            delivery_horizon_days: delivery.horizon_days.into(),
+            ..crate::services::Settings::default()
+        };
+        Ok(ShopConfig {
+            settings: rules,
+            partitions: settings.order.partitions,
+            payment_partitions: settings.payment.partitions,
+            stock_partitions: settings.stock.partitions,
+            delivery_partitions: delivery.partitions,
+            keep: Keep { clients: settings.idempotency.keep.0, ..Keep::default() },
+            gateway_timeout: settings.gateway.timeout.0,
+        })
     }
 
     fn limits(&self, limits: &LimitSettings) -> Result<Limits, ConfigError> {

@@ -2,6 +2,7 @@
 use super::{convert, failure::Failure};
 use crate::{routing, shared::Shared, world::Log};
 use corduroy_log::{
+    Consistency,
     error::LogError,
     log::{NewTopic, Topic},
     view::ViewStatus,
@@ -14,6 +15,8 @@ use tonic::{Request, Response, Status};
 
 /// How long a new topic is waited for until its partitions have leaders. It exists either way.
 const LEADERS: Duration = Duration::from_secs(10);
+/// How long the end of a source is waited for.
+const SOURCE: Duration = Duration::from_millis(500);
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -59,7 +62,11 @@ impl AdminApi {
 #[tonic::async_trait]
 impl admin_server::Admin for AdminApi {
     async fn node_status(&self, _: Request<v1::NodeStatusRequest>) -> Result<Response<v1::NodeStatusResponse>, Status> {
-        Ok(Response::new(node_status(&self.shared)))
+        let mut status = node_status(&self.shared);
+        if let Some(log) = self.shared.opened() {
+            status.subscriptions = subscriptions(log).await;
+        }
+        Ok(Response::new(status))
     }
 
     async fn create_topic(
@@ -124,7 +131,31 @@ fn node_status(shared: &Shared) -> v1::NodeStatusResponse {
         boot_epoch: log.map_or(0, Log::boot_epoch),
         disk: log.map(|log| wire_disk(log.disk_space())),
         views: log.map(|log| log.views().iter().map(wire_view).collect()).unwrap_or_default(),
+        subscriptions: Vec::new(),
     }
+}
+
+/// How far the partitions that are led here have read their sources.
+async fn subscriptions(log: &Log) -> Vec<v1::Subscription> {
+    let topics = log.topics();
+    let led = log.partitions().into_iter().filter(|partition| partition.leads().is_some());
+    let read = led.flat_map(|partition| {
+        let info = partition.info();
+        partition
+            .sources()
+            .into_iter()
+            .map(move |(source, offset)| (info.topic.clone(), info.partition, source, offset))
+    });
+    let asked = read.filter_map(|(service, partition, source, offset)| {
+        let topic = topics.iter().find(|topic| topic.id == source.topic())?.name.clone();
+        Some(async move {
+            let source = source.partition();
+            let end = timeout(SOURCE, log.offsets(&topic, source, Consistency::Stale)).await;
+            let end = end.ok().and_then(Result::ok).map(|(_, end)| end.max(offset));
+            v1::Subscription { service, partition, topic, source, offset, end }
+        })
+    });
+    futures::future::join_all(asked).await
 }
 
 /// Resolves when every partition of a topic that this node hosts has a leader.

@@ -67,6 +67,10 @@ pub(super) struct Admitted {
 /// refusal it is a short one.
 pub(super) fn admit(shared: &Shared, request: v1::AppendRequest) -> Result<Admitted, LogError> {
     routing::check_writable(&request.topic)?;
+    if shared.registry().owns(&request.topic) {
+        let why = format!("{} is the topic of a service, which alone writes it: ask the service", request.topic);
+        return Err(LogError::Invalid(why));
+    }
     if shared.is_stopping() {
         return Err(LogError::Stopped(format!("node {} is shutting down", shared.node())));
     }

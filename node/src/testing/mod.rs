@@ -14,9 +14,14 @@
 //! Its nodes are on loopback, in a temporary folder that goes with it. They are as fast as they can be to start and to
 //! elect, and small. For faults that end a process, start processes; for whole clusters in virtual time there is
 //! `corduroy_log::testing`.
+mod sim;
+
+pub use crate::runtime::rules::{Rules, Then};
+pub use sim::{Sim, SimServices};
+
 use crate::{
     Node, StartError,
-    config::{Listen, NodeConfig},
+    config::{Listen, NodeConfig, ShopConfig},
 };
 use corduroy_log::{
     config::{Config, NodeAddress},
@@ -64,7 +69,7 @@ impl Cluster {
         let config = |(id, listen): (NodeId, Listen)| {
             let place = dir.path().join(format!("node-{id}"));
             let log = quick(Config::new(place, cluster, id, addresses.clone()));
-            (id, NodeConfig { log, listen, shutdown_timeout: Duration::from_secs(5) })
+            (id, NodeConfig { log, listen, shutdown_timeout: Duration::from_secs(5), shop: ShopConfig::default() })
         };
         let configs = listens.into_iter().map(config).collect();
         let mut cluster = Cluster { configs, running: BTreeMap::new(), _dir: dir };

@@ -152,7 +152,7 @@ fn leaders_of(status: &ClusterStatus) -> Vec<Option<u64>> {
 
 fn configuration(cluster: Uuid, ports: &[Ports]) -> String {
     let mut text = format!(
-        "cluster_id = \"{cluster}\"\n\n[limits]\nrecord = \"64KiB\"\nbatch = \"256KiB\"\nin_flight = \"1MiB\"\n\
+        "cluster_id = \"{cluster}\"\nservices = [\"none\"]\n\n[limits]\nrecord = \"64KiB\"\nbatch = \"256KiB\"\nin_flight = \"1MiB\"\n\
          segment = \"1MiB\"\nhot_tail = \"64KiB\"\n"
     );
     for (id, ports) in (1u64..).zip(ports) {

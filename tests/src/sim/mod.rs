@@ -139,7 +139,8 @@ async fn whole(sim: &Sim, settings: &Settings, plan: &Plan) -> Result<Tally, Vio
     if let Some(bug) = settings.bug {
         (1..=settings.nodes).for_each(|node| sim.plant_disk_bug(node, Some(bug.planted())));
     }
-    let cluster = SimCluster::with_config(sim, settings.nodes, |config| settings.apply(config));
+    let own = settings.clone();
+    let cluster = SimCluster::with_config(sim, settings.nodes, move |config| own.apply(config));
     cluster.start().await;
     let new = NewTopic {
         replication: Some(settings.replication),

@@ -2,6 +2,7 @@
 use super::*;
 use crate::{
     batch::Batch,
+    calls::Calls,
     config::{DiskPatience, Limits},
     record::NewRecord,
     testing::{Sim, SimWorld},
@@ -33,8 +34,8 @@ fn node(sim: &Sim) -> Arc<Serving<SimWorld>> {
     let directory = Directory::new(&identity, 70, vec![1, 2, 3], wal.clone());
     let vitals = Arc::new(Vitals::new(wal, DiskPatience::default(), [2, 3].into_iter()));
     let (hosted, processes, received) = (Arc::default(), Arc::new(Processes::new(1)), Budget::new(BUDGET));
-    let peers = Peers::start(&sim.env(1).net, &directory, &vitals, &processes, &hosted, &[]);
-    Arc::new(Serving { directory, hosted, vitals, processes, peers, received })
+    let peers = Peers::start(&sim.env(1).net, &directory, &vitals, &processes, &hosted, &[], false);
+    Arc::new(Serving { directory, hosted, vitals, processes, peers, received, calls: Calls::default() })
 }
 
 /// A connection with one open stream.

@@ -1,6 +1,7 @@
 //! Packets from other nodes: greetings that are nearly right, and messages of any content after them.
 use super::{array, number, wal::on_node};
 use crate::{
+    calls::Calls,
     cluster::Hosted,
     config::DiskPatience,
     health::{Budget, Processes, Vitals},
@@ -72,8 +73,16 @@ pub fn peer(data: &[u8]) {
         let vitals = Arc::new(Vitals::new(wal.clone(), DiskPatience::default(), [2, 3].into_iter()));
         let received = Budget::new(1 << 20);
         let (hosted, processes) = (Arc::new(Hosted::default()), Arc::new(Processes::new(1)));
-        let peers = Peers::start(&sim.env(1).net, &directory, &vitals, &processes, &hosted, &[]);
-        let serving = Serving { directory: directory.clone(), hosted, vitals, processes, peers, received };
+        let peers = Peers::start(&sim.env(1).net, &directory, &vitals, &processes, &hosted, &[], false);
+        let serving = Serving {
+            directory: directory.clone(),
+            hosted,
+            vitals,
+            processes,
+            peers,
+            received,
+            calls: Calls::default(),
+        };
         serve(Connection { outgoing, incoming }, Arc::new(serving)).await;
 
         let answer = answers.recv().await.expect("every greeting is answered");

@@ -27,7 +27,17 @@ impl Bed {
         nodes: u64,
         work: impl AsyncFnOnce(&mut Cluster) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut cluster = Cluster::prepare(&self.place, nodes)?;
+        self.with_services(nodes, &["none"], work).await
+    }
+
+    /// The same, of nodes that carry these services.
+    pub(super) async fn with_services<T>(
+        &mut self,
+        nodes: u64,
+        services: &[&str],
+        work: impl AsyncFnOnce(&mut Cluster) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut cluster = Cluster::prepare(&self.place, nodes, services)?;
         let outcome = tokio::select! {
             outcome = work(&mut cluster) => outcome,
             () = self.signals.next() => Err(Failure::new(exit::INTERRUPTED, "interrupted; the nodes are stopped")),

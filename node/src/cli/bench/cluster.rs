@@ -42,12 +42,12 @@ pub(super) struct Cluster {
 
 impl Cluster {
     /// Makes the folder and chooses ports; nothing runs yet.
-    pub(super) fn prepare(place: &Place, nodes: u64) -> Result<Self, Failure> {
+    pub(super) fn prepare(place: &Place, nodes: u64, services: &[&str]) -> Result<Self, Failure> {
         let inside = |error| Failure::start(format!("cannot make a folder in {}: {error}", place.data.display()));
         let dir =
             tempfile::Builder::new().prefix("corduroy-bench-").disable_cleanup(place.keep).tempdir_in(&place.data);
         let dir = dir.map_err(inside)?;
-        let layout = Layout::temporary(dir.path().to_owned(), nodes)?;
+        let layout = Layout::temporary(dir.path().to_owned(), nodes, services)?;
         Ok(Cluster { layout, children: Children::none(), embedded: None, mesh: None, dir, keep: place.keep })
     }
 
@@ -163,6 +163,11 @@ impl Cluster {
         let proxied = |member: &Member| self.mesh.as_ref().and_then(|mesh| mesh.grpc_of(member.id));
         let endpoints = self.layout.members.iter().map(|member| proxied(member).unwrap_or_else(|| member.grpc()));
         Ok(Client::builder().endpoints(endpoints).timeout(REQUEST).in_flight_bytes(in_flight_bytes).connect().await?)
+    }
+
+    /// The HTTP addresses of all nodes, by id.
+    pub(super) fn http(&self) -> Vec<String> {
+        self.layout.members.iter().map(Member::http).collect()
     }
 
     /// What operators use.

@@ -27,6 +27,7 @@ mod numbered;
 mod fill;
 
 mod append;
+mod checkout;
 mod cursors;
 mod latency;
 mod read;
@@ -72,6 +73,7 @@ Examples:
   corduroy bench latency --rate 500
   corduroy bench partition --scenario leader          throughput while a leader is cut off from the others
   corduroy bench failover --rounds 5
+  corduroy bench checkout                             the saga of an order, over HTTP
 
 The folder is made in the current one; give --data where that is on another disk than you mean. On tmpfs a sync costs
 nothing, and the figures mean nothing.")]
@@ -91,6 +93,7 @@ enum Bench {
     Restart(restart::Args),
     Growth(growth::Args),
     Idle(idle::Args),
+    Checkout(checkout::Args),
 }
 
 /// Where the data of a bench lies.
@@ -146,6 +149,9 @@ pub(super) fn run(args: Args, format: Option<Format>) -> Result<(), Failure> {
         Bench::Restart(args) => measure("restart", &args.place.clone(), format, async |bed| {
             bed.with_cluster(args.nodes, async |cluster| restart::measure(&args, cluster).await).await
         }),
+        Bench::Checkout(args) => {
+            measure("checkout", &args.place.clone(), format, async |bed| checkout::measure(&args, bed).await)
+        }
         Bench::Growth(args) => {
             measure("growth", &args.place.clone(), format, async |bed| growth::measure(&args, bed).await)
         }

@@ -7,7 +7,7 @@ use figment::{
 };
 use serde::Deserialize;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -36,6 +36,8 @@ pub(in crate::cli) struct Member {
     /// Its port for the other nodes, likewise.
     pub(in crate::cli) peer: u16,
     admin: u16,
+    /// What it carries; `None`: everything.
+    pub(in crate::cli) services: Option<Vec<String>>,
 }
 
 /// What of `cluster.toml` matters to the next run.
@@ -46,10 +48,13 @@ struct Kept {
 }
 
 #[derive(Debug, Deserialize)]
-struct KeptNode {}
+struct KeptNode {
+    id: u64,
+    services: Option<Vec<String>>,
+}
 
 impl Member {
-    pub(super) fn http(&self) -> String {
+    pub(in crate::cli) fn http(&self) -> String {
         address(self.http)
     }
     pub(in crate::cli) fn grpc(&self) -> String {
@@ -85,16 +90,19 @@ fn address(port: u16) -> String {
 impl Layout {
     /// Finds or makes the layout, checks that its ports are free, and writes `cluster.toml`.
     pub(super) fn prepare(args: &Args) -> Result<Self, Failure> {
-        let members = members(args)?;
+        let mut members = members(args)?;
         distinct(&members)?;
         // Nothing is deleted before it is known to be ours and not in use.
         let kept = kept(&args.data)?;
         let cluster = match kept {
             None => None,
             Some(_) if args.fresh => None,
-            Some(kept) if kept.nodes.len() as u64 == args.nodes => Some(kept.cluster_id),
+            Some(kept) if kept.nodes.len() == members.len() => {
+                resume(&mut members, &kept, args)?;
+                Some(kept.cluster_id)
+            }
             Some(kept) => {
-                let (dir, count, asked) = (args.data.display(), kept.nodes.len(), args.nodes);
+                let (dir, count, asked) = (args.data.display(), kept.nodes.len(), members.len());
                 return Err(Failure::usage(format!(
                     "{dir} holds a cluster of {count} nodes, and the number of nodes cannot change: give --nodes {count}, or \
                      another --data, or --fresh to delete it and begin with {asked}"
@@ -113,11 +121,15 @@ impl Layout {
     }
 
     /// A cluster of its own in an empty folder, on ports nobody uses; for a short life.
-    pub(in crate::cli) fn temporary(dir: PathBuf, nodes: u64) -> Result<Self, Failure> {
+    pub(in crate::cli) fn temporary(dir: PathBuf, nodes: u64, services: &[&str]) -> Result<Self, Failure> {
         let mut ports = unused_ports();
         let mut port = || ports.next().ok_or_else(|| Failure::start("no free port was found from 10000 to 30000"));
-        let member = |id| Ok(Member { id, http: port()?, grpc: port()?, peer: port()?, admin: port()? });
-        let members = (1..=nodes).map(member).collect::<Result<Vec<_>, Failure>>()?;
+        let services = Some(services.iter().map(|name| (*name).to_owned()).collect());
+        let mut member = |id| {
+            let (http, grpc, peer, admin) = (port()?, port()?, port()?, port()?);
+            Ok(Member { id, http, grpc, peer, admin, services: Clone::clone(&services) })
+        };
+        let members = (1..=nodes).map(&mut member).collect::<Result<Vec<_>, Failure>>()?;
         let cluster = uuid::Uuid::now_v7().to_string();
         let layout = Layout { dir, cluster, members, told: BTreeSet::new() };
         layout.write().map_err(|error| Failure::start(format!("cannot write {}: {error}", layout.file().display())))?;
@@ -218,6 +230,9 @@ fn described(cluster: &str, members: &[Member]) -> String {
             "\n[[nodes]]\nid = {}\npeer = {peer:?}\ngrpc = {grpc:?}\nhttp = {http:?}\nadmin = {admin:?}\n",
             member.id
         );
+        if let Some(services) = &member.services {
+            text += &format!("services = {services:?}\n");
+        }
     }
     text
 }
@@ -228,9 +243,12 @@ fn members(args: &Args) -> Result<Vec<Member>, Failure> {
             Failure::usage(format!("{flag} {base} is too high: node {id} would get port {}", u64::from(base) + id))
         })
     };
-    (1..=args.nodes)
+    let carried = args.layout.as_deref().map(carried).transpose()?;
+    let nodes = carried.as_ref().map_or(args.nodes, |carried| carried.len() as u64);
+    (1..=nodes)
         .map(|id| {
             Ok(Member {
+                services: carried.as_ref().and_then(|carried| carried.get(&id).cloned()),
                 id,
                 http: port("--http-port", args.http_port, id)?,
                 grpc: port("--grpc-port", args.grpc_port, id)?,
@@ -239,6 +257,43 @@ fn members(args: &Args) -> Result<Vec<Member>, Failure> {
             })
         })
         .collect()
+}
+
+/// What each node carries, by `order=1,2,3;payment=4,5,6`. A node that is only in between carries nothing.
+fn carried(layout: &str) -> Result<BTreeMap<u64, Vec<String>>, Failure> {
+    let wrong =
+        |what: &str| Failure::usage(format!("--layout {layout:?}: {what}; it is like order=1,2,3;payment=4,5,6"));
+    let mut carried: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for part in layout.split(';').filter(|part| !part.trim().is_empty()) {
+        let (service, nodes) = part.split_once('=').ok_or_else(|| wrong(&format!("{part:?} names no nodes")))?;
+        for node in nodes.split(',') {
+            let id: u64 = node.trim().parse().map_err(|_| wrong(&format!("{node:?} is no node")))?;
+            if !(1..=9).contains(&id) {
+                return Err(wrong(&format!("node {id} is not from 1 to 9")));
+            }
+            carried.entry(id).or_default().push(service.trim().to_owned());
+        }
+    }
+    let Some(last) = carried.keys().next_back().copied() else { return Err(wrong("it names no service")) };
+    for id in 1..=last {
+        carried.entry(id).or_insert_with(|| vec!["none".into()]);
+    }
+    Ok(carried)
+}
+
+/// A cluster that is there keeps its layout.
+fn resume(members: &mut [Member], kept: &Kept, args: &Args) -> Result<(), Failure> {
+    for member in members {
+        let before = kept.nodes.iter().find(|node| node.id == member.id).and_then(|node| node.services.clone());
+        if args.layout.is_some() && member.services != before {
+            return Err(Failure::usage(format!(
+                "the cluster in {} has another layout, which cannot change: leave --layout out, or give another --data",
+                args.data.display()
+            )));
+        }
+        member.services = before;
+    }
+    Ok(())
 }
 
 /// Ports nobody listens on, each once. They lie below the range from which the kernel takes the ports of outgoing

@@ -8,7 +8,7 @@ fn args(dir: &Path, nodes: u64) -> Args {
     let base = 30_000 + NEXT.fetch_add(40, Ordering::Relaxed);
     let data = dir.to_owned();
     let [http_port, grpc_port, peer_port, admin_port] = [base, base + 10, base + 20, base + 30];
-    Args { nodes, data, http_port, grpc_port, peer_port, admin_port, fresh: false }
+    Args { nodes, layout: None, data, http_port, grpc_port, peer_port, admin_port, fresh: false }
 }
 
 fn refusal(args: &Args) -> String {
@@ -34,6 +34,38 @@ fn another_number_of_nodes_is_refused() {
     let text = refusal(&args(&data, 5));
     assert!(text.contains("holds a cluster of 3 nodes") && text.contains("--nodes 3"), "{text}");
     Layout::prepare(&Args { fresh: true, ..args(&data, 5) }).expect("fresh");
+}
+
+#[test]
+fn services_are_spread_over_nodes_as_the_layout_says_and_stay_there() {
+    use crate::config::{Flags, NodeConfig, Sources};
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let data = dir.path().join("data");
+    let spread = |layout: &str| Args { layout: Some(layout.into()), ..args(&data, 3) };
+    let layout = Layout::prepare(&spread("order=1,2,3;payment=3,5; stock = 1")).expect("a new folder");
+    let carried = |layout: &Layout, id: u64| {
+        let flags = Flags { node_id: Some(id), data: Some("d".into()), insecure_dev: Some(true), ..Flags::default() };
+        let sources = Sources { file: Some(layout.file()), flags, ..Sources::default() };
+        NodeConfig::load(&sources).expect("valid").log.services
+    };
+    let expected: [&[&str]; 5] = [&["order", "stock"], &["order"], &["order", "payment"], &["none"], &["payment"]];
+    for (id, expected) in (1..).zip(expected) {
+        assert_eq!(carried(&layout, id), expected, "node {id}");
+    }
+    // The next run needs only say how many nodes there are.
+    let next = Layout::prepare(&args(&data, 5)).expect("the same folder");
+    assert_eq!(carried(&next, 3), ["order", "payment"]);
+    let text = refusal(&spread("order=1,2,3;payment=4,5"));
+    assert!(text.contains("has another layout, which cannot change"), "{text}");
+    for (layout, says) in [
+        ("order", "names no nodes"),
+        ("order=1,x", "\"x\" is no node"),
+        ("order=10", "not from 1 to 9"),
+        (";", "names no service"),
+    ] {
+        let text = refusal(&spread(layout));
+        assert!(text.contains(says), "{layout}: {text}");
+    }
 }
 
 #[test]
@@ -85,7 +117,7 @@ fn busy_ports_are_named_with_node_and_flag() {
 #[test]
 fn a_node_believes_what_it_was_told_and_listens_where_it_did() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let mut layout = Layout::temporary(dir.path().to_owned(), 3).expect("free ports");
+    let mut layout = Layout::temporary(dir.path().to_owned(), 3, &["none"]).expect("free ports");
     let mut seen = layout.members.clone();
     (seen[0].peer, seen[1].grpc) = (1001, 1002);
     layout.tell(3, &seen).expect("written");

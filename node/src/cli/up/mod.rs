@@ -37,6 +37,7 @@ Examples:
   corduroy up
   corduroy up --nodes 5 --data /tmp/five --http-port 18000 --grpc-port 17000 --peer-port 17100 --admin-port 17200
   corduroy up --fresh                        delete what is in .corduroy, begin anew
+  corduroy up --layout 'order=1,2,3;payment=4,5,6;stock=7,8,9;delivery=1,2,3'
 
 Node i gets the ports base+i, its data is in DATA/node-i, its log in DATA/node-i.log. DATA/cluster.toml is a configuration
 file: `corduroy node --config DATA/cluster.toml --id 2 --data DATA/node-2 --insecure-dev` starts one node by hand.
@@ -47,6 +48,10 @@ pub(super) struct Args {
     /// How many nodes. Fixed for the life of the cluster.
     #[arg(long, value_name = "N", default_value_t = 3, env = "CORDUROY_NODES", value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: u64,
+    /// Which nodes carry which services, as order=1,2,3;payment=4,5,6: there are as many nodes as it names. Default: all carry
+    /// all. Fixed for the life of the cluster.
+    #[arg(long, value_name = "SERVICE=IDS;...", conflicts_with = "nodes", env = "CORDUROY_LAYOUT")]
+    layout: Option<String>,
     /// Where data and logs are kept.
     #[arg(long, value_name = "DIR", default_value = ".corduroy", env = "CORDUROY_DATA")]
     data: PathBuf,

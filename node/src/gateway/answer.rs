@@ -1,0 +1,60 @@
+//! What a request is answered when all is well.
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+/// A status, headers and a body.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Done, and this came of it.
+    pub(super) fn json(value: &impl Serialize) -> Self {
+        // What is answered are structs of texts, numbers and lists.
+        let body = serde_json::to_vec(value).unwrap_or_default();
+        Answer::of("application/json", body)
+    }
+
+    /// A page.
+    pub(super) fn html(text: String) -> Self {
+        Answer::of("text/html; charset=utf-8", text.into_bytes())
+    }
+
+    fn of(kind: &'static str, body: Vec<u8>) -> Self {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        Answer { status: StatusCode::OK, headers, body }
+    }
+
+    /// It was made, and is found there.
+    pub(super) fn created(self, location: &str) -> Self {
+        Answer { status: StatusCode::CREATED, ..self.header(header::LOCATION, location) }
+    }
+
+    /// It has begun, and goes on there.
+    pub(super) fn accepted(location: &str) -> Self {
+        let nothing = Answer { status: StatusCode::ACCEPTED, headers: HeaderMap::new(), body: Vec::new() };
+        nothing
+            .header(header::LOCATION, location)
+            .header(HeaderName::from_static("preference-applied"), "respond-async")
+    }
+
+    /// With a header; what cannot be in one is left out.
+    pub(super) fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        (self.status, self.headers, self.body).into_response()
+    }
+}

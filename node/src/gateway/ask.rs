@@ -1,0 +1,275 @@
+//! A request while it is answered: what it says, what was done for it, and what it was told of the log.
+//!
+//! Reads are as fresh as the caller wants; those a mutation needs for itself see everything.
+use super::{
+    answer::Answer,
+    consistency::{self, Freshness},
+    idempotency::{self, Key},
+    problem::Problem,
+    session::{self, Session},
+};
+use crate::{
+    node::NodeServices,
+    runtime::{Answered, CommandError, CommandOptions, Found, Service, Ticket, partition_of},
+};
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use corduroy_log::{error::LogError, world::Timestamp};
+use corduroy_proto::runtime::query_call;
+use prost::Message;
+use serde::de::DeserializeOwned;
+use std::{
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Ask {
+    services: NodeServices,
+    method: Method,
+    path: String,
+    params: Vec<(String, String)>,
+    query: Vec<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+    fresh: Freshness,
+    session: Session,
+    /// Only of mutations.
+    key: OnceLock<Key>,
+    done: Mutex<Done>,
+}
+
+#[derive(Debug, Default)]
+struct Done {
+    seen: Session,
+    /// Log time of what is oldest among what was read.
+    oldest: Option<Timestamp>,
+    commands: usize,
+    replays: usize,
+}
+
+impl Ask {
+    /// Takes a request as it is; what it says is read by whoever needs it.
+    pub(super) async fn read(services: NodeServices, request: Request) -> Result<Self, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+        let params = RawPathParams::from_request_parts(&mut parts, &()).await;
+        let params = params.map_err(|rejection| Problem::malformed("path", rejection.to_string()))?;
+        let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        let Query(query) = query.map_err(|rejection| Problem::malformed("query", rejection.body_text()))?;
+        let headers = parts.headers.clone();
+        let body = Bytes::from_request(Request::from_parts(parts, body), &()).await;
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::new("too-large", "a body has at most 1 MiB"),
+            _ => Problem::malformed("body", rejection.body_text()),
+        })?;
+        let session = Session::of(&headers);
+        let (fresh, key, done) = (Freshness::Linearizable, OnceLock::new(), Mutex::default());
+        let ask = Ask { services, method, path, params, query, headers, body, fresh, session, key, done };
+        if ask.mutates() {
+            if let Some(given) = Key::of(&ask.headers)? {
+                ask.key.get_or_init(|| given);
+            }
+            return Ok(ask);
+        }
+        let fresh = Freshness::read(ask.query("consistency"))?;
+        Ok(Ask { fresh, ..ask })
+    }
+
+    fn mutates(&self) -> bool {
+        !self.method.is_safe()
+    }
+
+    fn done(&self) -> MutexGuard<'_, Done> {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The path, as the routes have it.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A part of the path.
+    pub(super) fn param(&self, name: &str) -> &str {
+        let found = self.params.iter().find(|(other, _)| other == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    /// What the query says last of this.
+    pub(super) fn query(&self, name: &str) -> Option<&str> {
+        self.query.iter().rev().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All of the query.
+    pub(super) fn queries(&self) -> &[(String, String)] {
+        &self.query
+    }
+
+    /// The body, as JSON.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let mut json = serde_json::Deserializer::from_slice(&self.body);
+        let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let path = error.path().to_string();
+            let path = if matches!(path.as_str(), "." | "?") { "" } else { &path };
+            Problem::malformed(path, error.inner().to_string())
+        })?;
+        json.end().map_err(|error| Problem::malformed("", error.to_string()))?;
+        Ok(read)
+    }
+
+    /// The same where no body says that everything is as usual.
+    pub(super) fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
+        if self.body.is_empty() { Ok(T::default()) } else { self.json() }
+    }
+
+    /// The caller does not want to wait.
+    pub(super) fn prefers_async(&self) -> bool {
+        let values = self.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        let mut preferences = values.flat_map(|value| value.split([',', ';']));
+        preferences.any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
+    }
+
+    /// The idempotency key: the caller's, or one that is made now and stays.
+    pub(super) fn key(&self) -> &Key {
+        self.key.get_or_init(|| Key::made(self.services.new_id()))
+    }
+
+    /// The key of a request that has none in its header but says one elsewhere.
+    pub(super) fn key_or(&self, text: &str) -> Result<(), Problem> {
+        let given = Key::given(text)?;
+        self.key.get_or_init(|| given);
+        Ok(())
+    }
+
+    /// How many partitions a service has.
+    pub(super) fn partitions<S: Service>(&self) -> Result<u32, Problem> {
+        let none = || Problem::new("no-quorum", "this node does not know yet where the service is");
+        self.services.partitions(S::NAME).filter(|count| *count > 0).ok_or_else(|| none().with("partition", S::NAME))
+    }
+
+    /// Has a command decided, by the key of the request.
+    pub(super) async fn command<S: Service>(&self, key: &str, command: &S::Command) -> Result<S::Reply, Problem> {
+        let partition = partition_of(key, self.partitions::<S>()?);
+        let answered = self.command_as::<S>(self.key().id(S::NAME), partition, key, command).await;
+        let answered = answered.map_err(|error| Problem::of_command(&error, &shown::<S>(partition)))?;
+        Ok(answered.value)
+    }
+
+    /// Has one of several commands decided, by an id of its own.
+    pub(super) async fn command_as<S: Service>(
+        &self,
+        id: Ticket,
+        partition: u32,
+        key: &str,
+        command: &S::Command,
+    ) -> Result<Answered<S::Reply>, CommandError> {
+        let options = CommandOptions {
+            by_client: self.key().is_by_client(),
+            fingerprint: idempotency::fingerprint(&self.method, &self.path, &self.body),
+            patience: self.services.patience(),
+            ..CommandOptions::new(id)
+        };
+        let answered = self.services.command_to::<S>(partition, key, command, &options).await;
+        let mut done = self.done();
+        done.commands += 1;
+        let (positions, replayed) = match &answered {
+            Ok(answered) => (&answered.positions[..], answered.replayed),
+            Err(CommandError::Refused(refusal)) => (&refusal.positions[..], refusal.replayed),
+            Err(_) => (&[][..], false),
+        };
+        done.seen.see(positions);
+        done.replays += usize::from(replayed);
+        drop(done);
+        answered
+    }
+
+    /// The state of an aggregate.
+    pub(super) async fn get<S: Service>(&self, key: &str) -> Result<Option<S::State>, Problem> {
+        self.get_in::<S>(partition_of(key, self.partitions::<S>()?), key).await
+    }
+
+    /// The same where the key does not say which partition it is in.
+    pub(super) async fn get_in<S: Service>(&self, partition: u32, key: &str) -> Result<Option<S::State>, Problem> {
+        let consistency = self.fresh.of(&self.session, S::NAME, partition);
+        let what = query_call::What::Get(key.to_owned());
+        let answer = self.saw::<S, _>(partition, self.services.query(S::NAME, partition, what, consistency).await)?;
+        let state = answer.aggregates.first().map(|found| S::State::decode(found.state.clone())).transpose();
+        state.map_err(|_| Problem::defect("state that can be read"))
+    }
+
+    /// Aggregates of a partition, behind a key; and whether there are more.
+    pub(super) async fn scan<S: Service>(
+        &self,
+        partition: u32,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<(Vec<(String, S::State)>, bool), Problem> {
+        let consistency = self.fresh.of(&self.session, S::NAME, partition);
+        let found = self.services.scan::<S>(partition, prefix, after, limit, consistency).await;
+        self.saw::<S, _>(partition, found)
+    }
+
+    /// What a partition keeps beside its aggregates.
+    pub(super) async fn partition_state<S: Service>(&self, partition: u32) -> Result<S::Partition, Problem> {
+        let consistency = self.fresh.of(&self.session, S::NAME, partition);
+        self.saw::<S, _>(partition, self.services.partition_state::<S>(partition, consistency).await)
+    }
+
+    fn saw<S: Service, T>(&self, partition: u32, found: Result<Found<T>, LogError>) -> Result<T, Problem> {
+        let found = found.map_err(|error| Problem::of_read(&error, &shown::<S>(partition)))?;
+        let mut done = self.done();
+        done.seen.see(&[found.position]);
+        done.oldest = Some(done.oldest.map_or(found.time, |oldest| oldest.min(found.time)));
+        Ok(found.value)
+    }
+
+    /// The reply to it, with what every reply says.
+    pub(super) fn finish(&self, outcome: Result<Answer, Problem>) -> Response {
+        let mut headers = HeaderMap::new();
+        let key = self.mutates().then(|| self.key().text());
+        if let Some(value) = key.and_then(|key| HeaderValue::from_str(key).ok()) {
+            headers.insert(idempotency::HEADER, value);
+        }
+        let done = self.done();
+        if done.commands > 0 && done.commands == done.replays {
+            headers.insert(idempotency::REPLAY, HeaderValue::from_static("true"));
+        }
+        if self.fresh == Freshness::Stale
+            && let Some(oldest) = done.oldest
+        {
+            headers.insert(consistency::AGE, HeaderValue::from(age(oldest)));
+            insert(&mut headers, consistency::POSITION, &done.seen.shown());
+        }
+        headers.extend(done.seen.clone().merged(&self.session).to_header().map(|token| (session::HEADER, token)));
+        drop(done);
+        match outcome {
+            Ok(answer) => (headers, answer).into_response(),
+            Err(problem) => (headers, problem.during(&self.path, key)).into_response(),
+        }
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// In milliseconds, by the clock of this machine.
+fn age(time: Timestamp) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+    now.saturating_sub(time.0) / 1000
+}
+
+/// How a partition is named.
+pub(super) fn shown<S: Service>(partition: u32) -> String {
+    format!("{}/{partition}", S::NAME)
+}

@@ -1,0 +1,221 @@
+//! Which routes there are.
+use super::{delivering, delivery, described, explained, listing, orders, payment, placing, seeds, stock};
+use crate::gateway::{answer::Answer, ask::Ask, problem::Problem, routes::Route};
+use axum::http::{Method, StatusCode};
+use std::sync::Arc;
+
+const OK: StatusCode = StatusCode::OK;
+const CREATED: StatusCode = StatusCode::CREATED;
+
+const PAGE: [(&str, &str); 2] = [
+    ("limit", "rows of the reply, 1000 unless said, at most 10000"),
+    ("after", "the key behind which the page begins"),
+];
+const ORDERS: &[(&str, &str)] = &[
+    PAGE[0],
+    PAGE[1],
+    ("status", "by the name of the status, without case"),
+    ("customer", "by the customer, without case"),
+    ("undelivered", "true: only confirmed orders that are not delivered"),
+];
+const DELIVERIES: &[(&str, &str)] =
+    &[PAGE[0], PAGE[1], ("day", "such as 2020-07-01"), ("state", "held, refused, voided, scheduled or delivered")];
+
+const UNKNOWN_ORDER: &[&str] = &["unknown-order"];
+const LINES: &[&str] = &["unknown-order", "unknown-item", "order-busy", "order-closed", "rule-violated"];
+const CHECKOUT: &[&str] = &[
+    "unknown-order",
+    "out-of-stock",
+    "out-of-credit",
+    "account-missing",
+    "item-missing",
+    "price-changed",
+    "no-delivery-slot",
+    "checkout-timeout",
+    "checkout-cancelled",
+    "order-busy",
+    "order-closed",
+    "rule-violated",
+];
+const RULE: &[&str] = &["rule-violated"];
+
+const CHANGED: &str = r#"{"order_id":"7","item_id":"3","quantity":2,"total_cost":20}"#;
+const SUMMARY: &str = r#"{"orderRef":"OS000001-ORD","customerRef":"ada","numberOfItems":2,"statusName":"New"}"#;
+const SUMMARIES: &str = r#"[{"orderRef":"OS000001-ORD","customerRef":"ada","numberOfItems":2,"statusName":"New"}]"#;
+const VALUED: &str = r#"{"orderId":"7","orderRef":"OS000001-ORD","netTotal":"150.00","vatRate":1900,
+    "grandTotal":"178.50","deliverySent":false,"orderDate":"2024-07-01T12:00:00Z"}"#;
+const DETAIL: &str = r#"{"orderId":"7","orderRef":"OS000001-ORD","customerId":"ada","kind":"items","status":"open",
+    "attempt":1,"lastRefusal":{"reason":"out-of-stock","step":"stock","itemId":"3","requested":2,"available":1},
+    "lines":[{"itemId":"3","quantity":2,"price":"0.10"}],"total":"0.20","netTotal":null,"vatRate":null,
+    "grandTotal":"0.20","orderDate":"2024-07-01T12:00:00Z","deliverySent":false,"deliveredAt":null,
+    "vouchers":[{"code":"ABCD","strategy":"Order.Large-Delivered-Five-Euro","value":"5.00"}]}"#;
+const LEDGER: &str = r#"{"id":"a-key","order":{"orderId":"7","customerId":"ada","totalPrice":20,"totalQuantity":2,
+    "items":[{"productId":"3","price":10,"quantity":2}],"status":"PENDING"}}"#;
+const ENVELOPE: &str = r#"{"data":{"id":"a-key","order":{"orderId":"7","customerId":"ada","totalPrice":20,
+    "totalQuantity":2,"items":[{"productId":"3","price":10,"quantity":2}]}}}"#;
+const LEDGER_OF: &str = r#"{"order":{"order":{"orderId":"7","customerId":"ada","totalPrice":20,"totalQuantity":2,
+    "items":[{"productId":"3","price":10,"quantity":2}],"status":"COMPLETE"}}}"#;
+const CHECKED_OUT: &str =
+    r#"{"order_id":"7","paid":true,"status":"completed","total_cost":20,"attempt":1,"alreadyPaid":false}"#;
+const FOUND: &str =
+    r#"{"order_id":"7","paid":false,"items":[["3",2]],"user_id":"1","total_cost":20,"status":"pending"}"#;
+const DELIVERY: &str = r#"{"orderId":"7","customerId":"ada","day":"2024-07-02","state":"scheduled"}"#;
+const CREDIT: &str = r#"{"user_id":"1","credit":10}"#;
+const FREE: &str = r#"{"item_id":"3","stock":5}"#;
+
+/// See the module.
+pub(super) fn table() -> Vec<Route> {
+    [orders_by_line(), orders_as_a_whole(), others(), pages()].into_iter().flatten().collect()
+}
+
+fn orders_by_line() -> Vec<Route> {
+    vec![
+        post("/orders/create/{user_id}", "Makes an order without lines", orders::create).gives(
+            OK,
+            "it is made",
+            r#"{"order_id":"7"}"#,
+        ),
+        post("/orders/batch_init/{n}/{n_items}/{n_users}/{item_price}", "Makes orders 0 to n-1 new", seeds::orders)
+            .gives(OK, "all are made", r#"{"msg":"Batch init for orders successful"}"#)
+            .refuses(RULE),
+        get("/orders/find/{order_id}", "An order", orders::find).gives(OK, "the order", FOUND).refuses(UNKNOWN_ORDER),
+        post("/orders/addItem/{order_id}/{item_id}", "Adds one of an item, at its price", orders::add_item)
+            .gives(OK, "the line is there", CHANGED)
+            .refuses(LINES),
+        post("/orders/addItem/{order_id}/{item_id}/{quantity}", "Adds so many of an item", orders::add_item)
+            .gives(OK, "the line is there", CHANGED)
+            .refuses(LINES),
+        delete("/orders/removeItem/{order_id}/{item_id}", "Removes the newest line of an item", orders::remove_item)
+            .gives(OK, "the line is gone", CHANGED)
+            .refuses(LINES),
+        post("/orders/checkout/{order_id}", "Pays an order and takes its items", orders::checkout)
+            .gives(OK, "it is paid", CHECKED_OUT)
+            .gives(StatusCode::ACCEPTED, "it has begun, as Prefer: respond-async asked", "")
+            .refuses(CHECKOUT),
+        post("/orders/cancel/{order}", "Cancels an order that is not paid", orders::cancel)
+            .gives(OK, "it is cancelled", DETAIL)
+            .refuses(&["unknown-order", "order-closed"]),
+    ]
+}
+
+fn orders_as_a_whole() -> Vec<Route> {
+    vec![
+        get("/orders", "All orders", listing::all).query(ORDERS).gives(OK, "a page of them", SUMMARIES),
+        post("/orders", "Places an order for items, to be priced when it is checked out", placing::items)
+            .body(r#"{"customerRef":"ada","orderItems":[{"productId":"3","quantity":2}]}"#)
+            .gives(CREATED, "it is placed", SUMMARY)
+            .refuses(RULE),
+        get("/orders/customer/{customer_ref}", "The orders of a customer, without case", listing::of_customer)
+            .query(&PAGE)
+            .gives(OK, "a page of them", SUMMARIES),
+        get("/orders/{order_ref}", "An order in short", listing::one)
+            .gives(OK, "the order", SUMMARY)
+            .refuses(UNKNOWN_ORDER),
+        get("/orders/detail/{order}", "Everything about an order", orders::detail)
+            .gives(OK, "the order", DETAIL)
+            .refuses(UNKNOWN_ORDER),
+        post("/orders/value", "Places an order for an amount; without one, for 150.00", placing::value)
+            .body(r#"{"netTotal":"150.00","customerId":"ada","orderDate":"2024-07-01T12:00:00Z"}"#)
+            .gives(CREATED, "it is placed, and confirmed", VALUED)
+            .refuses(RULE),
+        post("/orders/deliver/{order}", "Marks a confirmed order as delivered", delivering::deliver)
+            .gives(OK, "it is delivered", VALUED)
+            .refuses(&["unknown-order", "not-deliverable"]),
+        post("/orders/deliver-next", "Marks the earliest undelivered order as delivered", delivering::next)
+            .gives(OK, "it is delivered", VALUED)
+            .refuses(&["no-undelivered-order"]),
+        get("/order/{id}", "An order with its totals", placing::ledger_of)
+            .gives(OK, "the order", LEDGER_OF)
+            .refuses(UNKNOWN_ORDER),
+        post("/order", "Places an order with prices, and begins its checkout", placing::ledger)
+            .body(ENVELOPE)
+            .gives(OK, "it is placed, and its checkout has begun", LEDGER)
+            .refuses(&["id-conflict", "rule-violated"]),
+    ]
+}
+
+fn others() -> Vec<Route> {
+    vec![
+        post("/payment/create_user", "Opens an account", payment::create).gives(OK, "it is open", r#"{"user_id":"1"}"#),
+        get("/payment/find_user/{user_id}", "What a user has", payment::find)
+            .gives(OK, "the account", CREDIT)
+            .refuses(&["unknown-user"]),
+        post("/payment/add_funds/{user_id}/{amount}", "Adds to what a user has", payment::add_funds)
+            .gives(OK, "it is added", CREDIT)
+            .refuses(&["unknown-user", "rule-violated"]),
+        post("/payment/pay/{user_id}/{amount}", "Takes from what a user has", payment::pay)
+            .gives(OK, "it is paid", CREDIT)
+            .refuses(&["unknown-user", "out-of-credit", "rule-violated"]),
+        post("/payment/batch_init/{n}/{starting_money}", "Makes users 0 to n-1 new", seeds::users)
+            .gives(OK, "all are made", r#"{"msg":"Batch init for users successful"}"#)
+            .refuses(RULE),
+        get("/payment/checkid/{order_id}", "What became of the payment of an order", payment::check).gives(
+            OK,
+            "MISSING, PAID, REJECTED or ROLLEDBACK",
+            r#""PAID""#,
+        ),
+        post("/stock/item/create/{price}", "Makes an item of which there is none", stock::create)
+            .gives(OK, "it is made", r#"{"item_id":"3"}"#)
+            .refuses(RULE),
+        get("/stock/find/{item_id}", "How many of an item are free", stock::find)
+            .gives(OK, "the item", r#"{"stock":5,"price":10}"#)
+            .refuses(&["unknown-item"]),
+        post("/stock/add/{item_id}/{amount}", "Adds to an item", stock::add)
+            .gives(OK, "it is added", FREE)
+            .refuses(&["unknown-item", "rule-violated"]),
+        post("/stock/subtract/{item_id}/{amount}", "Takes from an item", stock::subtract)
+            .gives(OK, "it is taken", FREE)
+            .refuses(&["unknown-item", "out-of-stock", "rule-violated"]),
+        post("/stock/batch_init/{n}/{starting_stock}/{item_price}", "Makes items 0 to n-1 new", seeds::items)
+            .gives(OK, "all are made", r#"{"msg":"Batch init for stock successful"}"#)
+            .refuses(RULE),
+        get("/stock/checkid/{order_id}", "What became of the stock of an order", stock::check).gives(
+            OK,
+            "MISSING, PAID, REJECTED or ROLLEDBACK",
+            r#""PAID""#,
+        ),
+        get("/deliveries", "All deliveries", delivery::all).query(DELIVERIES).gives(
+            OK,
+            "a page of them",
+            r#"[{"orderId":"7","customerId":"ada","day":"2024-07-02","state":"held"}]"#,
+        ),
+        get("/deliveries/{order}", "The delivery of an order", delivery::one)
+            .gives(OK, "the delivery", DELIVERY)
+            .refuses(&["unknown-delivery"]),
+    ]
+}
+
+fn pages() -> Vec<Route> {
+    vec![
+        get("/openapi.json", "This document", described).gives(OK, "this document", r#"{"openapi":"3.1.0"}"#),
+        get("/problems/{name}", "What a problem means, and what to do about it", explained)
+            .media("text/html")
+            .gives(OK, "a page", "")
+            .refuses(&["not-found"]),
+    ]
+}
+
+fn get<F>(path: &'static str, summary: &'static str, handler: impl Fn(Arc<Ask>) -> F + Send + Sync + 'static) -> Route
+where
+    F: Future<Output = Result<Answer, Problem>> + Send + 'static,
+{
+    Route::new(Method::GET, path, summary, handler)
+}
+
+fn post<F>(path: &'static str, summary: &'static str, handler: impl Fn(Arc<Ask>) -> F + Send + Sync + 'static) -> Route
+where
+    F: Future<Output = Result<Answer, Problem>> + Send + 'static,
+{
+    Route::new(Method::POST, path, summary, handler)
+}
+
+fn delete<F>(
+    path: &'static str,
+    summary: &'static str,
+    handler: impl Fn(Arc<Ask>) -> F + Send + Sync + 'static,
+) -> Route
+where
+    F: Future<Output = Result<Answer, Problem>> + Send + 'static,
+{
+    Route::new(Method::DELETE, path, summary, handler)
+}

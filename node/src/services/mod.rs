@@ -1,0 +1,19 @@
+//! The services of the reference systems: rules, and nothing else.
+//!
+//! ```text
+//!   order ──CheckoutStarted──▶ payment ──held──▶ order ──StockRequested──▶ stock ──held──▶ order ──▶ OrderConfirmed
+//!                                                                                          └─ or DeliveryRequested ──▶ delivery
+//! ```
+//!
+//! The saga is the order itself: there is no coordinator beside it. Each arrow is an event that a partition reads by its cursor.
+//! What each service promises is in `docs/services.md`.
+//!
+//! **Invariant**: nothing in here knows tasks, clocks, disks, networks or HTTP (`tests/tests/tidy.rs` keeps it).
+pub mod delivery;
+pub mod order;
+pub mod payment;
+pub mod stock;
+
+mod settings;
+
+pub use settings::Settings;

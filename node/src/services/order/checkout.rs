@@ -1,0 +1,134 @@
+//! Checking out: how an attempt begins, and how it comes to its good end.
+use super::{lines, names, refusals, work, work::Work};
+use crate::{
+    runtime::{Refusal, partition_of},
+    services::Settings,
+};
+use corduroy_proto::order as pb;
+use pb::{HoldStatus, Line, Participant, Status, command::Command, event::Event};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Begins an attempt, or joins the one that is running.
+pub(super) fn checkout(settings: &Settings, work: &mut Work<'_, '_>, asked: &pb::Checkout) -> Result<(), Refusal> {
+    match work.order.status() {
+        Status::Cancelled => return Err(refusals::closed(&work.order)),
+        Status::Releasing => return Err(refusals::busy(&work.order)),
+        Status::Confirmed | Status::Delivered => work.cx.reply_with(work::shown(work.key, true)),
+        Status::Reserving if asked.r#async => work.reply(),
+        Status::Reserving => {
+            if let Some(ticket) = work.cx.defer() {
+                let (order, checkout) = (work.key.to_owned(), ticket.to_bytes());
+                work.emit(Event::Joined(pb::CallerJoined { order, checkout, ..pb::CallerJoined::default() }));
+            }
+        }
+        Status::Open => {
+            let timeout = if asked.r#async { settings.saga_async_timeout } else { settings.saga_timeout };
+            start(work, &asked.prices, timeout, !asked.r#async)?;
+            // Without lines it is over already.
+            if asked.r#async || work.order.status() == Status::Confirmed {
+                work.reply();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Begins an attempt of an open order; who asks gets its outcome if it `waits`, or has to be answered.
+pub(super) fn start(work: &mut Work<'_, '_>, prices: &[Line], timeout: Duration, waits: bool) -> Result<(), Refusal> {
+    let attempt = pb::Attempt { attempt: work.order.attempt.saturating_add(1), ..work.attempt() };
+    if work.order.lines.is_empty() {
+        let started = pb::CheckoutStarted { attempt: Some(attempt), ..pb::CheckoutStarted::default() };
+        work.emit(Event::CheckoutStarted(started));
+        confirm(work);
+        return Ok(());
+    }
+    let mut priced = work.order.lines.clone();
+    let mut used: BTreeMap<&str, i64> = BTreeMap::new();
+    for (line, asked) in priced.iter_mut().zip(&work.order.lines).filter(|(line, _)| line.price.is_none()) {
+        let price = lines::price_of(prices, &asked.item).ok_or_else(|| refusals::item_missing(&asked.item))?;
+        if price < 0 {
+            return Err(refusals::rule("prices", format!("that of item {} is negative", asked.item)));
+        }
+        line.price = Some(price);
+        used.insert(&asked.item, price);
+    }
+    let total = lines::sum(&priced).ok_or_else(lines::too_much)?;
+    let price = |(item, price): (&str, i64)| Line { item: item.to_owned(), price: Some(price), ..Line::default() };
+    let prices = used.into_iter().map(price).collect();
+    let caller = if waits { work.cx.defer() } else { None };
+    let timer = pb::AttemptTimer { incarnation: attempt.incarnation, attempt: attempt.attempt };
+    let deadline_timer = work.after(timeout, Command::Deadline(timer));
+    let micros = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
+    work.emit(Event::CheckoutStarted(pb::CheckoutStarted {
+        attempt: Some(attempt),
+        total,
+        lines: lines::merge(&priced),
+        deadline: work.cx.now().0.saturating_add(micros),
+        caller: caller.map(|ticket| ticket.to_bytes()).unwrap_or_default(),
+        deadline_timer,
+        prices,
+    }));
+    Ok(())
+}
+
+/// Asks all partitions of stock at once. `false`: nobody knows how many there are.
+pub(super) fn request_stock(work: &mut Work<'_, '_>) -> bool {
+    let Some(partitions) = work.cx.place().peers.get("stock").copied().filter(|partitions| *partitions > 0) else {
+        return false;
+    };
+    let mut parts: BTreeMap<u32, Vec<Line>> = BTreeMap::new();
+    for line in lines::merge(&work.order.lines) {
+        parts.entry(partition_of(&line.item, partitions)).or_default().push(line);
+    }
+    let parts = parts.into_iter().map(|(partition, lines)| pb::StockPart { partition, lines }).collect();
+    let attempt = Some(work.attempt());
+    work.emit(Event::StockRequested(pb::StockRequested { attempt, parts }));
+    true
+}
+
+/// Goes on from the stock that is held: to the delivery, where slots are scarce, or to the end.
+pub(super) fn after_stock(settings: &Settings, work: &mut Work<'_, '_>) {
+    if settings.delivery_capacity.is_some() && work.order.needs_delivery {
+        let attempt = Some(work.attempt());
+        work.emit(Event::DeliveryRequested(pb::DeliveryRequested { attempt }));
+    } else {
+        confirm_if_held(work);
+    }
+}
+
+/// Confirms the order if everything it asked for is held.
+pub(super) fn confirm_if_held(work: &mut Work<'_, '_>) {
+    if work.order.holds.iter().all(|hold| hold.status() == HoldStatus::Held) {
+        confirm(work);
+    }
+}
+
+/// The pivot: from here on everything will be posted.
+fn confirm(work: &mut Work<'_, '_>) {
+    let before = work.order.clone();
+    let stock = before.holds.iter().filter(|hold| hold.participant() == Participant::Stock);
+    work.cancel_timers();
+    work.rests_on_holds();
+    let delivery = ships(&before) && work.cx.place().peers.contains_key("delivery");
+    work.emit(Event::Confirmed(pb::OrderConfirmed {
+        attempt: Some(work::attempt(&before)),
+        total: before.gross,
+        gross: before.gross,
+        order_date: before.order_date,
+        payment: !before.holds.is_empty(),
+        stock_partitions: stock.map(|hold| hold.partition).collect(),
+        delivery,
+        due_key: names::due_key(before.order_date, work.key),
+    }));
+    if !ships(&before) {
+        work.emit(Event::Completed(pb::OrderCompleted { order: work.key.to_owned() }));
+    }
+    work.reply_to(&before.checkouts);
+    let closed = refusals::closed(&work.order);
+    work.refuse_to(&before.cancels, &closed);
+}
+
+/// Whether there is something to bring to somebody.
+pub(super) fn ships(order: &pb::Order) -> bool {
+    order.needs_delivery && !order.lines.is_empty()
+}

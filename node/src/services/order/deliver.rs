@@ -1,0 +1,40 @@
+//! Marking an order as delivered.
+use super::{checkout, names, refusals, work::Work};
+use crate::{runtime::Refusal, services::Settings};
+use corduroy_proto::order as pb;
+use pb::{Kind, Status, event::Event};
+
+/// Marks an order as delivered; twice is once. The prices of items contain the tax, and nobody has said how much it is:
+/// such an order is delivered with its total as net and gross, and the tax of its day.
+pub(super) fn deliver(settings: &Settings, work: &mut Work<'_, '_>) -> Result<(), Refusal> {
+    match work.order.status() {
+        Status::Delivered => {}
+        Status::Confirmed => {
+            let order = work.order.clone();
+            let (net, vat_bp) = match order.kind() {
+                Kind::Value => (order.net, order.vat_bp),
+                Kind::Items => (order.gross, settings.vat_bp(order.order_date)),
+            };
+            work.emit(Event::Delivered(pb::OrderDelivered {
+                number: order.number,
+                net,
+                vat_bp,
+                gross: order.gross,
+                order_date: order.order_date,
+                delivered_at: work.cx.now().0,
+                incarnation: order.incarnation,
+                needs_delivery: checkout::ships(&order),
+                attempt: order.attempt,
+                due_key: names::due_key(order.order_date, work.key),
+                order: order.id,
+                customer: order.customer,
+            }));
+            if !order.completed {
+                work.emit(Event::Completed(pb::OrderCompleted { order: work.key.to_owned() }));
+            }
+        }
+        _ => return Err(refusals::not_deliverable(&work.order)),
+    }
+    work.reply();
+    Ok(())
+}

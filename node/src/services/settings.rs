@@ -1,0 +1,55 @@
+//! What may be set of the services. Only `decide` and `route` see it: a change makes no history another one.
+use std::time::Duration;
+
+/// Settings of all services; the same on all nodes, or what is decided depends on who leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// An attempt to check out ends after this, when somebody waits for it.
+    pub saga_timeout: Duration,
+    /// An attempt nobody waits for ends after this.
+    pub saga_async_timeout: Duration,
+    /// A refusal that is final is told after this, although something is still being given back.
+    pub saga_release_wait: Duration,
+    /// Lines of an order.
+    pub max_lines: usize,
+    /// Deliveries of a day; `None`: any number. Needs a single partition of `delivery`.
+    pub delivery_capacity: Option<i64>,
+    /// The first day that comes into question, from the day of the request.
+    pub delivery_lead_days: i64,
+    /// How many days come into question.
+    pub delivery_horizon_days: i64,
+    /// Value added tax: basis points from a day on (UTC, as microseconds since 1970), in order.
+    pub tax: Vec<(u64, u32)>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        /// 2020-07-01 and 2021-01-01.
+        const LOWERED: (u64, u32) = (1_593_561_600_000_000, 1600);
+        const RAISED: (u64, u32) = (1_609_459_200_000_000, 1900);
+        Settings {
+            saga_timeout: Duration::from_secs(10),
+            saga_async_timeout: Duration::from_secs(900),
+            saga_release_wait: Duration::from_secs(5),
+            max_lines: 1000,
+            delivery_capacity: None,
+            delivery_lead_days: 1,
+            delivery_horizon_days: 14,
+            tax: vec![(0, 1900), LOWERED, RAISED],
+        }
+    }
+}
+
+impl Settings {
+    /// The tax of an order date, in basis points.
+    pub fn vat_bp(&self, order_date: u64) -> u32 {
+        let rate = self.tax.iter().rev().find(|(from, _)| *from <= order_date);
+        rate.map_or(0, |(_, bp)| *bp)
+    }
+}
+
+/// Net plus tax, half up. `None`: more than can be counted.
+pub fn gross(net: i64, vat_bp: u32) -> Option<i64> {
+    let tax = net.checked_mul(i64::from(vat_bp))?.checked_add(5_000)? / 10_000;
+    net.checked_add(tax)
+}

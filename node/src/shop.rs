@@ -1,0 +1,20 @@
+//! The services of this repository, and their routes.
+use crate::{
+    Builder,
+    config::ShopConfig,
+    gateway,
+    services::{delivery::Delivery, order::Order, payment::Payment, stock::Stock},
+};
+
+/// Adds all of them to a node.
+pub fn with_services(builder: Builder, config: &ShopConfig) -> Builder {
+    let settings = &config.settings;
+    builder
+        .keep(config.keep)
+        .patience(config.gateway_timeout)
+        .service_with(Order::new(settings.clone()), config.partitions)
+        .service_with(Payment, config.payment_partitions)
+        .service_with(Stock, config.stock_partitions)
+        .service_with(Delivery::new(settings.clone()), config.delivery_partitions)
+        .routes(gateway::shop::routes)
+}
