@@ -35,11 +35,16 @@ struct Up {
 }
 
 impl Up {
+    /// Three nodes with the log alone.
     fn start() -> Self {
+        Self::start_with(&["--services", "none"])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
         let machine = machine();
         let dir = tempfile::tempdir().expect("a temporary folder");
         let base = free_base();
-        let (mut child, mut out) = spawn_up(base, &dir, &[]);
+        let (mut child, mut out) = spawn_up(base, &dir, more);
         let mut line = String::new();
         out.read_line(&mut line).expect("readable");
         if line.is_empty() {
@@ -59,7 +64,7 @@ impl Up {
             (1..=3).map(|i| format!("127.0.0.1:{}", self.base + offset + i)).collect::<Vec<_>>().join(",")
         };
         let mut command = corduroy();
-        command.args(arguments).env("CORDUROY_GRPC", at(4)).env("CORDUROY_ADMIN", at(12));
+        command.args(arguments).env("CORDUROY_GRPC", at(4)).env("CORDUROY_ADMIN", at(12)).env("CORDUROY_HTTP", at(0));
         command
     }
 
@@ -240,7 +245,7 @@ fn up_starts_a_cluster_that_status_shows_and_ctrl_c_stops() {
     let expected = format!(
         concat!(
             r#"{{"nodes":[{},{},{}],"partitions":[{{"topic":"_cluster","partition":0,"leader":{},"term":{},"#,
-            r#""replicas":[1,2,3],"startOffset":0,"endOffset":3}}]}}"#,
+            r#""replicas":[1,2,3],"startOffset":0,"endOffset":3}}],"subscriptions":[]}}"#,
             "\n"
         ),
         node(1),
@@ -408,6 +413,41 @@ fn read_finds_by_key_and_by_time_and_says_what_is_wrong_with_either() {
     }
 }
 
+/// The commands of the shop, and what they say when something cannot be had. A1: an order of a value, and one with too many places.
+#[test]
+fn the_shop_is_used_from_a_command_line() {
+    let up = Up::start_with(&[]);
+    let created = up.json(&["order", "create", "--customer", "ada", "--format", "json"]);
+    assert_eq!(
+        (&created["netTotal"], &created["vatRate"], &created["grandTotal"]),
+        (&Value::from("150.00"), &Value::from(1900), &Value::from("178.50"))
+    );
+    let said = up.refused(2, &["order", "create", "99.999"]);
+    assert!(said.contains("(malformed)"), "{said}");
+    let delivered = up.json(&["order", "deliver", "--format", "json"]);
+    assert_eq!((&delivered["orderId"], &delivered["deliverySent"]), (&created["orderId"], &Value::Bool(true)));
+    let said = up.refused(1, &["order", "deliver"]);
+    assert!(said.contains("(no-undelivered-order). `corduroy order create` makes one"), "{said}");
+
+    // The same key is the same user.
+    let user = up.json(&["payment", "create-user", "--key", "a-user", "--format", "json"]);
+    assert_eq!(up.json(&["payment", "create-user", "--key", "a-user", "--format", "json"]), user);
+    let user = user["user_id"].as_str().expect("an id");
+    up.ok(&["payment", "add-funds", user, "15"]);
+    let said = up.refused(1, &["payment", "pay", user, "16"]);
+    assert!(said.contains("(out-of-credit)"), "{said}");
+    assert_eq!(up.json(&["payment", "show", user, "--format", "json"])["credit"], Value::from(15));
+
+    let item = up.json(&["stock", "create", "5", "--format", "json"]);
+    let item = item["item_id"].as_str().expect("an id");
+    assert!(up.ok(&["stock", "add", item, "50"]).contains("stock  50"));
+    assert!(up.refused(1, &["stock", "subtract", item, "51"]).contains("(out-of-stock)"));
+    assert_eq!(up.json(&["stock", "show", item, "--format", "json"])["stock"], Value::from(50));
+
+    let text = up.ok(&["status"]);
+    assert!(text.contains("payment/0") && text.contains("lag"), "{text}");
+}
+
 #[test]
 fn topics_are_created_listed_described_and_deleted() {
     let up = Up::start();
@@ -533,7 +573,10 @@ fn a_node_without_a_majority_says_that_it_is_not_ready() {
     assert_eq!(ask("/livez"), Ok((200, "ok\n".to_owned())));
     let (code, problem) = ask("/nothing").expect("it answers");
     let problem: Value = serde_json::from_str(&problem).expect("a problem in JSON");
-    assert_eq!((code, &problem["status"], &problem["title"]), (404, &Value::from(404), &Value::from("Not Found")));
+    assert_eq!(
+        (code, &problem["status"], &problem["title"]),
+        (404, &Value::from(404), &Value::from("There is nothing here"))
+    );
     let (code, metrics) = ask("/metrics").expect("it answers");
     assert!(code == 200 && metrics.contains("corduroy_ready{node=\"3\"} 0"), "{metrics}");
 }
@@ -556,17 +599,17 @@ fn a_second_run_continues_the_cluster_and_refuses_another_size() {
     let mut up = Up::start();
     up.ok(&["topics", "create", "orders"]);
     up.fed(&["append", "orders"], b"kept\n");
-    let (mut second, _) = spawn_up(up.base, &up.dir, &[]);
+    let (mut second, _) = spawn_up(up.base, &up.dir, &["--services", "none"]);
     assert_eq!(second.wait().expect("it ends").code(), Some(5));
     let said = up.said();
     assert!(said.contains("(node 1, HTTP, --http-port)") && said.contains("in use by other processes"), "{said}");
     assert_eq!(up.stop().code(), Some(0));
 
-    let (mut other, _) = spawn_up(up.base, &up.dir, &["--nodes", "2"]);
+    let (mut other, _) = spawn_up(up.base, &up.dir, &["--services", "none", "--nodes", "2"]);
     assert_eq!(other.wait().expect("it ends").code(), Some(2));
     assert!(up.said().contains("DATA holds a cluster of 3 nodes"), "{}", up.said());
 
-    let (child, mut out) = spawn_up(up.base, &up.dir, &[]);
+    let (child, mut out) = spawn_up(up.base, &up.dir, &["--services", "none"]);
     up.child = child;
     let mut line = String::new();
     out.read_line(&mut line).expect("readable");

@@ -33,7 +33,7 @@ impl Drop for Cluster {
 impl Cluster {
     fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let port = || free_port().expect("a free port");
+        let port = || free_port().expect("a free port").port();
         let mut text = String::from("cluster_id = \"01920000-0000-7000-8000-0000000000aa\"\n");
         let mut http = Vec::new();
         for id in 1..=3 {

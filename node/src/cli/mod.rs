@@ -13,6 +13,11 @@ mod append;
 mod cursors;
 mod read;
 
+mod order;
+mod payment;
+mod shop;
+mod stock;
+
 mod bench;
 mod dump;
 
@@ -43,6 +48,7 @@ Examples:
   corduroy topics create orders --partitions 4
   seq 1000 | corduroy append orders            a line is a record
   corduroy read orders --follow
+  corduroy order create                        an order of the shop that every node carries
 
 `corduroy help exit-codes` lists the exit codes."
 )]
@@ -64,6 +70,9 @@ enum Command {
     Read(read::Args),
     Cursors(cursors::Args),
     Dump(dump::Args),
+    Order(order::Args),
+    Payment(payment::Args),
+    Stock(stock::Args),
     Bench(bench::Args),
     ExitCodes(exit::Args),
 }
@@ -88,6 +97,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Read(args) => read::run(args, format),
         Command::Cursors(args) => cursors::run(&args, format),
         Command::Dump(args) => dump::run(&args, format),
+        Command::Order(args) => order::run(&args, format),
+        Command::Payment(args) => payment::run(&args, format),
+        Command::Stock(args) => stock::run(&args, format),
         Command::Bench(args) => bench::run(args, format),
         Command::ExitCodes(_) => exit::print(),
     }

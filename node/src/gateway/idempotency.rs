@@ -1,7 +1,7 @@
 //! Idempotency keys: by them a request that is sent again, through whatever node, has one effect and one answer.
 //!
-//! A key becomes the id of a command, by which the partition that decides it remembers its answer. Keys that a client chose are
-//! remembered for longer than those a gateway made.
+//! A key becomes the id of a command, by which the partition that decides it remembers its answer. Keys that a client
+//! chose are remembered for longer than those a gateway made.
 use super::problem::Problem;
 use crate::runtime::{Ticket, id_of_key};
 use axum::http::{HeaderMap, HeaderName, Method};

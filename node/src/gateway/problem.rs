@@ -118,13 +118,19 @@ impl Problem {
         }
     }
 
+    /// Whether it is of this kind, and says nothing by this name.
+    pub(super) fn is_without(&self, kind: &str, extra: &str) -> bool {
+        self.0.kind.name == kind && !self.0.extras.contains_key(extra)
+    }
+
     /// Why a partition did not answer a question.
     pub(super) fn of_read(error: &LogError, partition: &str) -> Self {
         Problem::new("no-quorum", error.to_string()).with("partition", partition)
     }
 
-    /// With more to go on.
+    /// With more to go on. What a service calls `status` is that of an order; a problem has one of its own.
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let name = if name == "status" { "orderStatus" } else { name };
         self.0.extras.insert(name.to_owned(), value.into());
         self
     }

@@ -1,7 +1,7 @@
 //! The session token: how much of each partition its bearer was told about.
 //!
-//! It is a hint and no proof: what it names makes a read wait, and what it does not name is read from the leader. So a token that
-//! cannot be read, or has lost positions to its bound, costs a little time and loses no promise.
+//! It is a hint and no proof: what it names makes a read wait, and what it does not name is read from the leader. So a
+//! token that cannot be read, or has lost positions to its bound, costs a little time and loses no promise.
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use corduroy_proto::runtime as pb;

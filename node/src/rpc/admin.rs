@@ -5,6 +5,7 @@ use corduroy_log::{
     Consistency,
     error::LogError,
     log::{NewTopic, Topic},
+    topic::PartitionId,
     view::ViewStatus,
     wal::DiskSpace,
 };
@@ -64,7 +65,7 @@ impl admin_server::Admin for AdminApi {
     async fn node_status(&self, _: Request<v1::NodeStatusRequest>) -> Result<Response<v1::NodeStatusResponse>, Status> {
         let mut status = node_status(&self.shared);
         if let Some(log) = self.shared.opened() {
-            status.subscriptions = subscriptions(log).await;
+            status.subscriptions = subscriptions(&self.shared, log).await;
         }
         Ok(Response::new(status))
     }
@@ -136,24 +137,24 @@ fn node_status(shared: &Shared) -> v1::NodeStatusResponse {
 }
 
 /// How far the partitions that are led here have read their sources.
-async fn subscriptions(log: &Log) -> Vec<v1::Subscription> {
+async fn subscriptions(shared: &Shared, log: &Log) -> Vec<v1::Subscription> {
     let topics = log.topics();
     let led = log.partitions().into_iter().filter(|partition| partition.leads().is_some());
-    let read = led.flat_map(|partition| {
+    let asked = led.flat_map(|partition| {
         let info = partition.info();
-        partition
-            .sources()
-            .into_iter()
-            .map(move |(source, offset)| (info.topic.clone(), info.partition, source, offset))
-    });
-    let asked = read.filter_map(|(service, partition, source, offset)| {
-        let topic = topics.iter().find(|topic| topic.id == source.topic())?.name.clone();
-        Some(async move {
-            let source = source.partition();
-            let end = timeout(SOURCE, log.offsets(&topic, source, Consistency::Stale)).await;
-            let end = end.ok().and_then(Result::ok).map(|(_, end)| end.max(offset));
-            v1::Subscription { service, partition, topic, source, offset, end }
-        })
+        let listens = shared.registry().listens(&info.topic);
+        let sources = topics.iter().filter(|topic| listens.contains(&topic.name.as_str()));
+        let sources = sources.flat_map(|topic| (0..topic.partitions.len() as u32).map(move |number| (topic, number)));
+        let asked = sources.map(|(topic, source)| {
+            let offset = partition.source(PartitionId::new(topic.id, source));
+            let (service, topic, partition) = (info.topic.clone(), topic.name.clone(), info.partition);
+            async move {
+                let end = timeout(SOURCE, log.offsets(&topic, source, Consistency::Stale)).await;
+                let end = end.ok().and_then(Result::ok).map(|(_, end)| end.max(offset));
+                v1::Subscription { service, partition, topic, source, offset, end }
+            }
+        });
+        asked.collect::<Vec<_>>()
     });
     futures::future::join_all(asked).await
 }

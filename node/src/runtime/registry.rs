@@ -67,6 +67,7 @@ impl<W: World, S: Service> Host<W, S> {
 pub(crate) trait AnyHost<W: World>: Send + Sync {
     fn name(&self) -> &'static str;
     fn partitions(&self) -> u32;
+    fn listens(&self) -> &'static [&'static str];
     fn machine(&self, partition: u32) -> Box<dyn Machine>;
     /// Leads what can be led here.
     fn start(self: Arc<Self>, log: Log<W>);
@@ -84,6 +85,10 @@ impl<W: World, S: Service> AnyHost<W> for Host<W, S> {
 
     fn partitions(&self) -> u32 {
         self.partitions
+    }
+
+    fn listens(&self) -> &'static [&'static str] {
+        S::LISTENS
     }
 
     fn machine(&self, partition: u32) -> Box<dyn Machine> {
@@ -305,6 +310,11 @@ impl<W: World> Registry<W> {
     /// Whether a topic is one of a service that this node carries, which alone may append to it.
     pub fn owns(&self, topic: &str) -> bool {
         self.carried().any(|name| name == topic)
+    }
+
+    /// The topics a service listens to.
+    pub(crate) fn listens(&self, service: &str) -> &'static [&'static str] {
+        self.hosts.get(service).map_or(&[], |host| host.listens())
     }
 
     /// The services this node carries.

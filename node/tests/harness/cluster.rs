@@ -34,11 +34,20 @@ impl Cluster {
     ///
     /// Segments are small, so that every run crosses several of them.
     pub fn configured() -> Self {
+        let none: Option<&[&str]> = Some(&["none"]);
+        Self::of(
+            &[none; 3],
+            "[limits]\nrecord = \"64KiB\"\nbatch = \"256KiB\"\nin_flight = \"1MiB\"\nsegment = \"1MiB\"\nhot_tail = \"64KiB\"\n",
+        )
+    }
+
+    /// Nodes that carry these services (`None`: all), with these lines in their configuration; none of them running.
+    pub fn of(services: &[Option<&[&str]>], lines: &str) -> Self {
         let machine = machine();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (id, config) = (Uuid::new_v4(), dir.path().join("cluster.toml"));
-        let ports: Vec<Ports> = (0..3).map(|_| Ports::free()).collect();
-        std::fs::write(&config, configuration(id, &ports)).expect("a temporary file");
+        let ports: Vec<Ports> = services.iter().map(|_| Ports::free()).collect();
+        std::fs::write(&config, configuration(id, &ports, services, lines)).expect("a temporary file");
         let nodes = (1..).zip(ports).map(|(id, ports)| NodeProcess::new(id, ports, &config, dir.path())).collect();
         Cluster { nodes, id, dir, _machine: machine }
     }
@@ -150,17 +159,17 @@ fn leaders_of(status: &ClusterStatus) -> Vec<Option<u64>> {
     found.into_iter().map(|partition| partition.leader).collect()
 }
 
-fn configuration(cluster: Uuid, ports: &[Ports]) -> String {
-    let mut text = format!(
-        "cluster_id = \"{cluster}\"\nservices = [\"none\"]\n\n[limits]\nrecord = \"64KiB\"\nbatch = \"256KiB\"\nin_flight = \"1MiB\"\n\
-         segment = \"1MiB\"\nhot_tail = \"64KiB\"\n"
-    );
-    for (id, ports) in (1u64..).zip(ports) {
+fn configuration(cluster: Uuid, ports: &[Ports], services: &[Option<&[&str]>], lines: &str) -> String {
+    let mut text = format!("cluster_id = \"{cluster}\"\n\n{lines}");
+    for ((id, ports), services) in (1u64..).zip(ports).zip(services) {
         let Ports { http, grpc, peer, admin } = ports;
         text.push_str(&format!(
             "\n[[nodes]]\nid = {id}\npeer = \"127.0.0.1:{peer}\"\ngrpc = \"127.0.0.1:{grpc}\"\n\
              http = \"127.0.0.1:{http}\"\nadmin = \"127.0.0.1:{admin}\"\n",
         ));
+        if let Some(services) = services {
+            text.push_str(&format!("services = {services:?}\n"));
+        }
     }
     text
 }

@@ -27,6 +27,7 @@ mod recorder;
 
 mod dump;
 mod run;
+mod shop;
 mod verdict;
 
 pub use cluster::{Cluster, TOPIC};
@@ -38,6 +39,7 @@ pub use ports::Ports;
 pub use process::{Ended, NodeProcess, corduroy, resident, run};
 pub use recorder::Recorder;
 pub use run::Run;
+pub use shop::{Answer, Callers};
 pub use small_disk::SmallDisk;
 pub use trace::Tracer;
 pub use verdict::{FaultLog, Verdict, settle};

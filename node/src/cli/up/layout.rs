@@ -248,7 +248,7 @@ fn members(args: &Args) -> Result<Vec<Member>, Failure> {
     (1..=nodes)
         .map(|id| {
             Ok(Member {
-                services: carried.as_ref().and_then(|carried| carried.get(&id).cloned()),
+                services: carried.as_ref().map_or(args.services.clone(), |carried| carried.get(&id).cloned()),
                 id,
                 http: port("--http-port", args.http_port, id)?,
                 grpc: port("--grpc-port", args.grpc_port, id)?,
@@ -285,9 +285,9 @@ fn carried(layout: &str) -> Result<BTreeMap<u64, Vec<String>>, Failure> {
 fn resume(members: &mut [Member], kept: &Kept, args: &Args) -> Result<(), Failure> {
     for member in members {
         let before = kept.nodes.iter().find(|node| node.id == member.id).and_then(|node| node.services.clone());
-        if args.layout.is_some() && member.services != before {
+        if (args.layout.is_some() || args.services.is_some()) && member.services != before {
             return Err(Failure::usage(format!(
-                "the cluster in {} has another layout, which cannot change: leave --layout out, or give another --data",
+                "the cluster in {} has another layout, which cannot change: leave --layout and --services out, or give another --data",
                 args.data.display()
             )));
         }

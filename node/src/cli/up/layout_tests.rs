@@ -8,7 +8,7 @@ fn args(dir: &Path, nodes: u64) -> Args {
     let base = 30_000 + NEXT.fetch_add(40, Ordering::Relaxed);
     let data = dir.to_owned();
     let [http_port, grpc_port, peer_port, admin_port] = [base, base + 10, base + 20, base + 30];
-    Args { nodes, layout: None, data, http_port, grpc_port, peer_port, admin_port, fresh: false }
+    Args { nodes, layout: None, services: None, data, http_port, grpc_port, peer_port, admin_port, fresh: false }
 }
 
 fn refusal(args: &Args) -> String {

@@ -52,6 +52,9 @@ pub(super) struct Args {
     /// all. Fixed for the life of the cluster.
     #[arg(long, value_name = "SERVICE=IDS;...", conflicts_with = "nodes", env = "CORDUROY_LAYOUT")]
     layout: Option<String>,
+    /// What all nodes carry; `none`: no service, just the log. Default: everything. Fixed for the life of the cluster.
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', conflicts_with = "layout", env = "CORDUROY_SERVICES")]
+    services: Option<Vec<String>>,
     /// Where data and logs are kept.
     #[arg(long, value_name = "DIR", default_value = ".corduroy", env = "CORDUROY_DATA")]
     data: PathBuf,

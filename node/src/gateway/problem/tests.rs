@@ -17,10 +17,7 @@ async fn shown(problem: Problem) -> (HeaderMap, Value) {
 fn every_name_has_its_status_and_a_page() {
     let of_status = [
         (400, "malformed"),
-        (
-            404,
-            "not-found unknown-order unknown-item unknown-user unknown-delivery unknown-dead-letter no-undelivered-order",
-        ),
+        (404, "not-found unknown-order unknown-item unknown-user unknown-delivery no-undelivered-order"),
         (405, "method-not-allowed"),
         (
             409,
@@ -68,6 +65,13 @@ async fn refusals_keep_what_goes_with_them() {
     assert_eq!((&body["userId"], &body["requested"]), (&json!("u"), &json!(5)));
     assert_eq!(body["releasePending"], true);
     assert_eq!(body.get("partition"), None);
+}
+
+#[tokio::test]
+async fn the_status_of_an_order_is_not_that_of_the_problem() {
+    let refusal = Refusal::new("order-closed", "the order is cancelled").text("status", "cancelled");
+    let (_, body) = shown(Problem::of_refusal(&refusal)).await;
+    assert_eq!((&body["status"], &body["orderStatus"]), (&json!(409), &json!("cancelled")));
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Marking orders as delivered: one that is named, or the next one.
 //!
-//! Which one is next is chosen before anything is done, and the choice is kept where a repetition finds it. For that there is no
-//! command; but every answer of a service is kept under the id of its command, a refusal too, and with what it names. So the choice
-//! is asked for under a key that no order can have: the refusal names it, for this request and for each time it is sent again.
+//! Which one is next is chosen before anything is done, and the choice is kept where a repetition finds it. For that
+//! there is no command; but every answer of a service is kept under the id of its command, a refusal too, and with what
+//! it names. So the choice is asked for under a key that no order can have: the refusal names it, for this request and
+//! for each time it is sent again.
 //!
 //! ```text
 //!   due: X, Y ──▶ "chosen/X" to the home of the request ──▶ refused: no "chosen/X"    (kept: X, whatever is due later)

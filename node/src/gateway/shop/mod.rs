@@ -1,10 +1,10 @@
 //! Orders, payment, stock and delivery over HTTP.
 //!
-//! Every node serves every route: what a partition is asked goes to whoever leads it. A route is a row of [`table`], from which it is
-//! served and described.
+//! Every node serves every route: what a partition is asked goes to whoever leads it. A route is a row of [`table`],
+//! from which it is served and described.
 //!
 //! - `table`: which routes there are.
-//! - `orders`: an order line by line, and its checkout. `placing`: as a whole. `delivering`: its end. `listing`: all of them.
+//! - `orders`: an order line by line, and its checkout. `placing`: as a whole. `delivering`: its end. `listing`: many.
 //! - `payment`, `stock`, `delivery`: the others. `seeds`: many at once.
 //! - `lookup`: by id or ref. `views`: orders as they are shown. `pages`: lists that are too long for one reply.
 //! - `ids`, `money`, `dates`: how they are written.

@@ -4,7 +4,13 @@ use super::{
     views::{Detail, Found},
 };
 use crate::{
-    gateway::{answer::Answer, ask::Ask, idempotency, problem::Problem},
+    gateway::{
+        answer::Answer,
+        ask::{Ask, shown},
+        idempotency,
+        problem::Problem,
+    },
+    runtime::{Ticket, partition_of},
     services::order::{Order, status_s1, total},
 };
 use corduroy_proto::order as pb;
@@ -41,6 +47,15 @@ pub(super) async fn tell(ask: &Ask, id: &str, command: Command) -> Result<(pb::O
     Ok((order, reply))
 }
 
+/// The same, by an id that is not the request's own.
+async fn tell_as(ask: &Ask, command_id: Ticket, id: &str, command: Command) -> Result<(pb::Order, pb::Reply), Problem> {
+    let partition = partition_of(id, ask.partitions::<Order>()?);
+    let told = ask.command_as::<Order>(command_id, partition, id, &pb::Command { command: Some(command) }).await;
+    let mut reply = told.map_err(|error| Problem::of_command(&error, &shown::<Order>(partition)))?.value;
+    let order = reply.order.take().ok_or_else(|| Problem::defect("order"))?;
+    Ok((order, reply))
+}
+
 pub(super) async fn create(ask: Arc<Ask>) -> Result<Answer, Problem> {
     let customer = ids::param(&ask, "user_id")?.to_owned();
     let id = idempotency::text_of(ask.key().id("order"));
@@ -70,24 +85,29 @@ pub(super) async fn add_item(ask: Arc<Ask>) -> Result<Answer, Problem> {
     Ok(Answer::json(&changed))
 }
 
-/// The quantity is that of the line that goes. The answer of the service has it no more, so it is read before: of a request that is
-/// sent again it is that of the line that would go now, or 0.
+/// The quantity is that of the line that went.
 pub(super) async fn remove_item(ask: Arc<Ask>) -> Result<Answer, Problem> {
     let item = ids::param(&ask, "item_id")?;
     let id = lookup::order_id(&ask, "order_id").await?;
-    let before = lookup::order_of(&ask, &id).await?.unwrap_or_default();
-    let line = before.lines.iter().rev().find(|line| line.item == item);
-    let quantity = line.map_or(0, |line| line.quantity);
-    let (order, _) = tell(&ask, &id, Command::RemoveLine(item.to_owned())).await?;
+    let (order, reply) = tell(&ask, &id, Command::RemoveLine(item.to_owned())).await?;
+    let quantity = reply.line.map_or(0, |line| line.quantity);
     let changed = Changed { order_id: &order.id, item_id: item, quantity, total_cost: total(&order) };
     Ok(Answer::json(&changed))
 }
 
 pub(super) async fn checkout(ask: Arc<Ask>) -> Result<Answer, Problem> {
     let id = lookup::order_id(&ask, "order_id").await?;
-    let before = lookup::order_of(&ask, &id).await?.unwrap_or_default();
-    let (prices, r#async) = (prices(&ask, &before).await?, ask.prefers_async());
-    let (order, reply) = tell(&ask, &id, Command::Checkout(pb::Checkout { prices, r#async })).await?;
+    let r#async = ask.prefers_async();
+    let (order, reply) = match tell(&ask, &id, Command::Checkout(pb::Checkout { prices: Vec::new(), r#async })).await {
+        // A line has no price. That was an answer, which is given again whenever this request is: so what follows is a command
+        // of its own, which is the same again, too.
+        Err(problem) if problem.is_without("item-missing", "price") => {
+            let before = lookup::order_of(&ask, &id).await?.unwrap_or_default();
+            let checkout = Command::Checkout(pb::Checkout { prices: prices(&ask, &before).await?, r#async });
+            tell_as(&ask, idempotency::derived(ask.key().id("order"), "priced"), &id, checkout).await?
+        }
+        told => told?,
+    };
     let (paid, status) = status_s1(&order);
     if !paid {
         return Ok(Answer::accepted(&format!("/sagas/{}", order.id)));

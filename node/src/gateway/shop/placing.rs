@@ -90,7 +90,8 @@ struct Envelope {
     order: Ledger,
 }
 
-/// Answers once it is placed and its checkout has begun. Its id in the envelope is the idempotency key where no header says one.
+/// Answers once it is placed and its checkout has begun. Its id in the envelope is the idempotency key where no header
+/// says one.
 pub(super) async fn ledger(ask: Arc<Ask>) -> Result<Answer, Problem> {
     let Envelope { id, order } = match ask.json()? {
         Posted { data: Some(data), .. } => data,

@@ -1,5 +1,5 @@
-//! Making many at once: one command for each partition, by ids of their own. What was done of it is not done again when it is
-//! repeated under the same key.
+//! Making many at once: one command for each partition, by ids of their own. What was done of it is not done again when
+//! it is repeated under the same key.
 use super::ids;
 use crate::{
     gateway::{

@@ -45,7 +45,8 @@ impl<'a> Summary<'a> {
     }
 }
 
-/// An order as a value with its tax. Of one for items the tax is part of the prices, and nobody has said how much it is.
+/// An order as a value with its tax. Of one for items the tax is part of the prices, and nobody has said how much it
+/// is.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Valued<'a> {

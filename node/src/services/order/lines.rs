@@ -1,5 +1,8 @@
 //! The lines of an order. They are appended and never merged, until they are reserved.
-use super::{refusals, work::Work};
+use super::{
+    refusals,
+    work::{Work, shown},
+};
 use crate::{runtime::Refusal, services::Settings};
 use corduroy_proto::order as pb;
 use pb::{Line, Status, event::Event};
@@ -27,8 +30,9 @@ pub(super) fn remove(work: &mut Work<'_, '_>, item: &str) -> Result<(), Refusal>
     let newest = newest(&work.order.lines, item).and_then(|at| work.order.lines.get(at)).cloned();
     let Some(line) = newest else { return Err(refusals::unknown_item(item)) };
     let order = work.key.to_owned();
-    work.emit(Event::LineRemoved(pb::LineChanged { order, line: Some(line) }));
-    work.reply();
+    work.emit(Event::LineRemoved(pb::LineChanged { order, line: Some(line.clone()) }));
+    let shown = shown(work.key, false);
+    work.cx.reply_with(move |head| pb::Reply { line: Some(line), ..shown(head) });
     Ok(())
 }
 
