@@ -179,7 +179,7 @@ mod tests {
                     prop_assert_eq!(commands.get(&Ticket([id; 16])).map(|kept| kept.answered), expected);
                 }
             }
-            let restored = Commands::decode(&commands.encode()).unwrap();
+            let restored = Commands::decode(&commands.encode()).expect("they were stored");
             prop_assert_eq!(restored.encode(), commands.encode());
         }
     }

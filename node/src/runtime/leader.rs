@@ -387,7 +387,7 @@ impl<W: World, S: Service> Turn<'_, W, S> {
                     let effects = partition.effects(index).await;
                     let lost = |why: String| pb::ServiceAnswer { outcome: Some(Outcome::Unavailable(why)) };
                     let answer = match effects {
-                        Ok(effects) => answer_in::<S>(effects, &id, end)
+                        Ok(effects) => answer_in(effects, &id, end)
                             .unwrap_or_else(|| lost(format!("entry {index} has no answer to it"))),
                         Err(error) => lost(error.to_string()),
                     };

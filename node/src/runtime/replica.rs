@@ -179,7 +179,7 @@ fn command_of(step: &pb::Step) -> Option<&pb::CommandCause> {
 }
 
 /// The answer in the effects of a batch.
-pub(crate) fn answer_in<S: Service>(effects: Bytes, id: &Ticket, end: u64) -> Option<pb::ServiceAnswer> {
+pub(crate) fn answer_in(effects: Bytes, id: &Ticket, end: u64) -> Option<pb::ServiceAnswer> {
     let effects = pb::Effects::decode(effects).ok()?;
     let mut answers = effects.steps.into_iter().flat_map(|step| step.answers);
     Some(answered(answers.find(|answer| answer.id[..] == id.0)?, true, end))

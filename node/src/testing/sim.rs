@@ -20,6 +20,11 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
+/// A partition of a service.
+type At = (&'static str, u32);
+/// Node, end and hash of a replica.
+type Standing = (NodeId, u64, u64);
+
 type Registries = Arc<Mutex<BTreeMap<NodeId, Registry<SimWorld>>>>;
 
 /// Nodes 1 to n that carry services, each on its simulated machine. Clones are the same cluster.
@@ -278,7 +283,7 @@ impl SimServices {
     ///
     /// # Panics
     /// When it does not come to rest within a virtual minute, and when replicas differ.
-    pub async fn rest(&self) -> BTreeMap<(&'static str, u32), u64> {
+    pub async fn rest(&self) -> BTreeMap<At, u64> {
         let sim = self.cluster.sim();
         let deadline = sim.elapsed() + PATIENCE;
         let (mut before, mut same) = (None, 0);
@@ -288,7 +293,7 @@ impl SimServices {
             let at_ends = now.values().all(|replicas| replicas.windows(2).all(|pair| pair[0].1 == pair[1].1));
             same = if at_ends && before.as_ref() == Some(&now) { same + 1 } else { 0 };
             if same >= 4 && self.all_read() {
-                let of = |(at, replicas): (&(&'static str, u32), &Vec<(NodeId, u64, u64)>)| {
+                let of = |(at, replicas): (&At, &Vec<Standing>)| {
                     let hash = replicas.first().map_or(0, |replica| replica.2);
                     let equal = replicas.iter().all(|replica| replica.2 == hash);
                     assert!(equal, "seed {}: the replicas of {at:?} differ: {replicas:x?}", sim.drawn_from());
@@ -302,7 +307,7 @@ impl SimServices {
     }
 
     /// Node, end and hash of every replica of every partition.
-    fn states(&self) -> BTreeMap<(&'static str, u32), Vec<(NodeId, u64, u64)>> {
+    fn states(&self) -> BTreeMap<At, Vec<Standing>> {
         let mut states: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for node in self.cluster.running() {
             let Some(registry) = lock(&self.registries).get(&node).cloned() else { continue };

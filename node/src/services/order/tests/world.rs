@@ -167,7 +167,7 @@ impl World {
         }
         for participant in &self.participants {
             for (id, held) in &participant.holds {
-                assert_ne!(*held, Held::Held, "INV-2: {} {id:?}", participant.topic);
+                assert_ne!(*held, Held::Aside, "INV-2: {} {id:?}", participant.topic);
                 let confirmed = self.confirmed.get(&(id.0.clone(), id.1)) == Some(id);
                 assert_eq!(*held == Held::Posted, confirmed, "INV-1: {} {id:?}", participant.topic);
             }

@@ -7,7 +7,7 @@ pub type Id = (String, u64, u32);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
-    Held,
+    Aside,
     Refused,
     Voided,
     Posted,
@@ -29,7 +29,7 @@ impl Participant {
     }
 
     fn hold(&mut self, id: Id, mood: u8) {
-        let held = if mood.is_multiple_of(3) || self.holds.contains_key(&id) { Held::Refused } else { Held::Held };
+        let held = if mood.is_multiple_of(3) || self.holds.contains_key(&id) { Held::Refused } else { Held::Aside };
         self.holds.entry(id.clone()).or_insert(held);
         self.says.push_back((id, held));
     }
@@ -45,7 +45,7 @@ impl Participant {
 
     fn post(&mut self, id: Id) {
         let before = self.holds.insert(id.clone(), Held::Posted);
-        assert_eq!(before, Some(Held::Held), "{} {}: {id:?}", self.topic, self.partition);
+        assert_eq!(before, Some(Held::Aside), "{} {}: {id:?}", self.topic, self.partition);
     }
 
     /// Whether a list of partitions of stock, or what is asked of others, means this one.
@@ -58,10 +58,10 @@ impl Participant {
             Event::CheckoutStarted(e) if !e.lines.is_empty() && self.topic == "payment" => {
                 self.hold(id(&e.attempt), mood)
             }
-            Event::StockRequested(e) if self.topic == "stock" => {
-                if e.parts.iter().any(|part| part.partition == self.partition) {
-                    self.hold(id(&e.attempt), mood);
-                }
+            Event::StockRequested(e)
+                if self.topic == "stock" && e.parts.iter().any(|part| part.partition == self.partition) =>
+            {
+                self.hold(id(&e.attempt), mood);
             }
             Event::DeliveryRequested(e) if self.topic == "delivery" => self.hold(id(&e.attempt), mood),
             Event::Confirmed(e) => {
@@ -101,7 +101,7 @@ pub fn tell(rules: &mut Rules<Order>, at: (&str, u32, u64), id: Id, held: Held) 
         "payment" => {
             let hold = Some(payment::HoldId { order, incarnation, attempt });
             let event = match held {
-                Held::Held => payment::event::Event::Held(payment::PaymentHeld { hold, ..Default::default() }),
+                Held::Aside => payment::event::Event::Held(payment::PaymentHeld { hold, ..Default::default() }),
                 Held::Refused => {
                     let reason = "out-of-credit".to_owned();
                     payment::event::Event::Refused(payment::PaymentHoldRefused { hold, reason, ..Default::default() })
@@ -113,7 +113,7 @@ pub fn tell(rules: &mut Rules<Order>, at: (&str, u32, u64), id: Id, held: Held) 
         "stock" => {
             let hold = Some(stock::HoldId { order, incarnation, attempt });
             let event = match held {
-                Held::Held => stock::event::Event::Held(stock::StockHeld { hold, ..Default::default() }),
+                Held::Aside => stock::event::Event::Held(stock::StockHeld { hold, ..Default::default() }),
                 Held::Refused => {
                     let reason = "out-of-stock".to_owned();
                     stock::event::Event::Refused(stock::StockHoldRefused { hold, reason, ..Default::default() })
@@ -125,7 +125,7 @@ pub fn tell(rules: &mut Rules<Order>, at: (&str, u32, u64), id: Id, held: Held) 
         _ => {
             let hold = Some(delivery::HoldId { order, incarnation, attempt });
             let event = match held {
-                Held::Held => delivery::event::Event::Held(delivery::Slot { hold, ..Default::default() }),
+                Held::Aside => delivery::event::Event::Held(delivery::Slot { hold, ..Default::default() }),
                 Held::Refused => {
                     let reason = "no-delivery-slot".to_owned();
                     delivery::event::Event::Refused(delivery::SlotRefused { hold, reason, ..Default::default() })

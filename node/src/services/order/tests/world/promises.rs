@@ -22,9 +22,9 @@ impl World {
                     let asked = participant.holds.get(&attempt);
                     let payment = participant.topic == "payment" && confirmed.payment;
                     if payment || participant.is_meant("stock", &confirmed.stock_partitions) {
-                        assert_eq!(asked, Some(&Held::Held), "INV-1: {attempt:?}");
+                        assert_eq!(asked, Some(&Held::Aside), "INV-1: {attempt:?}");
                     } else {
-                        assert!(asked.is_none_or(|held| *held == Held::Held), "INV-1: {attempt:?}");
+                        assert!(asked.is_none_or(|held| *held == Held::Aside), "INV-1: {attempt:?}");
                     }
                 }
                 let charged = (attempt.0.clone(), attempt.1);
@@ -52,7 +52,7 @@ impl World {
 
     fn holds_nothing(&self, topics: &[&str], attempt: &Id) {
         for participant in self.participants.iter().filter(|participant| topics.contains(&participant.topic)) {
-            assert_ne!(participant.holds.get(attempt), Some(&Held::Held), "{}: {attempt:?}", participant.topic);
+            assert_ne!(participant.holds.get(attempt), Some(&Held::Aside), "{}: {attempt:?}", participant.topic);
         }
     }
 
