@@ -3,6 +3,10 @@ use super::{checkout, evolve, release, view, work::Work};
 use crate::services::Settings;
 use corduroy_proto::order as pb;
 use pb::{HoldStatus, Participant, Status, event::Event};
+use std::time::Duration;
+
+/// An answer after which a service is to be asked that is not known is taken up again after so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Takes an answer. One of another attempt, and one that says nothing new, changes nothing.
 pub(super) fn answer(settings: &Settings, work: &mut Work<'_, '_>, answer: &pb::HoldAnswer) {
@@ -45,7 +49,8 @@ fn held(settings: &Settings, work: &mut Work<'_, '_>, answer: &pb::HoldAnswer) {
             let available = answer.available;
             work.emit(Event::PaymentSecured(pb::PaymentSecured { attempt, available, partition, position }));
             if !checkout::request_stock(work) {
-                work.cx.fault("there is no stock service to ask");
+                // Not yet, as far as this leader has looked: a cluster is just being started.
+                work.cx.retry(LOOK_AGAIN);
             }
         }
         Participant::Stock => {
