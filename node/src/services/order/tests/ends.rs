@@ -136,11 +136,11 @@ fn whoever_does_not_wait_is_answered_at_once() {
 }
 
 #[test]
-fn without_a_stock_service_it_is_a_dead_letter() {
+fn without_a_stock_service_the_answer_of_payment_comes_again() {
     let (mut shop, _) = Shop::new(Settings::default()).checking_out();
     shop.rules = shop.rules.at(Place { partitions: 1, ..Place::default() });
     let then = shop.payment(HoldStatus::Held);
-    assert!(then.fault().is_some() && then.events().is_empty());
+    assert!(then.retry().is_some() && then.fault().is_none() && then.events().is_empty(), "{then:?}");
 }
 
 #[test]
