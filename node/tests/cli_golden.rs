@@ -450,7 +450,7 @@ fn the_shop_is_used_from_a_command_line() {
 
 #[test]
 fn topics_are_created_listed_described_and_deleted() {
-    let up = Up::start();
+    let up = Up::start_with(&["--services", "billing"]);
     assert_eq!(up.ok(&["topics", "list"]), "no topics yet; try: corduroy topics create orders --partitions 4\n");
     let created = up.ok(&["topics", "create", "orders", "--partitions", "2", "--format", "json"]);
     assert_eq!(
@@ -488,7 +488,7 @@ fn topics_are_created_listed_described_and_deleted() {
     let bills = up.ok(&["topics", "create", "bills", "--service", "billing"]);
     assert_eq!(
         bills, "created bills: 1 partition, 3 replicas of each, on nodes of \"billing\"\n",
-        "these carry everything"
+        "all of them carry it"
     );
 }
 
