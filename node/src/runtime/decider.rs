@@ -14,7 +14,7 @@ use corduroy_log::{
 use corduroy_proto::runtime::{self as pb, answer, step::Cause};
 use prost::Message;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -26,6 +26,8 @@ const EVENTS: usize = 10_000;
 const FULL_BYTES: u64 = 256 << 10;
 /// Inputs of one batch: with so many it is full.
 const FULL_STEPS: usize = 1024;
+/// Poisoned inputs that are remembered; each is met again at once.
+const POISON: usize = 1024;
 /// How often an input may be put off.
 const TRIES: u32 = 10;
 
@@ -40,8 +42,9 @@ pub(crate) struct Decider<S: Service> {
     /// Commands that were decided here and may not have evolved, with their fingerprints.
     decided: HashMap<Ticket, u64>,
     random: Box<dyn FnMut() -> u64 + Send>,
-    /// The input whose facts could not be taken, by the words of the panic.
-    poison: Option<(Cause, String)>,
+    /// Inputs whose facts could not be taken, with the words of the panic. They are kept when the head is taken anew: a draft may
+    /// be lost before the dead letter that it holds is sealed.
+    poison: VecDeque<(Cause, pb::Input, String)>,
     /// Bytes of an event, and of the events and answers of one input.
     limits: (u64, u64),
 }
@@ -143,7 +146,7 @@ impl<S: Service> Decider<S> {
             draft: Draft::default(),
             decided: HashMap::new(),
             random: Box::new(random),
-            poison: None,
+            poison: VecDeque::new(),
             limits: (limits.record_bytes, limits.batch_bytes / 4),
         }
     }
@@ -384,11 +387,9 @@ impl<S: Service> Decider<S> {
         ticket: Option<Ticket>,
         letter: Option<&pb::DeadLetter>,
     ) -> Taken {
-        if let Some((poison, why)) = &self.poison
-            && *poison == identity(&cause)
-        {
-            let why = why.clone();
-            self.poison = None;
+        // One event may come to several commands, of which one is poison.
+        let known = self.poison.iter().find(|(of, poison, _)| poison == input && *of == identity(&cause));
+        if let Some(why) = known.map(|(.., why)| why.clone()) {
             self.bury(cause, input.clone(), "fault", why, letter);
             return Taken::Yes;
         }
@@ -464,16 +465,12 @@ impl<S: Service> Decider<S> {
         }));
         if let Err(panic) = evolved {
             // Half of it is in the head.
-            self.poison = Some((identity(&cause), format!("a fact cannot be taken: {}", words(&*panic))));
-            return Taken::Poison;
+            return self.poison(&cause, input, format!("a fact cannot be taken: {}", words(&*panic)));
         }
         let answered = self.answers(own, outcome.answers, outcome.deferred, refusal, outcome.positions);
         step.answers = match answered {
             Ok(answers) => answers,
-            Err(why) => {
-                self.poison = Some((identity(&cause), why));
-                return Taken::Poison;
-            }
+            Err(why) => return self.poison(&cause, input, why),
         };
         if let (Some(id), Cause::Redrive(_)) = (ticket, &cause) {
             let done = answer::Outcome::Reply(Bytes::new());
@@ -485,6 +482,14 @@ impl<S: Service> Decider<S> {
         let bytes = bytes + step.answers.iter().map(Message::encoded_len).sum::<usize>();
         self.add(step, bytes);
         Taken::Yes
+    }
+
+    fn poison(&mut self, cause: &Cause, input: &pb::Input, why: String) -> Taken {
+        if self.poison.len() == POISON {
+            self.poison.pop_front();
+        }
+        self.poison.push_back((identity(cause), input.clone(), why));
+        Taken::Poison
     }
 
     fn answers(
@@ -562,3 +567,6 @@ impl<S: Service> Decider<S> {
         self.draft.steps.push(step);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ pub(crate) struct State<S: Service> {
     due: OrdSet<(u64, u64)>,
     next_timer: u64,
     letters: OrdMap<u64, Arc<pb::DeadLetter>>,
+    /// How many of them each key has.
+    blocked: OrdMap<Arc<str>, u64>,
     next_letter: u64,
     parked: OrdMap<Arc<str>, Vector<Arc<pb::Input>>>,
     hash: u64,
@@ -39,6 +41,7 @@ impl<S: Service> Clone for State<S> {
             due: self.due.clone(),
             next_timer: self.next_timer,
             letters: self.letters.clone(),
+            blocked: self.blocked.clone(),
             next_letter: self.next_letter,
             parked: self.parked.clone(),
             hash: self.hash,
@@ -57,6 +60,7 @@ impl<S: Service> Default for State<S> {
             due: OrdSet::new(),
             next_timer: 1,
             letters: OrdMap::new(),
+            blocked: OrdMap::new(),
             next_letter: 1,
             parked: OrdMap::new(),
             hash: 0,
@@ -155,7 +159,7 @@ impl<S: Service> State<S> {
     }
 
     fn has_letter(&self, key: &str) -> bool {
-        self.letters.values().any(|letter| letter.input.as_ref().is_some_and(|input| input.key == key))
+        self.blocked.contains_key(key)
     }
 
     /// The next input that waits behind nothing any more.
@@ -255,12 +259,20 @@ impl<S: Service> State<S> {
 
     fn add_letter(&mut self, letter: pb::DeadLetter) {
         self.hash = self.hash.wrapping_add(hash_of("letter", &letter.encode_to_vec()));
+        let key: Arc<str> = letter.input.as_ref().map_or("", |input| &input.key).into();
+        let count = self.blocked.get(&key).copied().unwrap_or_default();
+        self.blocked.insert(key, count + 1);
         self.letters.insert(letter.id, Arc::new(letter));
     }
 
     fn remove_letter(&mut self, id: u64) {
         if let Some(letter) = self.letters.remove(&id) {
             self.hash = self.hash.wrapping_sub(hash_of("letter", &letter.encode_to_vec()));
+            let key: Arc<str> = letter.input.as_ref().map_or("", |input| &input.key).into();
+            match self.blocked.get(&key).copied() {
+                Some(count) if count > 1 => drop(self.blocked.insert(key, count - 1)),
+                _ => drop(self.blocked.remove(&key)),
+            }
         }
     }
 
