@@ -54,10 +54,11 @@ async fn money_and_stock_are_conserved_while_leaders_are_killed_under_load() {
         rush.paid_since(since, ENOUGH, &cluster).await;
         // Full speed, and in the middle of it:
         let before = rush.told().len();
-        rush.let_go(AT_ONCE);
+        rush.let_go(AT_ONCE * 2 / 3);
         rush.told_at_least(before + 20, &cluster).await;
         let (topic, leader) = leader_other_than(&cluster, &topics, killed).await;
-        let (since, under_way) = (Instant::now(), rush.under_way());
+        let under_way = rush.amid(AT_ONCE / 3, &cluster).await;
+        let since = Instant::now();
         cluster.node(leader).kill();
         assert!(under_way > 0, "nothing was under way when node {leader} was killed");
         rush.let_go(200);

@@ -145,10 +145,9 @@ async fn under_fire(cluster: &mut Cluster, callers: &Callers, books: &mut Books)
         rush.let_go(30);
         rush.paid_since(since, ENOUGH, cluster).await;
         let leader = leader_of(cluster, topic).await;
-        rush.let_go(40);
-        let under_way = rush.under_way();
+        let under_way = rush.amid(40, cluster).await;
         cluster.node(leader).kill();
-        assert!(under_way > 0);
+        assert!(under_way > 0, "nothing was under way when node {leader} was killed");
         rush.let_go(20);
         rush.paid_since(Instant::now(), ENOUGH, cluster).await;
         assert_ne!(leader_of(cluster, topic).await, leader);

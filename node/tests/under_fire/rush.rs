@@ -70,6 +70,22 @@ impl Rush {
         self.open.send_modify(|open| *open += more);
     }
 
+    /// Lets so many more go, and waits until some are under way; says how many. However fast they are answered: whoever is
+    /// late to look lets more go.
+    pub async fn amid(&mut self, count: usize, cluster: &Cluster) -> usize {
+        let deadline = Instant::now() + TELLING;
+        loop {
+            self.let_go(count);
+            for _ in 0..100 {
+                match self.under_way() {
+                    0 => tokio::time::sleep(Duration::from_millis(1)).await,
+                    under_way => return under_way,
+                }
+            }
+            assert!(Instant::now() < deadline, "nothing is under way\n{}", cluster.logs());
+        }
+    }
+
     /// How many have been asked for and not been told.
     pub fn under_way(&self) -> usize {
         let told = self.told().len();
