@@ -64,8 +64,8 @@ pub use error::{LogError, OpenError};
 pub use feed::Subscription;
 pub use log::{Log, NewTopic, Topic};
 pub use partition::{
-    Ack, AppendOptions, Consistency, Cursor, Decision, Evolving, Expect, FrozenState, KeyPage, Machine, Machines,
-    Partition, PlacedBatch, TimeOffset,
+    Ack, AppendOptions, Consistency, Cursor, Decision, Evolving, Expect, Frozen, FrozenTable, KeyPage, Machine,
+    Machines, Partition, PlacedBatch, Table, TimeOffset,
 };
 pub use producer::{ProducerId, ProducerStamp};
 pub use record::{Header, NewRecord, Record};

@@ -172,6 +172,11 @@ impl Node {
         self.shared.opened().expect("a node is handed out after its log is open").clone()
     }
 
+    /// The services of the cluster: to command and ask in this process, without a way over HTTP.
+    pub fn services(&self) -> NodeServices {
+        self.shared.services()
+    }
+
     /// Takes the ports and starts to answer on them; until the log is open the answer is "recovering".
     async fn listen(
         mut config: NodeConfig,

@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
 use bytes::Bytes;
 use corduroy_log::{
-    DecidedBatch, Decision, Evolving, FrozenState, Log, LogError, Machine, Machines, NewRecord, NewTopic,
+    DecidedBatch, Decision, Evolving, Frozen, Log, LogError, Machine, Machines, NewRecord, NewTopic, Table,
     testing::{Sim, SimCluster, SimTasks, SimWorld},
     topic::{NodeId, PartitionId, Term},
 };
@@ -80,16 +80,16 @@ impl Machine for Replica {
         }
     }
 
-    fn freeze(&self) -> FrozenState {
+    fn freeze(&mut self) -> Frozen {
         let ledger = self.get();
-        Box::new(move || ledger.encode().into())
+        Frozen::in_memory(move || ledger.encode().into())
     }
 
-    fn check(&self, state: &[u8]) -> Result<(), String> {
+    fn check(&self, state: &[u8], _: Option<&Table>) -> Result<(), String> {
         Ledger::decode(state).map(drop)
     }
 
-    fn install(&mut self, state: &[u8]) -> Result<(), String> {
+    fn install(&mut self, state: &[u8], _: Option<Table>) -> Result<(), String> {
         *self.0.lock().unwrap() = Ledger::decode(state)?;
         Ok(())
     }

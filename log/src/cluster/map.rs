@@ -1,7 +1,7 @@
 //! The cluster map: a fold over the records of `_cluster/0`.
 use crate::{
     batch::Batch,
-    partition::{Evolving, FoldOptions, FrozenState, Machine},
+    partition::{Evolving, FoldOptions, Frozen, Machine, Table},
     record::Record,
     topic::{NodeId, Offset},
     world::{Halt, Tasks, World},
@@ -125,7 +125,7 @@ impl<W: World> Machine for Feeder<W> {
         self.map.changed.notify_waiters();
     }
 
-    fn freeze(&self) -> FrozenState {
+    fn freeze(&mut self) -> Frozen {
         let map = self.map.get();
         let topics = map.topics.iter().map(|(name, plan)| pb::TopicState {
             id: plan.id,
@@ -148,14 +148,14 @@ impl<W: World> Machine for Feeder<W> {
             next_offset: map.next,
         };
         drop(map);
-        Box::new(move || state.encode_to_vec().into())
+        Frozen::in_memory(move || state.encode_to_vec().into())
     }
 
-    fn check(&self, state: &[u8]) -> Result<(), String> {
+    fn check(&self, state: &[u8], _: Option<&Table>) -> Result<(), String> {
         pb::ClusterState::decode(state).map(drop).map_err(|error| error.to_string())
     }
 
-    fn install(&mut self, state: &[u8]) -> Result<(), String> {
+    fn install(&mut self, state: &[u8], _: Option<Table>) -> Result<(), String> {
         let state = pb::ClusterState::decode(state).map_err(|error| error.to_string())?;
         let topics = state.topics.into_iter().filter_map(|topic| {
             let created = topic.created?;

@@ -1,7 +1,8 @@
 //! What a replica has evolved, and the bound readers see below.
 use super::{
-    fold::{Cursor, Fold, FoldOptions, Mark, SnapshotError, Verdict, Void},
-    machine::{Evolving, Machine},
+    Table,
+    fold::{Cursor, Fold, FoldOptions, FrozenFold, Mark, SnapshotError, Verdict, Void},
+    machine::{Evolving, Frozen, FrozenTable, Machine},
 };
 use crate::{
     batch::Batch,
@@ -245,32 +246,37 @@ impl Evolved {
 
     /// The state as it is now; `None` while there is none. Evolving waits while what cannot be shared is copied: a MiB of
     /// marks at most, and what the machine copies to be frozen.
+    pub(crate) fn image(&self) -> Option<Image> {
+        let mut state = self.state();
+        Some(Image { fold: state.fold.frozen()?, machine: state.machine.as_mut().map(|machine| machine.freeze()) })
+    }
+
+    /// The state as a checkpoint without a table would have it.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn snapshot(&self) -> Option<pb::PartitionSnapshot> {
-        let (fold, machine) = {
-            let state = self.state();
-            (state.fold.frozen()?, state.machine.as_ref().map(|machine| machine.freeze()))
-        };
-        Some(pb::PartitionSnapshot { machine: machine.map(|encode| encode()).unwrap_or_default(), ..fold.encode() })
+        Some(self.image()?.encode(None))
+    }
+
+    /// The rows of the last image are in this table.
+    pub(crate) fn settle(&self, table: Table) {
+        let garbage = self.state().machine.as_mut().map(|machine| machine.settle(table));
+        drop(garbage);
     }
 
     /// Whether [`Evolved::install`] would take the snapshot.
-    pub(crate) fn check(&self, snapshot: &pb::PartitionSnapshot) -> Result<(), SnapshotError> {
+    pub(crate) fn check(&self, snapshot: &pb::PartitionSnapshot, table: Option<&Table>) -> Result<(), SnapshotError> {
         Fold::restore(snapshot, self.options)?;
         let state = self.state();
-        state
-            .machine
-            .as_ref()
-            .map_or(Ok(()), |machine| machine.check(&snapshot.machine))
-            .map_err(SnapshotError::Machine)?;
-        Ok(())
+        let check = |machine: &Box<dyn Machine>| machine.check(&snapshot.machine, table);
+        state.machine.as_ref().map_or(Ok(()), check).map_err(SnapshotError::Machine)
     }
 
     /// Replaces the state by a snapshot's. Nothing has changed after an error.
-    pub(crate) fn install(&self, snapshot: &pb::PartitionSnapshot) -> Result<(), SnapshotError> {
+    pub(crate) fn install(&self, snapshot: &pb::PartitionSnapshot, table: Option<Table>) -> Result<(), SnapshotError> {
         let fold = Fold::restore(snapshot, self.options)?;
         let mut state = self.state();
         if let Some(machine) = state.machine.as_mut() {
-            machine.install(&snapshot.machine).map_err(SnapshotError::Machine)?;
+            machine.install(&snapshot.machine, table).map_err(SnapshotError::Machine)?;
         }
         let next_index = fold.last.map_or(0, |id| id.index + 1);
         self.next_index.store(next_index, Ordering::Release);
@@ -280,5 +286,30 @@ impl Evolved {
         drop(state);
         self.publish();
         Ok(())
+    }
+}
+
+/// A partition's state as it was at one entry.
+pub(crate) struct Image {
+    fold: FrozenFold,
+    machine: Option<Frozen>,
+}
+
+impl Image {
+    /// The last entry, and the bytes of all batches up to it.
+    pub(crate) fn reached(&self) -> (u64, u64) {
+        self.fold.reached()
+    }
+
+    /// The rows of the machine. What is left is encoded when they are on disk, with what they are named by.
+    pub(crate) fn take_table(&mut self) -> FrozenTable {
+        let table = self.machine.as_mut().map(|machine| std::mem::replace(&mut machine.table, FrozenTable::None));
+        table.unwrap_or(FrozenTable::None)
+    }
+
+    /// Everything but the rows.
+    pub(crate) fn encode(self, table: Option<pb::TableRef>) -> pb::PartitionSnapshot {
+        let machine = self.machine.map(|machine| (machine.rest)()).unwrap_or_default();
+        pb::PartitionSnapshot { machine, table, ..self.fold.encode() }
     }
 }

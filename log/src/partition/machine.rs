@@ -1,4 +1,5 @@
 //! What evolves beside a partition's log: the cluster map, and the state of services.
+use super::Table;
 use crate::{
     batch::Batch,
     topic::{LogId, Offset, PartitionId},
@@ -17,8 +18,30 @@ pub struct Evolving<'a> {
     pub batch: &'a Batch,
 }
 
-/// A state as it was at some entry, to be encoded.
-pub type FrozenState = Box<dyn FnOnce() -> Bytes + Send>;
+/// A state as it was at some entry, to become part of a checkpoint.
+pub struct Frozen {
+    /// Encodes what the machine keeps in memory.
+    pub rest: Box<dyn FnOnce() -> Bytes + Send>,
+    /// What it keeps in a file.
+    pub table: FrozenTable,
+}
+
+impl Frozen {
+    /// A state that is kept in memory.
+    pub fn in_memory(rest: impl FnOnce() -> Bytes + Send + 'static) -> Self {
+        Frozen { rest: Box::new(rest), table: FrozenTable::None }
+    }
+}
+
+/// Rows of a [`Frozen`] state that are in a file of their own.
+pub enum FrozenTable {
+    /// There are none.
+    None,
+    /// Those the machine has been given: what has changed since is in the rest.
+    Same(Table),
+    /// These, ascending by key, each key once. The machine is given the table they have become ([`Machine::settle`]).
+    New(Box<dyn Iterator<Item = (Bytes, Bytes)> + Send>),
+}
 
 /// State that every replica of a partition folds from its log, in log order, and that is part of the partition's checkpoints.
 ///
@@ -29,20 +52,26 @@ pub trait Machine: Send {
     /// Takes an entry. Void batches and those without records do not come here, unless they were decided.
     fn evolve(&mut self, entry: Evolving<'_>);
 
-    /// The state as it is now, to be encoded later and elsewhere. Evolving waits for this call, not for the encoding.
-    fn freeze(&self) -> FrozenState;
+    /// The state as it is now, to be written later and elsewhere. Evolving waits for this call, not for the writing.
+    fn freeze(&mut self) -> Frozen;
+
+    /// The rows of the state that was frozen last are in this table, on disk. Gives away what need not be kept in memory any
+    /// more: evolving does not wait until it is freed.
+    fn settle(&mut self, _table: Table) -> Box<dyn Send> {
+        Box::new(())
+    }
 
     /// Whether this is an encoded state.
     ///
     /// # Errors
     /// What is wrong with it, in one sentence.
-    fn check(&self, state: &[u8]) -> Result<(), String>;
+    fn check(&self, state: &[u8], table: Option<&Table>) -> Result<(), String>;
 
     /// Replaces the state. Nothing has changed after an error.
     ///
     /// # Errors
     /// What is wrong with it, in one sentence.
-    fn install(&mut self, state: &[u8]) -> Result<(), String>;
+    fn install(&mut self, state: &[u8], table: Option<Table>) -> Result<(), String>;
 }
 
 /// Gives the partitions of a node their machines: `None` for those that have none.

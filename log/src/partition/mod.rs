@@ -27,16 +27,19 @@ mod subscribe;
 mod types;
 
 pub use append::{AppendOptions, Expect};
+pub use checkpoint::Table;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use checkpoint::table_of;
 pub use cursors::CURSOR_NAME_BYTES;
 pub use decide::Decision;
 pub use fold::Cursor;
 pub use lookup::{KeyPage, TimeOffset};
-pub use machine::{Evolving, FrozenState, Machine, Machines};
+pub use machine::{Evolving, Frozen, FrozenTable, Machine, Machines};
 pub use types::{Ack, Consistency, PartitionInfo, PlacedBatch, ReadResult, Role};
 
 pub(crate) use append::Appends;
 pub(crate) use checkpoint::{Checkpoints, Owner, Policy, Scheduler};
-pub(crate) use evolved::Evolved;
+pub(crate) use evolved::{Evolved, Image};
 pub(crate) use fold::FoldOptions;
 
 use crate::{

@@ -7,7 +7,7 @@ use super::{
     types::{Applied, TypeConfig},
 };
 use crate::{
-    partition::{Checkpoints, Evolved},
+    partition::{Checkpoints, Evolved, Image},
     raft::log_id_from_wire,
     topic::LogId,
     wal::LogHash,
@@ -25,7 +25,7 @@ use prost::Message as _;
 use std::{
     io,
     ops::Range,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, Weak},
     task::Poll,
 };
 
@@ -152,7 +152,8 @@ impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder<W> {
         SnapshotBuilder {
-            snapshot: self.evolved.snapshot(),
+            image: Mutex::new(self.evolved.image()),
+            evolved: self.evolved.clone(),
             log: self.log.clone(),
             checkpoints: self.checkpoints.clone(),
         }
@@ -173,10 +174,13 @@ impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
         let last = data.last.as_ref().map(log_id_from_wire).ok_or_else(|| invalid("a snapshot of nothing"))?;
         let hash = LogHash::try_from(&data.log_hash[..]).map_err(invalid)?;
         // Whatever is wrong with the content must be found before anything counts on it.
-        self.evolved.check(&data).map_err(invalid)?;
+        if data.table.is_some() {
+            return Err(invalid("the rows of the snapshot's table did not come with it"));
+        }
+        self.evolved.check(&data, None).map_err(invalid)?;
         self.checkpoints.save(self.log.id(), data.clone()).await?;
         self.log.install(last, hash).await?;
-        self.evolved.install(&data).map_err(invalid)
+        self.evolved.install(&data, None).map_err(invalid)
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<SnapshotOf<TypeConfig<W>, Bytes>>, io::Error> {
@@ -197,7 +201,8 @@ impl<W: World> RaftStateMachine<TypeConfig<W>> for StateMachine<W> {
 
 /// The state as it was when the builder was made; building writes the checkpoint.
 pub(crate) struct SnapshotBuilder<W: World> {
-    snapshot: Option<pb::PartitionSnapshot>,
+    image: Mutex<Option<Image>>,
+    evolved: Arc<Evolved>,
     log: LogStore<W>,
     checkpoints: Checkpoints<W>,
 }
@@ -206,10 +211,10 @@ impl<W: World> RaftSnapshotBuilder<TypeConfig<W>> for SnapshotBuilder<W> {
     type SnapshotData = Bytes;
 
     async fn build_snapshot(&mut self) -> Result<SnapshotOf<TypeConfig<W>, Bytes>, io::Error> {
-        let Some(data) = &self.snapshot else {
-            return to_snapshot::<W>(&pb::PartitionSnapshot::default());
-        };
-        self.checkpoints.take(self.log.wal(), data.clone()).await?;
-        to_snapshot::<W>(data)
+        let image = self.image.get_mut().expect("nobody panics with it").take();
+        if let Some(image) = image {
+            self.checkpoints.take(self.log.wal(), &self.evolved, image).await?;
+        }
+        to_snapshot::<W>(&self.checkpoints.newest(self.log.id())?.unwrap_or_default())
     }
 }

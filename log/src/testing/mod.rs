@@ -67,6 +67,7 @@ mod probe;
 mod sim;
 mod sim_cluster;
 mod stats;
+mod table;
 
 mod clock;
 mod disk;
@@ -99,6 +100,7 @@ pub use sim::{Sim, SimConfig};
 pub use sim_cluster::{SimCluster, StartError};
 pub use sleep::{SimElapsed, SimSleep, SimTimeout};
 pub use stats::{LinkStats, NodeStats};
+pub use table::table;
 pub use tasks::{SimTasks, TaskError, TaskHandle};
 pub use views::{SimStore, SimViews, ViewDamage};
 

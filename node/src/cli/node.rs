@@ -24,7 +24,7 @@ Examples:
 
 The configuration file has the keys cluster_id, node_id, data, insecure_dev, services, shutdown_timeout; [listen] http, grpc, peer,
 admin; [[nodes]] id, peer, grpc, http, admin, services; [limits] record, batch, in_flight, node_in_flight, segment, commit,
-hot_tail, hot_tail_total, index_cache, view_cache, checkpoint, partitions, keys, reserve, min_free_percent; [timing] heartbeat,
+hot_tail, hot_tail_total, index_cache, view_cache, checkpoint, state, partitions, keys, reserve, min_free_percent; [timing] heartbeat,
 election_min, election_max, append_timeout, read_timeout, disk_overdue, disk_stuck, disk_failed, checkpoint_interval;
 [gateway] timeout; [saga] timeout, async_timeout, release_wait; [order] partitions, max_lines; [payment] partitions;
 [stock] partitions; [delivery] partitions, capacity_per_day, lead_days, horizon_days; [idempotency] keep.

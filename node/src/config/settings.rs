@@ -3,6 +3,7 @@ use super::{
     ShopConfig,
     units::{Size, Span},
 };
+use crate::runtime::Keep;
 use corduroy_log::config::{Limits, Timing};
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Duration};
@@ -38,6 +39,7 @@ pub const KEYS: &[&str] = &[
     "limits.index_cache",
     "limits.view_cache",
     "limits.checkpoint",
+    "limits.state",
     "limits.partitions",
     "limits.keys",
     "limits.reserve",
@@ -181,6 +183,7 @@ pub(super) struct LimitSettings {
     pub index_cache: Size,
     pub view_cache: Size,
     pub checkpoint: Size,
+    pub state: Size,
     pub partitions: u32,
     pub keys: u64,
     pub reserve: Size,
@@ -337,6 +340,7 @@ impl Default for LimitSettings {
             index_cache: Size(limits.index_cache_bytes),
             view_cache: Size(limits.view_cache_bytes),
             checkpoint: Size(limits.checkpoint_bytes),
+            state: Size(Keep::default().changes),
             partitions: limits.partitions,
             keys: limits.keys,
             reserve: Size(limits.reserve_bytes),

@@ -172,7 +172,7 @@ impl Check<'_> {
             payment_partitions: settings.payment.partitions,
             stock_partitions: settings.stock.partitions,
             delivery_partitions: delivery.partitions,
-            keep: Keep { clients: settings.idempotency.keep.0, ..Keep::default() },
+            keep: Keep { clients: settings.idempotency.keep.0, changes: settings.limits.state.0, ..Keep::default() },
             gateway_timeout: settings.gateway.timeout.0,
         })
     }
@@ -189,6 +189,7 @@ impl Check<'_> {
         self.within("limits.index_cache", limits.index_cache, Size(0), Size(64 * GIB))?;
         self.within("limits.view_cache", limits.view_cache, Size(0), Size(64 * GIB))?;
         self.within("limits.checkpoint", limits.checkpoint, Size(MIB), Size(1024 * GIB))?;
+        self.within("limits.state", limits.state, Size(KIB), Size(4 * GIB))?;
         self.within("limits.partitions", limits.partitions, 1, 4096)?;
         self.within("limits.keys", limits.keys, 1, 1_000_000_000)?;
         self.within("limits.reserve", limits.reserve, Size(0), Size(GIB))?;

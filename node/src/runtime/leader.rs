@@ -59,7 +59,8 @@ const PEERS: Duration = Duration::from_secs(3);
 const LOOK_FOR_PEERS: Duration = Duration::from_millis(20);
 /// Pause before the next attempt to lead.
 const PAUSE: Duration = Duration::from_millis(5);
-/// After so many batches the head is taken anew from what has evolved: the two then share memory again.
+/// After so many batches the head is taken anew from what has evolved, and when that has a new table: the two then share memory
+/// again.
 const RENEW: u64 = 10_000;
 /// The leader tells everyone the hash of its state with every such batch (R59).
 const HASH_EVERY: u64 = 1_000;
@@ -278,7 +279,8 @@ impl<W: World, S: Service> Turn<'_, W, S> {
         if self.in_flight.len() >= DEPTH {
             return Ok(false);
         }
-        if self.sequence - self.renewed >= RENEW {
+        let is_old = self.replica.look(|state| state.table() != decider.head().table());
+        if is_old || self.sequence - self.renewed >= RENEW {
             if !self.in_flight.is_empty() {
                 return Ok(false);
             }

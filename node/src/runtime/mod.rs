@@ -14,7 +14,7 @@
 //! ([`corduroy_log::DecidedBatch`]). So there is no outbox, no table of messages seen, and nothing to repair after a crash.
 //!
 //! - `service`, `refusal`: what authors of services hold in their hands.
-//! - `state`, `commands`: the fold over a partition's log. Pure.
+//! - `state`, `aggregates`, `commands`: the fold over a partition's log. Pure, but for reading the table of a checkpoint.
 //! - `decider`: from inputs to batches. Pure.
 //! - `replica`: a partition's state on this node, and who waits for what becomes of it.
 //! - `leader`, `feed`: the task of a partition that is led here.
@@ -23,6 +23,7 @@
 mod refusal;
 mod service;
 
+mod aggregates;
 mod commands;
 mod state;
 

@@ -21,21 +21,25 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 const TOPICS: Duration = Duration::from_millis(100);
 /// How long callers wait for an answer: longer than a checkout, what it gives back, and a leader that is lost meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Default of [`Keep::changes`].
+const CHANGES: u64 = 16 << 20;
 /// Aggregates of one page.
 const PAGE: u32 = 1000;
 
-/// For how long a command's id is remembered, in log time.
+/// What a partition of a service remembers, and how much of it in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
-    /// Where a client chose it.
+    /// For how long a command's id, in log time, where a client chose it.
     pub clients: Duration,
     /// Where a gateway did, for its own retries.
     pub gateways: Duration,
+    /// Bytes of aggregates that changed since a table of them was written; with more, the next checkpoint writes a new one.
+    pub changes: u64,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Keep { clients: Duration::from_secs(24 * 3600), gateways: Duration::from_secs(600) }
+        Keep { clients: Duration::from_secs(24 * 3600), gateways: Duration::from_secs(600), changes: CHANGES }
     }
 }
 
@@ -92,7 +96,7 @@ impl<W: World, S: Service> AnyHost<W> for Host<W, S> {
     }
 
     fn machine(&self, partition: u32) -> Box<dyn Machine> {
-        let replica = Arc::new(Replica::new(partition));
+        let replica = Arc::new(Replica::new(partition, self.keep.changes));
         let held = (replica.clone(), Arc::new(Semaphore::new(COMMANDS)));
         self.replicas.lock().expect("a map").insert(partition, Arc::new(held));
         self.opened.notify_one();
@@ -194,36 +198,39 @@ fn unknown(why: String) -> pb::ServiceAnswer {
 /// Answers a question from the state as it is. To that for sources it gives one, which stands for all.
 fn look<S: Service>(replica: &Replica<S, Mail>, what: Option<query_call::What>) -> pb::QueryAnswer {
     use prost::Message as _;
-    replica.look(|state| {
-        let stored =
-            |(key, state): (String, S::State)| pb::StoredAggregate { key, state: state.encode_to_vec().into() };
-        let mut answer = pb::QueryAnswer { end: state.end(), time: state.time().0, ..pb::QueryAnswer::default() };
-        match what {
-            Some(query_call::What::Get(key)) => {
-                answer.aggregates = state.get(&key).map(|found| stored((key, found))).into_iter().collect();
-            }
-            Some(query_call::What::Scan(scan)) => {
-                let limit = if scan.limit == 0 { PAGE } else { scan.limit.min(10 * PAGE) } as usize;
-                let after = Some(scan.after.as_str()).filter(|after| !after.is_empty());
-                let mut found = state.scan(&scan.prefix, after).map(stored);
-                answer.aggregates = found.by_ref().take(limit).collect();
-                answer.more = found.next().is_some();
-            }
-            Some(query_call::What::Partition(_)) => answer.partition = state.partition().encode_to_vec().into(),
-            Some(query_call::What::Letters(_)) => {
-                answer.letters = state.letters().cloned().collect();
-                let parked = |(key, inputs): (&str, &imbl::Vector<Arc<pb::Input>>)| pb::ParkedInputs {
-                    key: key.to_owned(),
-                    inputs: inputs.iter().map(|input| (**input).clone()).collect(),
-                };
-                answer.parked = state.parked().map(parked).collect();
-            }
-            Some(query_call::What::Timers(_)) => answer.timers = state.timers().cloned().collect(),
-            Some(query_call::What::Sources(_)) => answer.sources = vec![pb::Position::default()],
-            None => {}
+    // A copy, which is cheap: evolving does not wait for a walk.
+    let state = replica.state();
+    let stored = |(key, state): (String, S::State)| pb::StoredAggregate {
+        key,
+        state: state.encode_to_vec().into(),
+        removed: false,
+    };
+    let mut answer = pb::QueryAnswer { end: state.end(), time: state.time().0, ..pb::QueryAnswer::default() };
+    match what {
+        Some(query_call::What::Get(key)) => {
+            answer.aggregates = state.get(&key).map(|found| stored((key, found))).into_iter().collect();
         }
-        answer
-    })
+        Some(query_call::What::Scan(scan)) => {
+            let limit = if scan.limit == 0 { PAGE } else { scan.limit.min(10 * PAGE) } as usize;
+            let after = Some(scan.after.as_str()).filter(|after| !after.is_empty());
+            let mut found = state.scan(&scan.prefix, after).map(stored);
+            answer.aggregates = found.by_ref().take(limit).collect();
+            answer.more = found.next().is_some();
+        }
+        Some(query_call::What::Partition(_)) => answer.partition = state.partition().encode_to_vec().into(),
+        Some(query_call::What::Letters(_)) => {
+            answer.letters = state.letters().cloned().collect();
+            let parked = |(key, inputs): (&str, &imbl::Vector<Arc<pb::Input>>)| pb::ParkedInputs {
+                key: key.to_owned(),
+                inputs: inputs.iter().map(|input| (**input).clone()).collect(),
+            };
+            answer.parked = state.parked().map(parked).collect();
+        }
+        Some(query_call::What::Timers(_)) => answer.timers = state.timers().cloned().collect(),
+        Some(query_call::What::Sources(_)) => answer.sources = vec![pb::Position::default()],
+        None => {}
+    }
+    answer
 }
 
 /// The services a node is started with. Clones are the same registry; one is for one start of a node.

@@ -6,7 +6,7 @@ use super::{
 };
 use bytes::Bytes;
 use corduroy_log::{
-    Evolving, FrozenState, Machine,
+    Evolving, Frozen, Machine, Table,
     world::{Halt, Tasks, World},
 };
 use corduroy_proto::runtime::{self as pb, service_answer, step::Cause};
@@ -24,6 +24,8 @@ pub(crate) type Waiter = oneshot::Sender<pb::ServiceAnswer>;
 /// See the module. The log evolves it, the leader decides on a copy of it, readers look at it.
 pub(crate) struct Replica<S: Service, M> {
     pub(crate) partition: u32,
+    /// Bytes of what has changed that are kept in memory ([`Keep::changes`](super::Keep::changes)).
+    memory: u64,
     inner: Mutex<Inner<S, M>>,
 }
 
@@ -49,10 +51,10 @@ pub(crate) enum Known {
 }
 
 impl<S: Service, M> Replica<S, M> {
-    pub(crate) fn new(partition: u32) -> Self {
+    pub(crate) fn new(partition: u32, memory: u64) -> Self {
         let inner =
             Inner { state: State::default(), commands: Commands::default(), waiting: HashMap::new(), mailbox: None };
-        Replica { partition, inner: Mutex::new(inner) }
+        Replica { partition, memory, inner: Mutex::new(inner) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<S, M>> {
@@ -207,27 +209,33 @@ impl<W: World, S: Service, M: Send> Machine for Evolver<W, S, M> {
         }
     }
 
-    fn freeze(&self) -> FrozenState {
-        let inner = self.0.lock();
+    fn freeze(&mut self) -> Frozen {
+        let mut inner = self.0.lock();
+        let table = inner.state.freeze(self.0.memory);
         let (state, commands) = (inner.state.clone(), inner.commands.encode());
         drop(inner);
-        Box::new(move || pb::ServiceState { commands, ..state.encode() }.encode_to_vec().into())
+        let rest = move || pb::ServiceState { commands, ..state.encode() }.encode_to_vec().into();
+        Frozen { rest: Box::new(rest), table }
     }
 
-    fn check(&self, state: &[u8]) -> Result<(), String> {
-        restore::<S>(state).map(drop)
+    fn settle(&mut self, table: Table) -> Box<dyn Send> {
+        Box::new(self.0.lock().state.settle(table))
     }
 
-    fn install(&mut self, state: &[u8]) -> Result<(), String> {
-        let (state, commands) = restore::<S>(state)?;
+    fn check(&self, state: &[u8], table: Option<&Table>) -> Result<(), String> {
+        restore::<S>(state, table.cloned()).map(drop)
+    }
+
+    fn install(&mut self, state: &[u8], table: Option<Table>) -> Result<(), String> {
+        let (state, commands) = restore::<S>(state, table)?;
         let mut inner = self.0.lock();
         (inner.state, inner.commands) = (state, commands);
         Ok(())
     }
 }
 
-fn restore<S: Service>(encoded: &[u8]) -> Result<(State<S>, Commands), String> {
+fn restore<S: Service>(encoded: &[u8], table: Option<Table>) -> Result<(State<S>, Commands), String> {
     let encoded = pb::ServiceState::decode(encoded).map_err(|error| error.to_string())?;
-    let state = State::decode(&encoded).map_err(|error| error.to_string())?;
+    let state = State::decode(&encoded, table).map_err(|error| error.to_string())?;
     Ok((state, Commands::decode(&encoded.commands)?))
 }

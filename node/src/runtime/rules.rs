@@ -172,7 +172,7 @@ impl<S: Service> Rules<S> {
 
     /// The state as it is when it was stored and restored.
     pub fn restored(mut self) -> Self {
-        self.state = State::decode(&self.state.encode()).expect("it was stored");
+        self.state = State::decode(&self.state.encode(), None).expect("it was stored");
         self
     }
 

@@ -1,7 +1,10 @@
 //! The state of a service's partition: the fold over its log. Pure; clones share memory.
-use super::service::{At, Service};
+use super::{
+    aggregates::{Aggregates, hash_of},
+    service::{At, Service},
+};
 use bytes::Bytes;
-use corduroy_log::world::Timestamp;
+use corduroy_log::{FrozenTable, Table, world::Timestamp};
 use corduroy_proto::runtime::{self as pb, step::Cause};
 use imbl::{OrdMap, OrdSet, Vector};
 use prost::Message;
@@ -10,11 +13,10 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// See the module.
 ///
-/// **Invariant**: `hash` is the sum of the hashes of all aggregates, timers, dead letters and parked inputs, whatever way they came
-/// here.
+/// **Invariant**: `hash` is the sum of the hashes of all timers, dead letters and parked inputs, whatever way they came here.
 pub(crate) struct State<S: Service> {
     /// Encoded: so they are small, and equal states are equal bytes.
-    aggregates: OrdMap<Arc<str>, Arc<[u8]>>,
+    aggregates: Aggregates,
     partition: S::Partition,
     /// The offset of the next event.
     end: u64,
@@ -52,7 +54,7 @@ impl<S: Service> Clone for State<S> {
 impl<S: Service> Default for State<S> {
     fn default() -> Self {
         State {
-            aggregates: OrdMap::new(),
+            aggregates: Aggregates::default(),
             partition: S::Partition::default(),
             end: 0,
             time: Timestamp::default(),
@@ -76,31 +78,26 @@ pub(crate) struct Damaged(pub String);
 impl<S: Service> State<S> {
     /// The state of an aggregate.
     pub(crate) fn get(&self, key: &str) -> Option<S::State> {
-        self.effective(key, self.stored(key))
+        self.effective(key, self.aggregates.get(key).as_deref())
     }
 
-    fn effective(&self, key: &str, stored: Option<S::State>) -> Option<S::State> {
+    fn effective(&self, key: &str, encoded: Option<&[u8]>) -> Option<S::State> {
+        // They were encoded here, or checked when they came from a checkpoint.
+        let stored = encoded.map(|encoded| S::State::decode(encoded).expect("a state that was encoded"));
         match S::seeded(&self.partition, key, stored.as_ref()) {
             Some(seeded) => Some(seeded),
             None => stored,
         }
     }
 
-    fn stored(&self, key: &str) -> Option<S::State> {
-        let encoded = self.aggregates.get(key)?;
-        // They were encoded here, or checked when they came from a checkpoint.
-        Some(S::State::decode(&encoded[..]).expect("a state that was encoded"))
-    }
-
     /// The stored aggregates whose keys begin so, behind a key, in order.
     pub(crate) fn scan(&self, prefix: &str, after: Option<&str>) -> impl Iterator<Item = (String, S::State)> {
-        let from: Arc<str> = after.filter(|after| *after > prefix).unwrap_or(prefix).into();
-        let prefix: Arc<str> = prefix.into();
-        let after: Option<Arc<str>> = after.map(Into::into);
-        let found = self.aggregates.range(from..);
-        let found = found.take_while(move |(key, _)| key.starts_with(&*prefix));
-        let found = found.filter(move |(key, _)| after.as_deref().is_none_or(|after| &***key > after));
-        found.filter_map(|(key, _)| Some((key.to_string(), self.get(key)?)))
+        let after = after.filter(|after| *after > prefix);
+        let found = self.aggregates.walk(after.unwrap_or(prefix));
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        let found = found.take_while(move |(key, _)| key.starts_with(&prefix));
+        let found = found.filter(move |(key, _)| after.as_deref().is_none_or(|after| &**key > after));
+        found.filter_map(|(key, row)| Some((key.to_string(), self.effective(&key, Some(&row))?)))
     }
 
     /// What the partition keeps.
@@ -170,37 +167,40 @@ impl<S: Service> State<S> {
 
     /// A hash of everything: equal for equal states.
     pub(crate) fn hash(&self) -> u64 {
+        let sum = self.hash.wrapping_add(self.aggregates.sum());
         let mut counters = [0; 32];
-        for (at, number) in [self.time.0, self.next_timer, self.next_letter, self.hash].into_iter().enumerate() {
+        for (at, number) in [self.time.0, self.next_timer, self.next_letter, sum].into_iter().enumerate() {
             counters[at * 8..at * 8 + 8].copy_from_slice(&number.to_le_bytes());
         }
         xxh3_64_with_seed(&counters, xxh3_64(&self.partition.encode_to_vec()))
-    }
-
-    fn put(&mut self, key: &str, state: Option<S::State>) {
-        let before = match state {
-            Some(state) => {
-                let encoded: Arc<[u8]> = state.encode_to_vec().into();
-                self.hash = self.hash.wrapping_add(hash_of(key, &encoded));
-                self.aggregates.insert(key.into(), encoded)
-            }
-            None => self.aggregates.remove(key),
-        };
-        if let Some(before) = before {
-            self.hash = self.hash.wrapping_sub(hash_of(key, &before));
-        }
     }
 
     /// Takes a fact.
     pub(crate) fn take_event(&mut self, key: &str, event: &S::Event) {
         let at = At { offset: self.end, time: self.time };
         for touched in S::concerns(key, event) {
-            let mut state = self.get(touched);
+            let before = self.aggregates.get(touched);
+            let mut state = self.effective(touched, before.as_deref());
             S::evolve(&mut state, touched, event, at);
-            self.put(touched, state);
+            self.aggregates.replace(touched, before.as_ref(), state.map(|state| state.encode_to_vec()));
         }
         S::evolve_partition(&mut self.partition, key, event, at);
         self.end += 1;
+    }
+
+    /// The table beneath the aggregates that changed lately.
+    pub(crate) fn table(&self) -> Option<&Table> {
+        self.aggregates.table()
+    }
+
+    /// Of the aggregates, those that go to a table. More than so many bytes that have changed are a new one.
+    pub(crate) fn freeze(&mut self, limit: u64) -> FrozenTable {
+        self.aggregates.freeze(limit)
+    }
+
+    /// What was frozen is in this table. Gives away what it takes the place of.
+    pub(crate) fn settle(&mut self, table: Table) -> impl Send + use<S> {
+        self.aggregates.settle(table)
     }
 
     /// The next event has this offset.
@@ -296,16 +296,18 @@ impl<S: Service> State<S> {
         }
     }
 
-    /// For a checkpoint, but for the commands.
+    /// For a checkpoint, but for the commands and for what is in its table.
     pub(crate) fn encode(&self) -> pb::ServiceState {
-        let aggregate = |(key, state): (&Arc<str>, &Arc<[u8]>)| pb::StoredAggregate {
+        let aggregate = |(key, state): (&Arc<str>, Option<&Arc<[u8]>>)| pb::StoredAggregate {
             key: key.to_string(),
-            state: Bytes::copy_from_slice(state),
+            state: state.map(|state| Bytes::copy_from_slice(state)).unwrap_or_default(),
+            removed: state.is_none(),
         };
         pb::ServiceState {
             end: self.end,
             time: self.time.0,
-            aggregates: self.aggregates.iter().map(aggregate).collect(),
+            aggregates: self.aggregates.recent().map(aggregate).collect(),
+            sum: self.aggregates.sum(),
             partition: self.partition.encode_to_vec().into(),
             timers: self.timers.values().map(|timer| (**timer).clone()).collect(),
             next_timer: self.next_timer,
@@ -323,20 +325,27 @@ impl<S: Service> State<S> {
         }
     }
 
-    /// From a checkpoint.
-    pub(crate) fn decode(encoded: &pb::ServiceState) -> Result<Self, Damaged> {
+    /// From a checkpoint, and the table it names.
+    pub(crate) fn decode(encoded: &pb::ServiceState, table: Option<Table>) -> Result<Self, Damaged> {
         let partition = S::Partition::decode(encoded.partition.clone());
         let mut state = State {
             partition: partition.map_err(|error| Damaged(format!("what the partition keeps: {error}")))?,
             end: encoded.end,
             time: Timestamp(encoded.time),
+            aggregates: Aggregates::restore(table, encoded.sum),
             ..State::<S>::default()
         };
-        for pb::StoredAggregate { key, state: bytes } in &encoded.aggregates {
+        for pb::StoredAggregate { key, state: bytes, removed } in &encoded.aggregates {
             S::State::decode(bytes.clone()).map_err(|error| Damaged(format!("aggregate {key:?}: {error}")))?;
-            state.hash = state.hash.wrapping_add(hash_of(key, bytes));
-            if state.aggregates.insert(key.as_str().into(), bytes[..].into()).is_some() {
+            if !state.aggregates.restore_row(key, (!removed).then_some(bytes)) {
                 return Err(Damaged(format!("aggregate {key:?} is there twice")));
+            }
+        }
+        if state.table().is_none() {
+            let rows = state.aggregates.walk("");
+            let sum = rows.fold(0_u64, |sum, (key, row)| sum.wrapping_add(hash_of(&key, &row)));
+            if sum != encoded.sum {
+                return Err(Damaged(format!("its aggregates are {sum:016x}, it says {:016x}", encoded.sum)));
             }
         }
         encoded.timers.iter().for_each(|timer| state.keep_timer(timer.clone()));
@@ -354,8 +363,4 @@ impl<S: Service> State<S> {
         }
         Ok(state)
     }
-}
-
-fn hash_of(key: &str, value: &[u8]) -> u64 {
-    xxh3_64_with_seed(value, xxh3_64(key.as_bytes()))
 }

@@ -1,5 +1,5 @@
 //! A cluster with services in a simulated world: whole nodes but for their ports, from one seed.
-use crate::runtime::{Answered, CommandError, CommandOptions, Registry, Service, Services, Ticket};
+use crate::runtime::{Answered, CommandError, CommandOptions, Keep, Registry, Service, Services, Ticket};
 use corduroy_log::{
     Config, Log,
     testing::{Sim as World, SimCluster, SimWorld, TaskError},
@@ -24,6 +24,9 @@ const LOOK: Duration = Duration::from_millis(20);
 type At = (&'static str, u32);
 /// Node, end and hash of a replica.
 type Standing = (NodeId, u64, u64);
+
+/// Bytes of state that may have changed before there is a table: so few that there are tables in every run.
+const CHANGES: u64 = 1 << 10;
 
 type Registries = Arc<Mutex<BTreeMap<NodeId, Registry<SimWorld>>>>;
 
@@ -114,7 +117,8 @@ impl Sim {
         let made = registries.clone();
         let cluster = SimCluster::with_config(&self.0, nodes, move |config| {
             adjust(config);
-            let registry = services(Registry::default());
+            let keep = Keep { changes: CHANGES, ..Keep::default() };
+            let registry = services(Registry::default().keep(keep));
             registry.install(config);
             lock(&made).insert(config.node, registry);
         });

@@ -33,7 +33,7 @@ pub(crate) enum FileError {
     Newer(u8),
 }
 
-fn damaged<T>(what: impl Into<String>) -> Result<T, FileError> {
+pub(super) fn damaged<T>(what: impl Into<String>) -> Result<T, FileError> {
     Err(FileError::Damaged(what.into()))
 }
 
@@ -71,15 +71,14 @@ fn table_len(body: usize) -> usize {
 }
 
 fn body_len(owner: &Owner, partition: PartitionId, header: &[u8; HEADER_LEN]) -> Result<usize, FileError> {
-    let number = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
     if header[0..4] != MAGIC || crc32c::crc32c(&header[..HEADER_LEN - 4]) != word(&header[HEADER_LEN - 4..]) {
         return damaged("the header does not verify");
     }
     if header[4] != VERSION {
         return Err(FileError::Newer(header[4]));
     }
-    check_owner(owner, partition, header, number)?;
-    let (len, chunk) = (number(56), word(&header[64..68]));
+    check_owner(owner, partition, header)?;
+    let (len, chunk) = (number(header, 56), word(&header[64..68]));
     if len > MAX_BODY || chunk as usize != CHUNK || header[5..8] != [0; 3] || header[68..76] != [0; 8] {
         return damaged(format!(
             "the header says {len} bytes in chunks of {chunk}, or its reserved bytes are not zero"
@@ -88,8 +87,12 @@ fn body_len(owner: &Owner, partition: PartitionId, header: &[u8; HEADER_LEN]) ->
     Ok(len as usize)
 }
 
-fn word(bytes: &[u8]) -> u32 {
+pub(super) fn word(bytes: &[u8]) -> u32 {
     u32::from_le_bytes(bytes.try_into().expect("four bytes"))
+}
+
+pub(super) fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 /// The body of a file that verifies as a checkpoint of this partition in this data directory.
@@ -113,14 +116,10 @@ pub(crate) fn body(owner: &Owner, partition: PartitionId, file: &Bytes) -> Resul
     Ok(body)
 }
 
-fn check_owner(
-    owner: &Owner,
-    partition: PartitionId,
-    header: &[u8; HEADER_LEN],
-    number: impl Fn(usize) -> u64,
-) -> Result<(), FileError> {
+/// Whether a header that verifies is of this partition in this data directory: every file here begins with the same fields.
+pub(super) fn check_owner(owner: &Owner, partition: PartitionId, header: &[u8]) -> Result<(), FileError> {
     let id = |at: usize| <[u8; 16]>::try_from(&header[at..at + 16]).expect("sixteen bytes");
-    let found = Owner { cluster: ClusterId(id(8)), node: number(24), incarnation: id(32) };
+    let found = Owner { cluster: ClusterId(id(8)), node: number(header, 24), incarnation: id(32) };
     if (found.cluster, found.node) != (owner.cluster, owner.node) {
         return Err(FileError::Foreign(format!(
             "belongs to node {} of cluster {}, this is node {} of cluster {}",
@@ -130,7 +129,7 @@ fn check_owner(
     if found.incarnation != owner.incarnation {
         return Err(FileError::Foreign(format!("belongs to an earlier data directory of node {}", owner.node)));
     }
-    let found = PartitionId(number(48));
+    let found = PartitionId(number(header, 48));
     if found != partition {
         return Err(FileError::Foreign(format!("belongs to partition {found}, its name says {partition}")));
     }

@@ -1,14 +1,15 @@
 //! Checkpoints: what a partition's log folds to up to some entry, in a file, so that a restart evolves only what follows.
 //!
 //! ```text
-//!   schedule ── due? ─▶ Evolved::snapshot ─▶ wait until the WAL has it all ─▶ writer ─▶ store ─▶ DIR/checkpoints/*.ckpt
+//!   schedule ── due? ─▶ Evolved::image ────▶ wait until the WAL has it all ─▶ writer ─▶ store ─▶ DIR/checkpoints/*.ckpt
 //!    segment sealed,      a copy, under                 durable               one at a     side file, sync,
-//!    bytes, time, stop    the lock                                            time, on     rename, sync, read back
-//!                                                                             a thread
+//!    bytes, time, stop    the lock                                            time, on     rename, sync, read back;
+//!                                                                             a thread     *.rows first, if they are new
 //!   restart ──▶ newest copy that verifies *and* fits the WAL ─▶ Evolved::install ─▶ evolve what follows ─▶ Raft
 //! ```
 //!
-//! **Invariant** (R36): the records are not in it: a checkpoint is a few KiB, or a MiB for a very long log.
+//! **Invariant** (R36): the records are not in it: a checkpoint is a few KiB, or a MiB for a very long log. What a machine does
+//! not keep in memory is in a [`Table`], which several checkpoints may name.
 //! **Invariant**: no checkpoint is ahead of what this node's WAL has on disk. What is evolved may be committed by others
 //! and not yet durable here; a power cut would leave a state without the log it came from. So the writer waits first.
 //! **Invariant** (R3): a file with a checkpoint's name is complete and was read back; the one before it stays until then.
@@ -19,19 +20,24 @@
 //! Left out: retention, and with it sending checkpoints to other nodes; scrubbing. Until a log is purged, any of its
 //! checkpoints can be lost without loss.
 pub(crate) mod file;
+mod names;
 mod schedule;
 mod store;
+mod table;
 mod writer;
 
 pub(crate) use file::Owner;
 pub(crate) use schedule::{Policy, Scheduler};
+pub use table::Table;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use table::table_of;
 
 use self::{
     file::FileError,
     store::{ReadError, Store},
-    writer::Job,
+    writer::{Job, What},
 };
-use super::{Evolved, unreadable};
+use super::{Evolved, Image, unreadable};
 use crate::{
     error::OpenError,
     raft::log_id_from_wire,
@@ -86,7 +92,7 @@ impl RestoreError {
 impl<W: World> Checkpoints<W> {
     /// Opens the folder of a data directory, which the caller has locked, and starts the writer.
     pub(crate) fn open(disk: W::Disk, data_dir: &Path, owner: Owner) -> Result<Self, OpenError> {
-        let store = Arc::new(Store::open(disk, data_dir, owner)?);
+        let store = Arc::new(Store::open(disk, data_dir, owner, W::Tasks::halt)?);
         let (jobs, queue) = mpsc::channel(QUEUED);
         W::Tasks::spawn_dedicated("checkpoints", writer::run::<W>(store.clone(), queue));
         Ok(Checkpoints { store, jobs })
@@ -104,12 +110,12 @@ impl<W: World> Checkpoints<W> {
             let halt = |error: &FileError| format!("{}: {error}", path.display());
             let discarded = match self.store.read(partition, index) {
                 Ok(snapshot) => match fits(log, &snapshot).map_err(RestoreError::Io)? {
-                    Ok(()) => match evolved.install(&snapshot) {
+                    Ok(()) => match self.install(partition, &snapshot, evolved) {
                         Ok(()) => {
-                            self.store.trust(partition, index);
+                            self.store.trust(partition, index, &snapshot);
                             return Ok(Some(snapshot));
                         }
-                        Err(error) => error.to_string(),
+                        Err(why) => why,
                     },
                     Err(why) => why,
                 },
@@ -131,6 +137,21 @@ impl<W: World> Checkpoints<W> {
         }
     }
 
+    fn install(
+        &self,
+        partition: PartitionId,
+        snapshot: &pb::PartitionSnapshot,
+        evolved: &Evolved,
+    ) -> Result<(), String> {
+        let table = self.table_of(partition, snapshot).map_err(|error| error.to_string())?;
+        evolved.install(snapshot, table).map_err(|error| error.to_string())
+    }
+
+    /// The table a checkpoint names, if it names one.
+    fn table_of(&self, partition: PartitionId, snapshot: &pb::PartitionSnapshot) -> Result<Option<Table>, ReadError> {
+        snapshot.table.as_ref().map(|named| self.store.open_table(partition, named)).transpose()
+    }
+
     /// The checkpoint the partition goes by; `None` where it has none.
     pub(crate) fn newest(&self, partition: PartitionId) -> io::Result<Option<pb::PartitionSnapshot>> {
         let Some(index) = self.store.newest(partition) else { return Ok(None) };
@@ -144,18 +165,23 @@ impl<W: World> Checkpoints<W> {
         }
     }
 
-    /// Writes a checkpoint of what a partition had evolved when `snapshot` was copied. What is evolved is committed, maybe
-    /// by the others alone: here it must be on disk, too, before a checkpoint may say so (R36).
-    pub(crate) async fn take(&self, log: &PartitionLog<W>, snapshot: pb::PartitionSnapshot) -> io::Result<()> {
+    /// Writes a checkpoint of what a partition had evolved when `image` was made. What is evolved is committed, maybe by the
+    /// others alone: here it must be on disk, too, before a checkpoint may say so (R36).
+    pub(crate) async fn take(&self, log: &PartitionLog<W>, evolved: &Arc<Evolved>, image: Image) -> io::Result<()> {
         log.flushed().await?;
-        self.save(log.id(), snapshot).await
+        self.write(log.id(), What::Image(evolved.clone(), image)).await
     }
 
-    /// Writes a checkpoint; durable and read back when it returns. Nothing is done for one that is not newer than what
-    /// there is. An error that is not the end of the node has left what was there.
+    /// Writes a checkpoint another node has sent.
     pub(crate) async fn save(&self, partition: PartitionId, snapshot: pb::PartitionSnapshot) -> io::Result<()> {
+        self.write(partition, What::Snapshot(snapshot)).await
+    }
+
+    /// Durable and read back when it returns. Nothing is done for one that is not newer than what there is. An error that is
+    /// not the end of the node has left what was there.
+    async fn write(&self, partition: PartitionId, what: What) -> io::Result<()> {
         let (done, answer) = oneshot::channel();
-        let job = Job::Save { partition, snapshot: Box::new(snapshot), done };
+        let job = Job::Save { partition, what: Box::new(what), done };
         let closed = || io::Error::other("checkpoints are closed");
         self.jobs.send(job).await.map_err(|_| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed()))

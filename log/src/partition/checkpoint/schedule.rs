@@ -197,19 +197,18 @@ impl<W: World> Scheduler<W> {
         if let Some(watched) = self.watched().get_mut(&partition) {
             watched.at = <W::Tasks as AsyncRuntime>::Instant::now();
             if let Ok((index, bytes)) = taken {
-                (watched.index, watched.bytes, watched.segment) = (index, bytes, segment);
+                (watched.index, watched.bytes, watched.segment) = (Some(index), bytes, segment);
             }
         }
         taken.is_ok()
     }
 
     /// The index and the bytes the checkpoint reaches.
-    async fn take(&self, evolved: &Evolved, log: &PartitionLog<W>) -> io::Result<(Option<u64>, u64)> {
+    async fn take(&self, evolved: &Arc<Evolved>, log: &PartitionLog<W>) -> io::Result<(u64, u64)> {
         let nothing = || io::Error::new(io::ErrorKind::NotFound, "nothing has evolved");
-        let snapshot = evolved.snapshot().ok_or_else(nothing)?;
-        let reached =
-            (snapshot.last.as_ref().map(|last| last.index), snapshot.fold.as_ref().map_or(0, |fold| fold.bytes));
-        self.inner.checkpoints.take(log, snapshot).await?;
+        let image = evolved.image().ok_or_else(nothing)?;
+        let reached = image.reached();
+        self.inner.checkpoints.take(log, evolved, image).await?;
         Ok(reached)
     }
 }

@@ -1,18 +1,38 @@
 //! The one task that writes and removes checkpoints: on its own thread, where it may block, and one file at a time, so
 //! that a thousand partitions at one moment do not keep the disk from the WAL.
-use super::store::{Store, WriteError};
+use super::{
+    store::{Store, WriteError},
+    table::Table,
+};
 use crate::{
+    partition::{Evolved, FrozenTable, Image},
     topic::PartitionId,
-    world::{Halt, Tasks, World},
+    world::{Disk, Halt, Tasks, World},
 };
 use corduroy_proto::v1 as pb;
 use std::{collections::BTreeSet, io, sync::Arc};
 use tokio::sync::{mpsc, oneshot};
 
 pub(super) enum Job {
-    Save { partition: PartitionId, snapshot: Box<pb::PartitionSnapshot>, done: oneshot::Sender<io::Result<()>> },
+    Save { partition: PartitionId, what: Box<What>, done: oneshot::Sender<io::Result<()>> },
     Forget { partition: PartitionId },
     Close { done: oneshot::Sender<()> },
+}
+
+pub(super) enum What {
+    /// What a partition has evolved. It is told when its rows are in a table.
+    Image(Arc<Evolved>, Image),
+    /// What another node has sent.
+    Snapshot(pb::PartitionSnapshot),
+}
+
+impl What {
+    fn index(&self) -> Option<u64> {
+        match self {
+            What::Image(_, image) => Some(image.reached().0),
+            What::Snapshot(snapshot) => snapshot.last.as_ref().map(|last| last.index),
+        }
+    }
 }
 
 /// Serves until it is closed or nobody is left to ask.
@@ -24,9 +44,9 @@ pub(super) async fn run<W: World>(store: Arc<Store<W::Disk>>, mut jobs: mpsc::Re
             Job::Save { partition, done, .. } if forgotten.contains(&partition) => {
                 let _ = done.send(Err(io::Error::other(format!("partition {partition} was deleted"))));
             }
-            Job::Save { partition, snapshot, done } => {
+            Job::Save { partition, what, done } => {
                 // Whoever asked may have lost interest.
-                let _ = done.send(save::<W>(&store, partition, &snapshot));
+                let _ = done.send(save::<W>(&store, partition, *what));
             }
             Job::Forget { partition } => {
                 forgotten.insert(partition);
@@ -40,12 +60,17 @@ pub(super) async fn run<W: World>(store: Arc<Store<W::Disk>>, mut jobs: mpsc::Re
     }
 }
 
-fn save<W: World>(store: &Store<W::Disk>, partition: PartitionId, snapshot: &pb::PartitionSnapshot) -> io::Result<()> {
-    let index = snapshot.last.as_ref().map(|last| last.index);
-    if index <= store.newest(partition) {
+fn save<W: World>(store: &Store<W::Disk>, partition: PartitionId, what: What) -> io::Result<()> {
+    if what.index() <= store.newest(partition) {
         return Ok(());
     }
-    match store.write(partition, snapshot) {
+    let saved = match what {
+        What::Image(evolved, image) => save_image(store, partition, image).map(|table| {
+            table.into_iter().for_each(|table| evolved.settle(table));
+        }),
+        What::Snapshot(snapshot) => store.write(partition, &snapshot),
+    };
+    match saved {
         Ok(()) => Ok(()),
         Err(WriteError::Disk(error)) => {
             let what = format!("writing a checkpoint of partition {partition}: {error}");
@@ -57,4 +82,19 @@ fn save<W: World>(store: &Store<W::Disk>, partition: PartitionId, snapshot: &pb:
             Err(io::Error::other(error))
         }
     }
+}
+
+/// The rows first: a checkpoint names its table. Returns the table if it is a new one.
+fn save_image<D: Disk>(
+    store: &Store<D>,
+    partition: PartitionId,
+    mut image: Image,
+) -> Result<Option<Table>, WriteError> {
+    let (table, is_new) = match image.take_table() {
+        FrozenTable::None => (None, false),
+        FrozenTable::Same(table) => (Some(table), false),
+        FrozenTable::New(rows) => (Some(store.write_table(partition, image.reached().0, rows)?), true),
+    };
+    store.write(partition, &image.encode(table.as_ref().map(|table| table.reference().clone())))?;
+    Ok(table.filter(|_| is_new))
 }

@@ -218,9 +218,9 @@ impl Fold {
     }
 
     /// A copy for a checkpoint, made at once; `None` while nothing is folded.
-    pub(crate) fn frozen(&self) -> Option<Frozen> {
+    pub(crate) fn frozen(&self) -> Option<FrozenFold> {
         let last = self.last?;
-        Some(Frozen {
+        Some(FrozenFold {
             last,
             end: self.end,
             time: self.time,
@@ -264,7 +264,7 @@ impl Fold {
 }
 
 /// A fold as it was at one entry: shares what does not change.
-pub(crate) struct Frozen {
+pub(crate) struct FrozenFold {
     last: LogId,
     end: Offset,
     time: Timestamp,
@@ -280,7 +280,12 @@ pub(crate) struct Frozen {
     voids: Arc<Vec<u64>>,
 }
 
-impl Frozen {
+impl FrozenFold {
+    /// The last entry, and the bytes of all batches up to it.
+    pub(crate) fn reached(&self) -> (u64, u64) {
+        (self.last.index, self.bytes)
+    }
+
     /// Everything but the state of the machine.
     pub(crate) fn encode(self) -> pb::PartitionSnapshot {
         let (membership_id, membership) = self.membership.unzip();
@@ -306,6 +311,7 @@ impl Frozen {
             keys: self.keys.map(|keys| keys.encode()).unwrap_or_default(),
             voids: self.voids.to_vec(),
             decisions: (self.decisions != Decisions::default()).then(|| self.decisions.encode()),
+            table: None,
         }
     }
 }

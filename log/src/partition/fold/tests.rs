@@ -110,7 +110,7 @@ proptest! {
         fold(&mut whole, 0, &steps);
         let mut first = Fold::new(INDEXED);
         fold(&mut first, 0, &steps[..cut]);
-        let snapshot = first.frozen().map(Frozen::encode);
+        let snapshot = first.frozen().map(FrozenFold::encode);
         let mut second = snapshot.map_or_else(|| Fold::new(INDEXED), |snapshot| Fold::restore(&snapshot, INDEXED).unwrap());
         prop_assert_eq!(&second, &first);
         fold(&mut second, cut as u64, &steps[cut..]);

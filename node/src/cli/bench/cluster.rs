@@ -11,7 +11,8 @@ use crate::{
         },
     },
     config::{Flags, NodeConfig, Sources},
-    os,
+    node::NodeServices,
+    os, shop,
 };
 use corduroy_client::{Admin, Client};
 use corduroy_log::RealLog;
@@ -100,15 +101,36 @@ impl Cluster {
 
     /// Starts one node inside this process.
     pub(super) async fn embed(&mut self, id: u64) -> Result<RealLog, Failure> {
+        let node = Node::builder().config(self.config_of(id)?).start().await?;
+        let log = node.log();
+        self.embedded = Some(node);
+        Ok(log)
+    }
+
+    /// Starts one node inside this process, with the services of the shop; ids of commands are forgotten after so long.
+    pub(super) async fn embed_shop(&mut self, id: u64, keep: Duration) -> Result<NodeServices, Failure> {
+        let mut config = self.config_of(id)?;
+        (config.shop.keep.clients, config.shop.keep.gateways) = (keep, keep);
+        let builder = shop::with_services(Node::builder(), &config.shop);
+        let node = builder.config(config).start().await?;
+        let services = node.services();
+        self.embedded = Some(node);
+        Ok(services)
+    }
+
+    /// Ends the node inside this process. It may be started as a process then.
+    pub(super) async fn release(&mut self) {
+        if let Some(node) = self.embedded.take() {
+            node.shutdown().await;
+        }
+    }
+
+    fn config_of(&self, id: u64) -> Result<NodeConfig, Failure> {
         os::enough_descriptors().map_err(Failure::start)?;
         let data = self.data_of(id);
         let flags = Flags { node_id: Some(id), data: Some(data), insecure_dev: Some(true), ..Flags::default() };
         let config = NodeConfig::load(&Sources { file: Some(self.layout.file()), flags, ..Sources::default() });
-        let config = config.map_err(|error| Failure::usage(error.to_string()))?;
-        let node = Node::builder().config(config).start().await?;
-        let log = node.log();
-        self.embedded = Some(node);
-        Ok(log)
+        config.map_err(|error| Failure::usage(error.to_string()))
     }
 
     /// Resolves when every partition has a leader; fails when a node dies or the time is up.
@@ -188,9 +210,7 @@ impl Cluster {
     /// Ends all nodes and removes the folder, unless it is to be kept.
     pub(super) async fn stop(mut self) {
         // The embedded one first: while the others live it has nobody to wait for.
-        if let Some(node) = self.embedded.take() {
-            node.shutdown().await;
-        }
+        self.release().await;
         self.children.kill().await;
         if self.keep {
             let dir: PathBuf = self.dir.path().to_owned();

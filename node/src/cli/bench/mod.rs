@@ -35,6 +35,7 @@ mod read;
 mod failover;
 mod partition;
 mod restart;
+mod settled;
 
 mod growth;
 mod idle;
@@ -147,7 +148,8 @@ pub(super) fn run(args: Args, format: Option<Format>) -> Result<(), Failure> {
             bed.with_cluster(failover::NODES, async |cluster| failover::measure(&args, cluster).await).await
         }),
         Bench::Restart(args) => measure("restart", &args.place.clone(), format, async |bed| {
-            bed.with_cluster(args.nodes, async |cluster| restart::measure(&args, cluster).await).await
+            bed.with_services(args.nodes(), args.services(), async |cluster| restart::measure(&args, cluster).await)
+                .await
         }),
         Bench::Checkout(args) => {
             measure("checkout", &args.place.clone(), format, async |bed| checkout::measure(&args, bed).await)

@@ -82,8 +82,8 @@ impl Replica {
     }
 
     async fn checkpoint(&mut self) -> io::Result<()> {
-        let snapshot = self.evolved.snapshot().expect("something has evolved");
-        self.checkpoints.take(&self.log, snapshot).await
+        let image = self.evolved.image().expect("something has evolved");
+        self.checkpoints.take(&self.log, &self.evolved, image).await
     }
 
     /// Everything that follows from the log.
@@ -133,7 +133,7 @@ fn path(index: u64) -> PathBuf {
 
 /// What a checkpoint on the disk says.
 fn read(disk: &SimDisk, index: u64) -> pb::PartitionSnapshot {
-    let store = Store::open(disk.clone(), Path::new(DIR), OWNER).expect("opens");
+    let store = Store::open(disk.clone(), Path::new(DIR), OWNER, drop).expect("opens");
     store.read(PartitionId::CLUSTER, index).expect("is intact")
 }
 

@@ -17,8 +17,12 @@ fn snapshot(index: u64) -> pb::PartitionSnapshot {
     }
 }
 
+fn name(partition: PartitionId, index: u64) -> String {
+    Name { kind: Kind::Checkpoint, partition, index }.to_string()
+}
+
 fn open(disk: SimDisk) -> Store<SimDisk> {
-    Store::open(disk, Path::new("/data"), OWNER).expect("opens")
+    Store::open(disk, Path::new("/data"), OWNER, drop).expect("opens")
 }
 
 fn names(disk: &SimDisk) -> Vec<String> {
@@ -38,11 +42,11 @@ fn the_two_newest_are_kept_of_each_partition() {
             store.write(P, &snapshot(index)).unwrap();
         }
         store.write(Q, &snapshot(5)).unwrap();
-        assert_eq!(names(&disk), [file_name(P, 10), file_name(P, 200), file_name(Q, 5)]);
+        assert_eq!(names(&disk), [name(P, 10), name(P, 200), name(Q, 5)]);
         assert_eq!((store.newest(P), store.newest(Q)), (Some(200), Some(5)));
         assert_eq!(store.read(P, 10).unwrap(), snapshot(10));
         store.forget(P);
-        assert_eq!(names(&disk), [file_name(Q, 5)]);
+        assert_eq!(names(&disk), [name(Q, 5)]);
     });
 }
 
@@ -75,12 +79,12 @@ fn what_was_never_finished_is_removed_and_what_is_not_ours_is_left() {
     on_disk(|_, disk| {
         open(disk.clone()).write(P, &snapshot(3)).unwrap();
         let dir = Path::new("/data/checkpoints");
-        let unfinished = format!("{}.new", file_name(P, 9));
+        let unfinished = format!("{}.new", name(P, 9));
         for name in [&unfinished[..], "notes.txt", "0-1.ckpt"] {
             disk.create_new(&dir.join(name)).unwrap();
         }
         let store = open(disk.clone());
-        assert_eq!(names(&disk), ["0-1.ckpt", file_name(P, 3).as_str(), "notes.txt"]);
+        assert_eq!(names(&disk), ["0-1.ckpt", name(P, 3).as_str(), "notes.txt"]);
         assert_eq!(store.candidates(P), [3]);
     });
 }
@@ -104,9 +108,9 @@ fn a_discarded_copy_does_not_count_as_one_of_the_two() {
         // The next start finds 4 unusable and goes by 3.
         let store = open(disk.clone());
         assert_eq!(store.candidates(P), [4, 3]);
-        store.trust(P, 3);
+        store.trust(P, 3, &snapshot(3));
         store.write(P, &snapshot(8)).unwrap();
-        assert_eq!(names(&disk), [file_name(P, 3), file_name(P, 8)]);
+        assert_eq!(names(&disk), [name(P, 3), name(P, 8)]);
     });
 }
 
@@ -118,7 +122,7 @@ fn a_full_disk_is_a_refusal_that_leaves_the_one_before() {
         sim.fail_next_write(1, io::ErrorKind::StorageFull);
         let refused = store.write(P, &snapshot(4));
         assert!(matches!(refused, Err(WriteError::Refused(_))), "{refused:?}");
-        assert_eq!(names(&disk), [file_name(P, 3)], "the room is given back");
+        assert_eq!(names(&disk), [name(P, 3)], "the room is given back");
         assert_eq!(store.read(P, 3).unwrap(), snapshot(3));
         store.write(P, &snapshot(4)).unwrap();
         assert_eq!(store.newest(P), Some(4));
@@ -144,8 +148,8 @@ fn any_other_failure_is_one_of_the_disk() {
 
 /// Writes three checkpoints; says which one returned last.
 fn script(disk: SimDisk, returned: &Mutex<u64>) -> Result<(), WriteError> {
-    let store =
-        Store::open(disk, Path::new("/data"), OWNER).map_err(|_| WriteError::Disk(io::ErrorKind::Other.into()))?;
+    let store = Store::open(disk, Path::new("/data"), OWNER, drop)
+        .map_err(|_| WriteError::Disk(io::ErrorKind::Other.into()))?;
     for index in [3, 5, 9] {
         store.write(P, &snapshot(index))?;
         *returned.lock().expect("nobody panics with it") = index;
