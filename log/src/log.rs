@@ -9,7 +9,7 @@ use crate::{
     peer::{self, Directory, Peers, Serving},
     raft,
     topic::{ClusterId, NodeId, Offset, PartitionId},
-    view::{View, ViewSet, ViewStatus, topics::Topics},
+    view::{View, ViewSet, ViewStatus, states::States, topics::Topics},
     wal::{DiskSpace, Identity, SupplyOptions, Wal, WalOptions, WalStats},
     world::{Connection, Env, Net, Rng, Tasks as _, World},
 };
@@ -164,7 +164,8 @@ impl<W: World> Log<W> {
         let checkpoints = Scheduler::start(checkpoints, wal.clone(), policy);
         let own: Arc<dyn View> = Arc::new(Topics);
         let cache = config.limits.view_cache_bytes;
-        let kept = if cache == 0 { Vec::new() } else { std::iter::once(own).chain(views).collect() };
+        let of_states: Option<Arc<dyn View>> = config.machines.are_made().then(|| Arc::new(States) as _);
+        let kept = if cache == 0 { Vec::new() } else { std::iter::once(own).chain(of_states).chain(views).collect() };
         let views = ViewSet::start(kept, &env.views, &config.dir, cache, &wal, identity.boot_epoch == 1);
         let members = config.nodes.iter().map(|node| node.id).collect();
         let directory = Directory::new(&identity, env.rng.next_u64(), members, wal.clone());

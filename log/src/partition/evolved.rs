@@ -9,13 +9,14 @@ use crate::{
     producer::{KeyDigest, ProducerId, ProducerStamp},
     raft::Applied,
     topic::{LogId, Offset, PartitionId, Term},
+    view::Shown,
     world::Timestamp,
 };
 use bytes::Bytes;
 use corduroy_proto::v1 as pb;
 use std::ops::Range;
 use std::sync::{
-    Mutex, MutexGuard,
+    Arc, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 use tokio::sync::Notify;
@@ -120,6 +121,17 @@ impl Evolved {
     /// The last evolved entry.
     pub(crate) fn last(&self) -> Option<LogId> {
         self.state().fold.last
+    }
+
+    /// The last evolved entry, and the evolved offset behind it.
+    pub(crate) fn standing(&self) -> (Option<LogId>, Offset) {
+        let state = self.state();
+        (state.fold.last, state.fold.end)
+    }
+
+    /// The state beside the log, for the view of it.
+    pub(crate) fn shown(&self) -> Option<Arc<dyn Shown>> {
+        self.state().machine.as_ref()?.shown()
     }
 
     /// Term of the last evolved entry.

@@ -6,7 +6,7 @@ use crate::{
     record::Record,
     topic::Offset,
     view::{
-        ViewReader,
+        ViewReader, states,
         topics::{self, Place},
     },
     world::{StoreError, Timestamp, World},
@@ -131,6 +131,22 @@ impl<W: World> Partition<W> {
             ready(Some(page).filter(|page| page.as_ref().map_or(true, |records| !records.is_empty())))
         };
         Ok(self.subscribe(begin.offset, max_bytes).filter_map(late).boxed())
+    }
+
+    /// The keys of the state beside this partition's log that are found at a place, behind one (empty: all of them), in order. What
+    /// the state has of them may be further on than what put them there.
+    ///
+    /// # Errors
+    /// As [`Partition::read_view`].
+    pub async fn find(
+        &self,
+        place: &[u8],
+        after: &[u8],
+        limit: usize,
+        consistency: Consistency,
+    ) -> Result<Vec<Vec<u8>>, LogError> {
+        let (place, after) = (place.to_vec(), after.to_vec());
+        self.read_view(states::NAME, consistency, move |reader| states::at(reader, &place, &after, limit)).await
     }
 
     /// Reads a view of this partition on this node, once it has everything that a read of this consistency must see. `read` is

@@ -3,6 +3,7 @@ use super::Table;
 use crate::{
     batch::Batch,
     topic::{LogId, Offset, PartitionId},
+    view::Shown,
 };
 use bytes::Bytes;
 use std::{fmt, sync::Arc};
@@ -72,6 +73,11 @@ pub trait Machine: Send {
     /// # Errors
     /// What is wrong with it, in one sentence.
     fn install(&mut self, state: &[u8], table: Option<Table>) -> Result<(), String>;
+
+    /// Itself, for the view by which keys of it are found ([`Partition::find`](crate::Partition::find)). `None`: there is none.
+    fn shown(&self) -> Option<Arc<dyn Shown>> {
+        None
+    }
 }
 
 /// Gives the partitions of a node their machines: `None` for those that have none.
@@ -85,6 +91,11 @@ impl Machines {
     /// where it was.
     pub fn new(make: impl Fn(&str, PartitionId) -> Option<Box<dyn Machine>> + Send + Sync + 'static) -> Self {
         Machines(Some(Arc::new(make)))
+    }
+
+    /// Whether there are any.
+    pub(crate) fn are_made(&self) -> bool {
+        self.0.is_some()
     }
 
     pub(crate) fn make(&self, topic: &str, partition: PartitionId) -> Option<Box<dyn Machine>> {

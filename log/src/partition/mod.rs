@@ -257,6 +257,7 @@ impl<W: World> Core<W> {
             key_index: self.evolved.has_key_index(),
             evolved: self.evolved.clone(),
             log: self.log.wal().clone(),
+            state: self.evolved.shown(),
         }
     }
 

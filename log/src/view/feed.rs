@@ -1,8 +1,9 @@
 //! From a partition's log to the changes of a view.
 use super::{
-    View, ViewInput,
-    change::{Change, Pending},
-    position::Position,
+    Shown, View, ViewInput,
+    change::{Change, Collected, Pending},
+    position::{OfState, Position},
+    states,
 };
 use crate::{
     batch::Batch,
@@ -27,6 +28,8 @@ pub(crate) struct Source<W: World> {
     pub key_index: bool,
     pub evolved: Arc<Evolved>,
     pub log: PartitionLog<W>,
+    /// The state that a machine folds from it.
+    pub state: Option<Arc<dyn Shown>>,
 }
 
 impl<W: World> Clone for Source<W> {
@@ -38,30 +41,37 @@ impl<W: World> Clone for Source<W> {
             key_index: self.key_index,
             evolved: self.evolved.clone(),
             log: self.log.clone(),
+            state: self.state.clone(),
         }
     }
 }
 
 /// How far a partition has been taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
     pub last: Option<LogId>,
     pub end: Offset,
     pub hash: LogHash,
     pub sum: u128,
+    pub of_state: OfState,
 }
 
 impl From<Position> for Progress {
-    fn from(Position { id, end, hash, sum }: Position) -> Self {
-        Progress { last: Some(id), end, hash, sum }
+    fn from(Position { id, end, hash, sum, of_state }: Position) -> Self {
+        Progress { last: Some(id), end, hash, sum, of_state }
     }
 }
 
 impl Progress {
     /// As it is kept; `None` while nothing was taken.
     pub(super) fn position(&self) -> Option<Position> {
-        let Progress { last, end, hash, sum } = *self;
-        last.map(|id| Position { id, end, hash, sum })
+        let Progress { last, end, hash, sum, .. } = *self;
+        last.map(|id| Position { id, end, hash, sum, of_state: self.of_state.clone() })
+    }
+
+    /// Below which offset it has everything; `None`: it is still walking.
+    pub(super) fn built(&self) -> Option<Offset> {
+        self.of_state.walk.is_none().then_some(self.end)
     }
 
     /// Index of the entry that comes next.
@@ -102,7 +112,30 @@ impl<W: World> Source<W> {
             begins.ok_or_else(|| unknown(format!("the log begins behind entry {purged}, at an unknown offset")))?;
         let hash = self.log.log_hash_at(purged.index)?;
         let hash = hash.ok_or_else(|| unknown(format!("no log hash is known after entry {purged}")))?;
-        Ok(Progress { last: Some(purged), end: begins.offset, hash, sum: 0 })
+        Ok(Progress { last: Some(purged), end: begins.offset, hash, ..Progress::default() })
+    }
+
+    /// Where a view of its state begins: at the last entry that has evolved, with a walk over the state. `None`: not yet, as this
+    /// node's disk does not have that entry.
+    pub(super) fn start_of_state(&self, version: u32) -> io::Result<Option<Progress>> {
+        let (last, end) = self.evolved.standing();
+        let Some(last) = last else {
+            // There is no state yet: the log has all of it.
+            let of_state = OfState { version, ..OfState::default() };
+            return Ok(self.log.purged().is_none().then(|| Progress { of_state, ..Progress::default() }));
+        };
+        if self.ready() <= last.index {
+            return Ok(None);
+        }
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no log hash is known after entry {last}"));
+        let hash = self.log.log_hash_at(last.index)?.ok_or_else(unknown)?;
+        let of_state = OfState { version, shows: 0, walk: Some(Vec::new()) };
+        Ok(Some(Progress { last: Some(last), end, hash, sum: 0, of_state }))
+    }
+
+    /// The state, for a view of it.
+    pub(super) fn state_of(&self, view: &dyn View) -> Option<&dyn Shown> {
+        self.state.as_deref().filter(|_| view.is_of_states())
     }
 
     /// One past the last entry that may be taken: it has evolved, and is on this node's disk. A view that is ahead of the
@@ -122,6 +155,11 @@ impl<W: World> Source<W> {
         progress: &mut Progress,
         max_bytes: u64,
     ) -> Result<u64, Trouble> {
+        if let Some(state) = self.state_of(view)
+            && !self.walk(view, state, store, pending, progress, max_bytes)?
+        {
+            return Ok(max_bytes);
+        }
         let next = progress.next();
         let entries = self.log.entries(next..self.ready(), max_bytes)?;
         let voids = self.evolved.voids(next..next + entries.len() as u64);
@@ -134,10 +172,43 @@ impl<W: World> Source<W> {
             let taken = self.take(view, store, pending, progress, &entry, voids.binary_search(&index).is_ok());
             let (added, sum) = taken?;
             let hash = log_hash(&progress.hash, index, entry.id.term, entry.crc);
-            let (end, sum) = (progress.end + added, progress.sum.wrapping_add(sum));
-            *progress = Progress { last: Some(entry.id), end, hash, sum };
+            progress.end += added;
+            progress.sum = progress.sum.wrapping_add(sum);
+            (progress.last, progress.hash) = (Some(entry.id), hash);
+            self.note_shown(view, progress);
         }
         Ok(bytes)
+    }
+
+    /// Takes what is left of the state; whether nothing is.
+    fn walk(
+        &self,
+        view: &dyn View,
+        state: &dyn Shown,
+        store: &dyn ViewStore,
+        pending: &mut Pending,
+        progress: &mut Progress,
+        max_bytes: u64,
+    ) -> Result<bool, Trouble> {
+        while let Some(after) = progress.of_state.walk.clone() {
+            if pending.bytes() as u64 >= max_bytes {
+                return Ok(false);
+            }
+            let walk = |change: &mut Change<'_>| states::walk(state, &after, change);
+            let (behind, collected, sum) = self.changed(view, store, pending, "on its walk", walk)?;
+            collected.join(pending);
+            progress.sum = progress.sum.wrapping_add(sum);
+            progress.of_state.walk = behind;
+            self.note_shown(view, progress);
+        }
+        Ok(true)
+    }
+
+    /// What it has taken of a state is at most as new as the state is now.
+    fn note_shown(&self, view: &dyn View, progress: &mut Progress) {
+        if view.is_of_states() {
+            progress.of_state.shows = self.evolved.standing().0.map_or(0, |last| last.index + 1);
+        }
     }
 
     /// Takes one entry; says how many records it adds, and how the sum changes.
@@ -165,15 +236,29 @@ impl<W: World> Source<W> {
             base: progress.end,
             added,
             batch: &batch,
+            state: self.state.as_deref(),
         };
-        let mut change = Change::new(store, pending, self.id, view.trees());
-        let taken = catch_unwind(AssertUnwindSafe(|| view.take(&input, &mut change)));
-        taken.map_err(|payload| {
-            Trouble::View(format!("it panicked at entry {}: {}", entry.id, words(payload.as_ref())))
-        })??;
-        let (collected, sum) = change.finish();
+        let at = format!("at entry {}", entry.id);
+        let ((), collected, sum) = self.changed(view, store, pending, &at, |change| view.take(&input, change))?;
         collected.join(pending);
         Ok((added, sum))
+    }
+
+    /// Has the view change something, and contains its panics.
+    fn changed<T>(
+        &self,
+        view: &dyn View,
+        store: &dyn ViewStore,
+        before: &Pending,
+        at: &str,
+        take: impl FnOnce(&mut Change<'_>) -> Result<T, StoreError>,
+    ) -> Result<(T, Collected, u128), Trouble> {
+        let mut change = Change::new(store, before, self.id, view.trees());
+        let taken = catch_unwind(AssertUnwindSafe(|| take(&mut change)));
+        let panicked = |payload: Box<dyn Any + Send>| format!("it panicked {at}: {}", words(payload.as_ref()));
+        let value = taken.map_err(|payload| Trouble::View(panicked(payload)))??;
+        let (collected, sum) = change.finish();
+        Ok((value, collected, sum))
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn judge(partition: PartitionId, position: &Position, facts: &Facts) 
             RebuildReason::OtherLog,
             format!("it ends with entry {id} of another log, this one has {found} there"),
         ),
-        Some(_) if id.index >= evolved => Judgement::Early,
+        Some(_) if id.index >= evolved || position.of_state.shows > evolved => Judgement::Early,
         Some(_) => Judgement::Fits,
     }
 }
@@ -62,8 +62,11 @@ pub(super) fn facts<W: World>(log: &PartitionLog<W>, position: &Position, evolve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::view::position::OfState;
 
-    const POSITION: Position = Position { id: LogId { term: 2, index: 7 }, end: 5, hash: [3; 16], sum: 0 };
+    const OF_STATE: OfState = OfState { version: 1, shows: 8, walk: None };
+    const POSITION: Position =
+        Position { id: LogId { term: 2, index: 7 }, end: 5, hash: [3; 16], sum: 0, of_state: OF_STATE };
 
     fn fitting() -> Facts {
         Facts { purged: None, found: Some(POSITION.id), hash: Some(POSITION.hash), evolved: 8 }
@@ -90,6 +93,13 @@ mod tests {
     fn a_view_whose_last_entry_has_not_evolved_yet_waits() {
         assert_eq!(judged(Facts { evolved: 7, ..fitting() }), Judgement::Early);
         assert_eq!(judged(Facts { evolved: 0, ..fitting() }), Judgement::Early);
+    }
+
+    #[test]
+    fn a_view_that_shows_what_has_not_evolved_yet_waits() {
+        let further = Position { of_state: OfState { shows: 10, ..OF_STATE }, ..POSITION };
+        let judged = |evolved| judge(PartitionId::new(1, 0), &further, &Facts { evolved, ..fitting() });
+        assert_eq!((judged(9), judged(10)), (Judgement::Early, Judgement::Fits));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Views: read models that follow the log, and can always be built again from it.
+//! Views: read models that follow the log, and can always be built again from it, or from the state that is folded from it.
 //!
 //! ```text
 //!   log, as far as it has evolved          reads: wait until the view has come to what they must see
@@ -11,6 +11,9 @@
 //!                                                    └─ anything else ─▶ remove it, build a new one beside, rename
 //! ```
 //!
+//! The view of *states* (`states`) shows what machines keep beside their logs: of the log it takes which keys were touched, the rest from
+//! the state as it is.
+//!
 //! A view belongs to a node. It holds what follows from the partitions this node hosts, each by itself, in a store that
 //! promises nothing ([`crate::world::Views`]): sled, which after a power cut may not open or be wrong. One task per view, on
 //! a thread of its own where it may block, does everything: it opens, verifies, feeds, answers reads. So a read sees whole
@@ -22,7 +25,7 @@
 //! **Invariant** (R44): nothing is built in place of something that was wrong. A new store has a name that none had before,
 //! and gets the one it is looked for under when it holds what the log holds.
 //! **Invariant** (R45): a view is no evidence. Nothing that decides anything reads one, and what is found by a view is read
-//! from the log.
+//! from the log, or from the state.
 //! **Invariant**: a read is answered when the view has everything below the offset the read must see, and not before.
 //! **Invariant**: appends do not wait for views. A view looks at what has evolved every tenth of a second, or when somebody
 //! reads; it takes at most a chunk at once; it stands still while the disk has no room.
@@ -45,6 +48,7 @@ mod keeper;
 mod set;
 mod status;
 
+pub(crate) mod states;
 pub(crate) mod topics;
 
 #[cfg(test)]
@@ -52,6 +56,7 @@ mod tests;
 
 pub use change::Change;
 pub use reader::ViewReader;
+pub use states::{Placed, Shown};
 pub use status::{RebuildReason, ViewProgress, ViewState, ViewStatus};
 
 pub(crate) use feed::Source;
@@ -78,6 +83,11 @@ pub trait View: Send + Sync + 'static {
     fn trees(&self) -> &'static [Tree];
     /// Whether it is about this topic.
     fn wants(&self, topic: &str) -> bool;
+    /// Whether it shows what machines keep ([`Shown`]), and not the log. One that does begins with a walk over a state, and is asked
+    /// to take only what comes then. Views that are brought to a log leave it as it is.
+    fn is_of_states(&self) -> bool {
+        false
+    }
     /// Takes a batch of the log, in order, each once.
     ///
     /// # Errors
@@ -87,7 +97,6 @@ pub trait View: Send + Sync + 'static {
 }
 
 /// A batch of a partition's log, for a [`View`].
-#[derive(Debug)]
 pub struct ViewInput<'a> {
     pub(crate) partition: PartitionId,
     pub(crate) topic: &'a str,
@@ -96,6 +105,20 @@ pub struct ViewInput<'a> {
     pub(crate) base: Offset,
     pub(crate) added: u64,
     pub(crate) batch: &'a Batch,
+    /// The state that a machine folds from the log.
+    pub(crate) state: Option<&'a dyn Shown>,
+}
+
+impl std::fmt::Debug for ViewInput<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ViewInput { partition, index, base, added, .. } = self;
+        f.debug_struct("ViewInput")
+            .field("partition", partition)
+            .field("index", index)
+            .field("base", base)
+            .field("added", added)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ViewInput<'_> {

@@ -12,7 +12,7 @@ const ABOUT: Tree = "_about";
 /// How far each partition has been built.
 pub(super) const POSITIONS: Tree = "_positions";
 /// Form of what the machinery writes. Raised when it changes.
-const MACHINERY: u32 = 1;
+const MACHINERY: u32 = 2;
 /// Bytes of a hash in front of each value.
 const SEAL: usize = 8;
 
@@ -76,7 +76,7 @@ pub(super) fn scope_of(key: &[u8]) -> Result<PartitionId, StoreError> {
 }
 
 /// How far a partition has been built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     /// The last entry taken.
     pub id: LogId,
@@ -86,6 +86,19 @@ pub(super) struct Position {
     pub hash: LogHash,
     /// Of the hashes of all the partition has in the trees of the view.
     pub sum: u128,
+    /// Of views of states.
+    pub of_state: OfState,
+}
+
+/// How far a view of a state is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub(super) struct OfState {
+    /// Version of what it shows.
+    pub version: u32,
+    /// One past the last entry of which it may show something.
+    pub shows: u64,
+    /// The last key that the walk has taken, while it lasts: empty at first.
+    pub walk: Option<Vec<u8>>,
 }
 
 /// As it is stored.
@@ -96,21 +109,23 @@ struct Stored {
     end: u64,
     hash: [u8; 16],
     sum: u128,
+    of_state: OfState,
 }
 
 impl Position {
     /// The change that states it.
     pub(super) fn change(&self, partition: PartitionId) -> StoreChange {
-        let Position { id: LogId { term, index }, end, hash, sum } = *self;
+        let Position { id: LogId { term, index }, end, hash, sum, .. } = *self;
+        let of_state = self.of_state.clone();
         let key = scoped(partition, &[]);
-        let (value, _) = seal(POSITIONS, &key, &encode(&Stored { term, index, end, hash, sum }));
+        let (value, _) = seal(POSITIONS, &key, &encode(&Stored { term, index, end, hash, sum, of_state }));
         StoreChange { tree: POSITIONS, key, value: Some(value) }
     }
 
     pub(super) fn decode(key: &[u8], stored: Vec<u8>) -> Result<Self, StoreError> {
         let (value, _) = unseal(POSITIONS, key, stored)?;
-        let Stored { term, index, end, hash, sum } = decode(POSITIONS, &value)?;
-        Ok(Position { id: LogId { term, index }, end, hash, sum })
+        let Stored { term, index, end, hash, sum, of_state } = decode(POSITIONS, &value)?;
+        Ok(Position { id: LogId { term, index }, end, hash, sum, of_state })
     }
 }
 

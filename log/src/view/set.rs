@@ -85,7 +85,7 @@ impl<W: World> ViewSet<W> {
 
     /// Lets the views that are about it follow a partition.
     pub(crate) fn attach(&self, source: &Source<W>) {
-        for kept in self.kept.iter().filter(|kept| kept.view.wants(&source.topic)) {
+        for kept in self.kept.iter().filter(|kept| is_about(&*kept.view, source)) {
             Self::tell(kept, Request::Attach(source.clone()));
         }
     }
@@ -134,7 +134,7 @@ impl<W: World> ViewSet<W> {
         T: Send + 'static,
         F: Fn(&ViewReader<'_>) -> Result<T, StoreError> + Clone + Send + Sync + 'static,
     {
-        let kept = self.kept.iter().find(|kept| kept.view.name() == view && kept.view.wants(&source.topic));
+        let kept = self.kept.iter().find(|kept| kept.view.name() == view && is_about(&*kept.view, source));
         let kept =
             kept.ok_or_else(|| LogError::Invalid(format!("this node keeps no view {view:?} of {}", source.name)))?;
         let _turn = Turn::take(&kept.reads).ok_or_else(|| {
@@ -173,6 +173,11 @@ impl<W: World> ViewSet<W> {
         let (name, view, state) = (&source.name, status.name, status.state);
         format!("{name}: the view {view:?} is {state} and has {built} of the {upto} records this read must see{why}")
     }
+}
+
+/// Whether a view is about a partition.
+fn is_about<W: World>(view: &dyn View, source: &Source<W>) -> bool {
+    view.wants(&source.topic) && (!view.is_of_states() || source.state.is_some())
 }
 
 /// A read that is counted while it lasts.

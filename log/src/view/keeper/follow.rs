@@ -3,7 +3,7 @@ use super::{InstantOf, Keeper, Next, Phase, SOON, Served, Stage, TICK, now};
 use crate::{
     topic::PartitionId,
     view::{
-        RebuildReason, ViewReader,
+        RebuildReason, Shown, View, ViewReader,
         change::{Change, Pending},
         feed::{Progress, Source, Trouble},
         judge::{Judgement, facts, judge},
@@ -80,16 +80,18 @@ impl<W: World> Keeper<W> {
                 Stage::Early { since } => since,
                 _ => now::<W>(),
             };
-            let (stage, trouble) = match look(&served.source, self.held.get(id)) {
-                Ok((Judgement::Fits, progress)) => (Stage::At(progress), None),
-                Ok((Judgement::Early, _)) if since.elapsed() < EARLY => {
+            let (stage, trouble) = match look(&*self.view, &served.source, self.held.get(id)) {
+                // It is looked at again at the next turn.
+                Ok(None) => continue,
+                Ok(Some((Judgement::Fits, progress))) => (Stage::At(progress), None),
+                Ok(Some((Judgement::Early, _))) if since.elapsed() < EARLY => {
                     (Stage::Early { since }, Some("the view has more than has evolved here".to_owned()))
                 }
-                Ok((Judgement::Early, _)) => {
+                Ok(Some((Judgement::Early, _))) => {
                     let why = format!("{} has not evolved as far for {EARLY:?}", served.source.name);
                     return Err((RebuildReason::AheadOfEvolved, why));
                 }
-                Ok((Judgement::Rebuild(reason, why), _)) => return Err((reason, why)),
+                Ok(Some((Judgement::Rebuild(reason, why), _))) => return Err((reason, why)),
                 Err(error) => {
                     let until = Some(now::<W>() + UNREADABLE);
                     (Stage::Stuck { until, built: None }, Some(error.to_string()))
@@ -99,7 +101,7 @@ impl<W: World> Keeper<W> {
                 slot.trouble = trouble;
                 slot.stuck = matches!(stage, Stage::Stuck { .. });
                 if let Stage::At(progress) = &stage {
-                    slot.built = progress.end;
+                    slot.built = progress.built().unwrap_or(0);
                 }
             }
             served.stage = stage;
@@ -121,10 +123,10 @@ impl<W: World> Keeper<W> {
             let upto = self.served.range((Bound::Unbounded, Bound::Included(self.turn)));
             for (id, Served { source, stage }) in behind.chain(upto) {
                 let Stage::At(from) = stage else { continue };
-                if source.ready() <= from.next() {
+                if source.ready() <= from.next() && from.built().is_some() {
                     continue;
                 }
-                let mut progress = *from;
+                let mut progress = from.clone();
                 let left = STEP_BYTES.saturating_sub(bytes).max(1);
                 match source.feed(&*self.view, store, &mut pending, &mut progress, left) {
                     Ok(taken) => bytes += taken,
@@ -151,7 +153,7 @@ impl<W: World> Keeper<W> {
 
     pub(super) fn stick(&mut self, id: PartitionId, why: String, until: Option<InstantOf<W>>) {
         if let Some(served) = self.served.get_mut(&id) {
-            let built = if let Stage::At(progress) = &served.stage { Some(progress.end) } else { None };
+            let built = if let Stage::At(progress) = &served.stage { progress.built() } else { None };
             served.stage = Stage::Stuck { until, built };
         }
         if let Some(slot) = self.board.write().slots.get_mut(&id) {
@@ -173,10 +175,10 @@ impl<W: World> Keeper<W> {
         let mut board = self.board.write();
         for (id, progress) in moved {
             if let Some(served) = self.served.get_mut(id) {
-                served.stage = Stage::At(*progress);
+                served.stage = Stage::At(progress.clone());
             }
             if let Some(slot) = board.slots.get_mut(id) {
-                slot.built = progress.end;
+                slot.built = progress.built().unwrap_or(0);
             }
         }
         Ok(())
@@ -185,7 +187,7 @@ impl<W: World> Keeper<W> {
     /// Whether nothing is left to take of any partition from which something can be taken.
     pub(super) fn has_everything(&self) -> bool {
         let whole = |served: &Served<W>| match &served.stage {
-            Stage::At(progress) => served.source.ready() <= progress.next(),
+            Stage::At(progress) => progress.built().is_some() && served.source.ready() <= progress.next(),
             Stage::Stuck { .. } => true,
             Stage::Unknown | Stage::Early { .. } => false,
         };
@@ -194,7 +196,7 @@ impl<W: World> Keeper<W> {
 
     /// Removes a piece of what there is of a partition, and at last that there was one.
     pub(super) fn forget(&mut self, partition: PartitionId) -> Result<(), StoreError> {
-        let (Some(position), Some(store)) = (self.held.get(&partition).copied(), self.store()) else {
+        let (Some(position), Some(store)) = (self.held.get(&partition).cloned(), self.store()) else {
             self.doomed.remove(&partition);
             return Ok(());
         };
@@ -245,13 +247,26 @@ impl<W: World> Keeper<W> {
     }
 }
 
-/// Where a view of a partition goes on, and whether it may.
-fn look<W: World>(source: &Source<W>, position: Option<&Position>) -> io::Result<(Judgement, Progress)> {
-    match position {
-        None => Ok((Judgement::Fits, source.start()?)),
-        Some(position) => {
-            let facts = facts(&source.log, position, source.evolved.next_index())?;
-            Ok((judge(source.id, position, &facts), (*position).into()))
+/// Where a view of a partition goes on, and whether it may; `None`: that is not known yet.
+fn look<W: World>(
+    view: &dyn View,
+    source: &Source<W>,
+    position: Option<&Position>,
+) -> io::Result<Option<(Judgement, Progress)>> {
+    let version = source.state_of(view).map(Shown::version);
+    let Some(position) = position else {
+        let start = match version {
+            Some(version) => source.start_of_state(version)?,
+            None => Some(source.start()?),
+        };
+        return Ok(start.map(|start| (Judgement::Fits, start)));
+    };
+    let judgement = match version {
+        Some(version) if version != position.of_state.version => {
+            let why = format!("another build wrote what it shows of {}", source.name);
+            Judgement::Rebuild(RebuildReason::Version, why)
         }
-    }
+        _ => judge(source.id, position, &facts(&source.log, position, source.evolved.next_index())?),
+    };
+    Ok(Some((judgement, position.clone().into())))
 }

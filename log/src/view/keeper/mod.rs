@@ -280,7 +280,7 @@ impl<W: World> Keeper<W> {
                 continue;
             }
             let built = match self.served.get(&partition).map(|served| &served.stage) {
-                Some(Stage::At(progress)) => Some(progress.end),
+                Some(Stage::At(progress)) => progress.built(),
                 Some(Stage::Stuck { built, .. }) => *built,
                 _ => None,
             };

@@ -18,6 +18,7 @@ mod lookup;
 mod own;
 mod property;
 mod rebuild;
+mod states;
 
 const TOPIC: &str = "order";
 
