@@ -422,7 +422,7 @@ impl<W: World> Services<W> {
     }
 }
 
-fn unreadable(error: prost::DecodeError) -> LogError {
+pub(super) fn unreadable(error: prost::DecodeError) -> LogError {
     LogError::Unavailable(format!("a state that cannot be read: {error}"))
 }
 

@@ -19,6 +19,7 @@
 //! - `replica`: a partition's state on this node, and who waits for what becomes of it.
 //! - `leader`, `feed`: the task of a partition that is led here.
 //! - `call`: from anywhere to the leader, and back.
+//! - `index`: finding aggregates otherwise than by key.
 //! - `registry`: the services of a node.
 mod refusal;
 mod service;
@@ -35,11 +36,13 @@ mod replica;
 mod leader;
 
 mod call;
+mod index;
 mod registry;
 
 pub use corduroy_log::Consistency;
 
 pub use call::{Answered, CommandError, CommandOptions, Found, Services, id_of_key};
+pub use index::{FoundPage, IndexKey};
 pub use registry::{Keep, Registry};
 
 pub use refusal::Refusal;

@@ -1,6 +1,7 @@
 //! The services of a node, and their partitions.
 use super::{
     call::{answer_call, unavailable},
+    index,
     leader::{COMMANDS, Mail, lead},
     replica::{Evolver, Replica},
     service::Service,
@@ -160,6 +161,18 @@ impl<W: World, S: Service> AnyHost<W> for Host<W, S> {
                 Some(query_call::Consistency::Session(offset)) => Consistency::Session(offset),
                 Some(query_call::Consistency::Linearizable(_)) | None => Consistency::Linearizable,
             };
+            if let Some(query_call::What::Find(find)) = call.what {
+                let Some(held) = self.held(partition) else { return unavailable("it is not held here".into()) };
+                let limit = page(find.limit);
+                let found = async {
+                    let here = log.partition(S::NAME, partition)?;
+                    index::answer(&held.0, &here, find, limit, consistency).await
+                };
+                return match found.await {
+                    Ok(answer) => pb::ServiceAnswer { outcome: Some(Outcome::Query(answer)) },
+                    Err(error) => unavailable(error.to_string()),
+                };
+            }
             let reached = async { log.partition(S::NAME, partition)?.offsets(consistency).await };
             if let Err(error) = reached.await {
                 return unavailable(error.to_string());
@@ -195,6 +208,11 @@ fn unknown(why: String) -> pb::ServiceAnswer {
     pb::ServiceAnswer { outcome: Some(Outcome::Unknown(why)) }
 }
 
+/// How many aggregates, where so many are asked for.
+fn page(limit: u32) -> usize {
+    (if limit == 0 { PAGE } else { limit.min(10 * PAGE) }) as usize
+}
+
 /// Answers a question from the state as it is. To that for sources it gives one, which stands for all.
 fn look<S: Service>(replica: &Replica<S, Mail>, what: Option<query_call::What>) -> pb::QueryAnswer {
     use prost::Message as _;
@@ -211,7 +229,7 @@ fn look<S: Service>(replica: &Replica<S, Mail>, what: Option<query_call::What>) 
             answer.aggregates = state.get(&key).map(|found| stored((key, found))).into_iter().collect();
         }
         Some(query_call::What::Scan(scan)) => {
-            let limit = if scan.limit == 0 { PAGE } else { scan.limit.min(10 * PAGE) } as usize;
+            let limit = page(scan.limit);
             let after = Some(scan.after.as_str()).filter(|after| !after.is_empty());
             let mut found = state.scan(&scan.prefix, after).map(stored);
             answer.aggregates = found.by_ref().take(limit).collect();
@@ -228,7 +246,8 @@ fn look<S: Service>(replica: &Replica<S, Mail>, what: Option<query_call::What>) 
         }
         Some(query_call::What::Timers(_)) => answer.timers = state.timers().cloned().collect(),
         Some(query_call::What::Sources(_)) => answer.sources = vec![pb::Position::default()],
-        None => {}
+        // It waits for a view.
+        Some(query_call::What::Find(_)) | None => {}
     }
     answer
 }
@@ -357,7 +376,9 @@ impl<W: World> Registry<W> {
         if self.carried.set(carried.keys().copied().collect()).is_err() {
             unreachable!("a registry is for one start of a node");
         }
-        config.machines = Machines::new(move |topic, id| Some(carried.get(topic)?.machine(id.partition())));
+        if !carried.is_empty() {
+            config.machines = Machines::new(move |topic, id| Some(carried.get(topic)?.machine(id.partition())));
+        }
         let registry = self.clone();
         config.calls = Calls::new(move |call| Box::pin(answer_call(registry.clone(), call)));
     }

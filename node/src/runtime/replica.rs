@@ -7,6 +7,7 @@ use super::{
 use bytes::Bytes;
 use corduroy_log::{
     Evolving, Frozen, Machine, Table,
+    view::Shown,
     world::{Halt, Tasks, World},
 };
 use corduroy_proto::runtime::{self as pb, service_answer, step::Cause};
@@ -195,7 +196,7 @@ fn answered(answer: pb::Answer, replayed: bool, end: u64) -> pb::ServiceAnswer {
     pb::ServiceAnswer { outcome: Some(outcome) }
 }
 
-impl<W: World, S: Service, M: Send> Machine for Evolver<W, S, M> {
+impl<W: World, S: Service, M: Send + 'static> Machine for Evolver<W, S, M> {
     fn evolve(&mut self, entry: Evolving<'_>) {
         let taken = self.0.lock().take(entry);
         match taken {
@@ -231,6 +232,10 @@ impl<W: World, S: Service, M: Send> Machine for Evolver<W, S, M> {
         let mut inner = self.0.lock();
         (inner.state, inner.commands) = (state, commands);
         Ok(())
+    }
+
+    fn shown(&self) -> Option<Arc<dyn Shown>> {
+        if S::INDEX > 0 { Some(self.0.clone()) } else { None }
     }
 }
 

@@ -5,7 +5,7 @@
 //!   a peer's event ─▶ route ─▶ decide (leader, on its head state) ─▶ events, answer, timers: ONE entry of the log
 //!   a due timer ────────┘                                                 └─▶ evolve (every replica)
 //! ```
-use super::{Refusal, state::State};
+use super::{Refusal, index::IndexKey, state::State};
 use bytes::Bytes;
 use corduroy_log::world::Timestamp;
 use corduroy_proto::runtime as pb;
@@ -28,6 +28,8 @@ pub trait Service: Send + Sync + Sized + 'static {
     const LISTENS: &'static [&'static str] = &[];
     /// How many partitions its topic gets when it is made, unless the node is told otherwise.
     const PARTITIONS: u32 = 4;
+    /// Raise it when [`Service::index`] says something else than before: what was kept is then made anew. 0: it is not asked.
+    const INDEX: u32 = 0;
 
     /// Of one aggregate.
     type State: Message + Default + Clone + std::fmt::Debug;
@@ -58,6 +60,12 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// where that counts and not what is stored (`stored`).
     fn seeded(_partition: &Self::Partition, _key: &str, _stored: Option<&Self::State>) -> Option<Self::State> {
         None
+    }
+
+    /// What an aggregate is to be found by beside its key ([`Services::find`](super::Services::find)), from its state alone. Whatever
+    /// changes that is a fact that concerns the aggregate. Not asked of aggregates that only a range has ([`Service::seeded`]).
+    fn index(_key: &str, _state: &Self::State) -> Vec<IndexKey> {
+        Vec::new()
     }
 
     /// Says which of its aggregates an event of a peer concerns, and as what command. An error makes the event a dead letter.

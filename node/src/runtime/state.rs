@@ -81,6 +81,11 @@ impl<S: Service> State<S> {
         self.effective(key, self.aggregates.get(key).as_deref())
     }
 
+    /// The state of a stored aggregate, one that an event has named, as [`State::scan`] has them.
+    pub(crate) fn get_stored(&self, key: &str) -> Option<S::State> {
+        self.effective(key, Some(&self.aggregates.get(key)?))
+    }
+
     fn effective(&self, key: &str, encoded: Option<&[u8]>) -> Option<S::State> {
         // They were encoded here, or checked when they came from a checkpoint.
         let stored = encoded.map(|encoded| S::State::decode(encoded).expect("a state that was encoded"));
