@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     node::NodeServices,
-    runtime::{Answered, CommandError, CommandOptions, Found, Service, Ticket, partition_of},
+    runtime::{Answered, CommandError, CommandOptions, Found, FoundPage, IndexKey, Service, Ticket, partition_of},
 };
 use axum::{
     body::Bytes,
@@ -213,6 +213,19 @@ impl Ask {
     ) -> Result<(Vec<(String, S::State)>, bool), Problem> {
         let consistency = self.fresh.of(&self.session, S::NAME, partition);
         let found = self.services.scan::<S>(partition, prefix, after, limit, consistency).await;
+        self.saw::<S, _>(partition, found)
+    }
+
+    /// Aggregates of a partition that are found by something else than their key, behind a key; of about `limit` that are looked at.
+    pub(super) async fn find<S: Service>(
+        &self,
+        partition: u32,
+        by: &IndexKey,
+        after: &str,
+        limit: u32,
+    ) -> Result<FoundPage<S::State>, Problem> {
+        let consistency = self.fresh.of(&self.session, S::NAME, partition);
+        let found = self.services.find::<S>(partition, by, after, limit, consistency).await;
         self.saw::<S, _>(partition, found)
     }
 

@@ -5,10 +5,11 @@ use super::{
 };
 use crate::{
     gateway::{answer::Answer, ask::Ask, problem::Problem},
-    services::delivery::Delivery,
+    runtime::IndexKey,
+    services::delivery::{Delivery, day_of, of_day, of_state, state_name},
 };
 use axum::http::header;
-use corduroy_proto::delivery::{self as pb, Status};
+use corduroy_proto::delivery as pb;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -25,21 +26,8 @@ struct Shown {
 
 impl Shown {
     fn of(order_id: String, delivery: pb::Delivery) -> Self {
-        let status = delivery.status();
-        let has_day = status != Status::Refused && (status != Status::Voided || delivery.day != 0);
-        let day = if has_day { dates::show_day(delivery.day) } else { None };
-        Shown { order_id, customer_id: delivery.customer, day, state: state(status) }
-    }
-}
-
-fn state(status: Status) -> &'static str {
-    match status {
-        Status::Unspecified => "requested",
-        Status::Held => "held",
-        Status::Refused => "refused",
-        Status::Voided => "voided",
-        Status::Scheduled => "scheduled",
-        Status::Delivered => "delivered",
+        let (day, state) = (day_of(&delivery).and_then(dates::show_day), state_name(delivery.status()));
+        Shown { order_id, customer_id: delivery.customer, day, state }
     }
 }
 
@@ -52,12 +40,14 @@ pub(super) async fn one(ask: Arc<Ask>) -> Result<Answer, Problem> {
 
 pub(super) async fn all(ask: Arc<Ask>) -> Result<Answer, Problem> {
     let page = Page::of(&ask)?;
-    let day = ask.query("day").map(|text| dates::parse_day("day", text)).transpose()?.and_then(dates::show_day);
-    let wanted = ask.query("state");
+    let day = ask.query("day").map(|text| dates::parse_day("day", text)).transpose()?;
+    let (state, shown_day) = (ask.query("state"), day.and_then(dates::show_day));
     let keep = |shown: &Shown| {
-        wanted.is_none_or(|wanted| shown.state.eq_ignore_ascii_case(wanted)) && (day.is_none() || shown.day == day)
+        state.is_none_or(|state| shown.state.eq_ignore_ascii_case(state)) && (day.is_none() || shown.day == shown_day)
     };
-    let fetch = |partition, after, size| chunk(&ask, partition, after, size);
+    // A day has fewer.
+    let by = day.map(of_day).or_else(|| state.map(of_state));
+    let fetch = |partition, after, size| chunk(&ask, by.as_ref(), partition, after, size);
     let (deliveries, more) = page.collect(ask.partitions::<Delivery>()?, fetch, keep).await?;
     let answer = Answer::json(&deliveries);
     Ok(match more {
@@ -66,10 +56,26 @@ pub(super) async fn all(ask: Arc<Ask>) -> Result<Answer, Problem> {
     })
 }
 
-async fn chunk(ask: &Ask, partition: u32, after: String, size: usize) -> Result<Chunk<Shown>, Problem> {
+/// Deliveries of a partition: those that are found by something, or all.
+async fn chunk(
+    ask: &Ask,
+    by: Option<&IndexKey>,
+    partition: u32,
+    after: String,
+    size: usize,
+) -> Result<Chunk<Shown>, Problem> {
     let limit = u32::try_from(size).unwrap_or(u32::MAX);
-    let (stored, more) = ask.scan::<Delivery>(partition, "", &after, limit).await?;
-    let horizon = if more { stored.last().map(|(key, _)| key.clone()) } else { None };
+    let (stored, horizon) = match by {
+        Some(by) => {
+            let found = ask.find::<Delivery>(partition, by, &after, limit).await?;
+            (found.aggregates, found.behind)
+        }
+        None => {
+            let (stored, more) = ask.scan::<Delivery>(partition, "", &after, limit).await?;
+            let last = stored.last().map(|(key, _)| key.clone()).filter(|_| more);
+            (stored, last)
+        }
+    };
     let rows = stored.into_iter().map(|(key, delivery)| (key.clone(), Shown::of(key, delivery))).collect();
     Ok(Chunk { rows, horizon })
 }

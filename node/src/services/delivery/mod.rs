@@ -10,21 +10,23 @@
 //! void is always answered, whatever there was: the order waits for it.
 //!
 //! - `slots`: which days have room.
-//! - `fold`: what facts change.
+//! - `fold`: what facts change. `index`: what a delivery is found by.
 mod fold;
+mod index;
 mod slots;
 
 #[cfg(all(test, feature = "testing"))]
 mod tests;
 
 use crate::{
-    runtime::{At, Decide, Head, Input, PeerEvent, Refusal, Routes, Service, Unreadable},
+    runtime::{At, Decide, Head, IndexKey, Input, PeerEvent, Refusal, Routes, Service, Unreadable},
     services::Settings,
 };
 use corduroy_proto::{
     delivery::{self as pb, Status, command::Command, event::Event},
     order::{self, event::Event as OrderEvent},
 };
+pub use index::{day_of, of_day, of_state, state_name};
 use slots::Room;
 
 /// The rules of the service; its keys are order ids.
@@ -45,6 +47,7 @@ impl Service for Delivery {
     const LISTENS: &'static [&'static str] = &["order"];
     /// The places of a day are counted in one.
     const PARTITIONS: u32 = 1;
+    const INDEX: u32 = index::VERSION;
 
     type State = pb::Delivery;
     type Partition = pb::Partition;
@@ -80,6 +83,10 @@ impl Service for Delivery {
         if let Some(event) = &event.event {
             slots::count(partition, event, at.time);
         }
+    }
+
+    fn index(_key: &str, delivery: &pb::Delivery) -> Vec<IndexKey> {
+        index::of(delivery)
     }
 
     fn route(&self, event: &PeerEvent<'_>, to: &mut Routes<'_, Self>) -> Result<(), Unreadable> {

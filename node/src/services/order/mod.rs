@@ -12,7 +12,7 @@
 //! partition next goes on with it and asks nobody. Up to [`OrderConfirmed`](corduroy_proto::order::OrderConfirmed)
 //! everything can be given back; after it everything will be posted.
 //!
-//! - `names`: orderRefs and the keys of aliases. `view`: what an order is called outside.
+//! - `names`: orderRefs and the keys of aliases. `view`: what an order is called outside. `index`: what it is found by.
 //! - `work`: an order while something is decided about it.
 //! - `place`, `lines`, `deliver`, `seed`: what clients ask of an order.
 //! - `checkout`, `answers`, `release`, `cancel`: the saga, forward and back. `route`: what participants say.
@@ -24,6 +24,7 @@ mod cancel;
 mod checkout;
 mod deliver;
 mod evolve;
+mod index;
 mod lines;
 mod names;
 mod place;
@@ -37,11 +38,12 @@ mod work;
 #[cfg(all(test, feature = "testing"))]
 mod tests;
 
+pub use index::{of_customer, of_status};
 pub use names::{DUE, due_key, order_ref, parse_ref, partition_of_ref, ref_key};
 pub use view::{status_name, status_s1, status_s3, status_text, total};
 
 use super::Settings;
-use crate::runtime::{At, Decide, Head, Input, PeerEvent, Refusal, Routes, Service, Unreadable};
+use crate::runtime::{At, Decide, Head, IndexKey, Input, PeerEvent, Refusal, Routes, Service, Unreadable};
 use corduroy_proto::order as pb;
 use pb::{command::Command, event::Event};
 use work::Work;
@@ -64,6 +66,7 @@ impl Service for Order {
     const NAME: &'static str = "order";
     const LISTENS: &'static [&'static str] = &["payment", "stock", "delivery"];
     const PARTITIONS: u32 = 4;
+    const INDEX: u32 = index::VERSION;
 
     type State = pb::State;
     type Partition = pb::Partition;
@@ -122,6 +125,10 @@ impl Service for Order {
 
     fn seeded(partition: &Self::Partition, key: &str, stored: Option<&Self::State>) -> Option<Self::State> {
         seed::seeded(partition, key, stored)
+    }
+
+    fn index(_key: &str, state: &Self::State) -> Vec<IndexKey> {
+        index::of(state)
     }
 
     fn route(&self, event: &PeerEvent<'_>, to: &mut Routes<'_, Self>) -> Result<(), Unreadable> {
