@@ -3,6 +3,7 @@
 //! - `routes`, `problems`: what every route answers, and how it refuses.
 //! - `orders`: what a checkout does. `keys`: one request many times.
 //! - `crowd`: many at once. `seeds`: a hundred thousand at once.
+//! - `lists`: found by views, which may be damaged.
 //! - `reads`: how fresh, and without a quorum. `lost`: replies that nobody gets.
 //!
 //! Scenarios that need no node of their own share one: starting three takes longer than most of them.
@@ -13,6 +14,8 @@ mod harness;
 mod crowd;
 #[path = "checkout/keys.rs"]
 mod keys;
+#[path = "checkout/lists.rs"]
+mod lists;
 #[path = "checkout/lost.rs"]
 mod lost;
 #[path = "checkout/orders.rs"]
@@ -88,4 +91,16 @@ async fn reads_are_fresh_and_lost_replies_are_found_while_nodes_fail() {
     lost::callers_that_hang_up_are_charged_once(&callers).await;
     reads::a_write_is_seen_after_its_leader_is_gone(&mut cluster, &callers).await;
     reads::without_a_quorum_only_stale_reads_are_answered(&mut cluster, &callers).await;
+}
+
+/// A16: lists are exact while more comes, and whatever happens to the views they go by (F47).
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_exact_and_their_views_are_built_anew_whatever_happened_to_them() {
+    let mut cluster = Cluster::shop(PATIENT);
+    let (callers, shop) = (Callers::of(&cluster), lists::Shop::default());
+    lists::pages_have_every_order_once_while_more_come(&callers, &shop).await;
+    lists::deliveries_are_found_by_day_and_state(&cluster, &callers).await;
+    lists::lists_are_right_whatever_happened_to_views(&mut cluster, &callers, &shop).await;
+    lists::without_views_lists_say_so_and_orders_are_placed(&mut cluster, &callers, &shop).await;
+    lists::seeded_orders_are_found_by_customer_and_status(&callers).await;
 }

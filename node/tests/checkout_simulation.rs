@@ -1,6 +1,9 @@
 //! The checkout under leaders that come and go: money and stock are conserved, paid means charged and taken, every saga ends, and
 //! whoever was told something was told the truth.
 #![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
+#[path = "checkout_simulation/lists.rs"]
+mod lists;
+
 use corduroy_log::testing::{SimTasks, SimWorld};
 use corduroy_node::{
     runtime::{CommandError, CommandOptions, Registry, Services},
@@ -10,7 +13,7 @@ use corduroy_node::{
 use corduroy_proto::{order, payment, stock};
 use openraft_rt::AsyncRuntime as _;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -43,6 +46,8 @@ fn services(settings: Settings) -> impl Fn(Registry<SimWorld>) -> Registry<SimWo
 /// What callers were told of each order.
 #[derive(Default)]
 struct Told {
+    /// By customer.
+    placed: BTreeMap<String, BTreeSet<String>>,
     confirmed: Vec<String>,
     refused: BTreeMap<String, u64>,
     unknown: u64,
@@ -85,8 +90,9 @@ async fn customer(shop: SimServices, number: u64, stop: Arc<AtomicBool>, next: A
         let count = next.fetch_add(1, Ordering::Relaxed);
         let id = format!("order-{count}");
         let lines = vec![line(count % ITEMS, 1 + (count % 3) as i64), line((count / 2 + number) % ITEMS, 1)];
+        let customer = ((count * 7 + number) % USERS).to_string();
         let place = order::Place {
-            customer: ((count * 7 + number) % USERS).to_string(),
+            customer: customer.clone(),
             lines,
             needs_delivery: count.is_multiple_of(2),
             ..order::Place::default()
@@ -95,6 +101,7 @@ async fn customer(shop: SimServices, number: u64, stop: Arc<AtomicBool>, next: A
             told.lock().unwrap().unknown += 1;
             continue;
         }
+        told.lock().unwrap().placed.entry(customer).or_default().insert(id.clone());
         let checkout = order_command(order::command::Command::Checkout(order::Checkout::default()));
         let cancelling = if count % 5 == 4 {
             let (shop, id) = (shop.clone(), id.clone());
@@ -150,7 +157,7 @@ async fn trouble(shop: &SimServices, kind: u64, node: u64) {
 
 #[test]
 fn money_and_stock_are_conserved_and_every_checkout_ends_whoever_leads() {
-    let (mut confirmed, mut refused) = (0, BTreeMap::<String, u64>::new());
+    let (mut confirmed, mut refused, mut lists_read) = (0, BTreeMap::<String, u64>::new(), 0);
     for seed_number in 0..8 {
         let sim = Sim::seed(seed_number);
         let told = sim.run(async |sim| {
@@ -163,6 +170,7 @@ fn money_and_stock_are_conserved_and_every_checkout_ends_whoever_leads() {
             let customer =
                 |number| SimTasks::spawn(customer(shop.clone(), number, stop.clone(), next.clone(), told.clone()));
             let customers: Vec<_> = (0..4).map(customer).collect();
+            let reader = SimTasks::spawn(lists::reader(shop.clone(), stop.clone(), told.clone()));
             sim.sleep(300 * MS).await;
             for round in 0..4 {
                 let node = match round % 3 {
@@ -177,6 +185,7 @@ fn money_and_stock_are_conserved_and_every_checkout_ends_whoever_leads() {
             for customer in customers {
                 customer.await.unwrap();
             }
+            lists_read += reader.await.unwrap();
             shop.ready().await;
             // Deadlines of sagas that lost their callers.
             sim.sleep(15 * SECOND).await;
@@ -193,6 +202,7 @@ fn money_and_stock_are_conserved_and_every_checkout_ends_whoever_leads() {
         }
         assert!(told.unknown < 30, "seed {seed_number}: {} outcomes stayed unknown", told.unknown);
     }
+    assert!(lists_read > 300, "only {lists_read} lists were read");
     assert!(confirmed > 100, "only {confirmed} orders were confirmed");
     for name in ["out-of-credit", "out-of-stock"] {
         assert!(refused.contains_key(name), "nothing was refused for {name}: {refused:?}");
@@ -200,14 +210,8 @@ fn money_and_stock_are_conserved_and_every_checkout_ends_whoever_leads() {
 }
 
 async fn audit(seed: u64, node: u64, shop: &SimServices, told: &Told) {
-    let orders = shop.aggregates::<Order>(node).await;
-    let orders: BTreeMap<String, order::Order> = orders
-        .into_iter()
-        .filter_map(|(key, state)| match state.state {
-            Some(order::state::State::Order(order)) => Some((key, order)),
-            _ => None,
-        })
-        .collect();
+    let orders = lists::orders(shop.aggregates::<Order>(node).await);
+    lists::audit(seed, node, shop, &orders).await;
     let (mut spent, mut sold) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
     for (id, order) in &orders {
         let status = order.status();

@@ -4,11 +4,15 @@ mod harness;
 
 use corduroy_client::{Client, Error, ReadOptions, Record, StoredRecord};
 use corduroy_proto::v1;
-use harness::{Cluster, FileSystem, LoopDisk, PATIENCE, TOPIC, can_cut_power, http_get, wait_until};
+use harness::{
+    Cluster, FileSystem, LoopDisk, PATIENCE, TOPIC, can_cut_power, http_get,
+    stores::{copy, rebuilds, rot, store},
+    wait_until,
+};
 use std::{
     collections::BTreeMap,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -118,11 +122,7 @@ impl Load {
 
     /// How often a node has built the view anew for a reason since it was started.
     fn rebuilds(&self, id: u64, reason: &str) -> u64 {
-        let port = self.cluster.nodes[id as usize - 1].ports.http;
-        let line = format!("corduroy_view_rebuilds_total{{node=\"{id}\",view=\"topics\",reason=\"{reason}\"}} ");
-        let (_, metrics) = http_get(port, "/metrics").expect("it answers");
-        let value = metrics.lines().find_map(|found| found.strip_prefix(&line));
-        value.unwrap_or_else(|| panic!("{line} in {metrics}")).parse().expect("a number")
+        rebuilds(self.cluster.nodes[id as usize - 1].ports.http, id, "topics", reason)
     }
 
     /// Says what was built anew since each node was started, for whoever looks at the output.
@@ -261,36 +261,6 @@ async fn read_all(client: &Client, address: &str) -> Vec<StoredRecord> {
     }
 }
 
-/// The directory of the view of the topics; of those there are, the one that is whole.
-fn store(views: &Path) -> PathBuf {
-    let names: Vec<PathBuf> =
-        fs::read_dir(views).expect("there are views").map(|entry| entry.expect("an entry").path()).collect();
-    let whole = |path: &&PathBuf| {
-        path.extension().is_some_and(|generation| generation.as_encoded_bytes().iter().all(u8::is_ascii_digit))
-    };
-    names.iter().find(whole).unwrap_or_else(|| panic!("no whole view among {names:?}")).clone()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("the folder can be made");
-    for entry in fs::read_dir(from).expect("readable").map(|entry| entry.expect("an entry")) {
-        if entry.file_type().expect("known").is_dir() {
-            copy(&entry.path(), &to.join(entry.file_name()));
-        } else {
-            fs::copy(entry.path(), to.join(entry.file_name())).expect("the file can be copied");
-        }
-    }
-}
-
-/// Flips bits all over the file that has the values.
-fn rot(store: &Path) {
-    let file = store.join("db");
-    let mut bytes = fs::read(&file).expect("sled keeps it there");
-    let len = bytes.len();
-    (0..400_usize).for_each(|nth| bytes[(nth * 104_729 + 13) % len] ^= 1 << (nth % 8));
-    fs::write(&file, bytes).expect("it can be written");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn views_that_are_killed_deleted_rotten_or_old_answer_right_or_not_at_all() {
     let mut load = Load::start(Cluster::configured()).await;
@@ -302,7 +272,7 @@ async fn views_that_are_killed_deleted_rotten_or_old_answer_right_or_not_at_all(
     assert_eq!(load.rebuilds(2, "missing"), 1);
 
     tokio::time::sleep(Duration::from_secs(6)).await;
-    load.with_node_down(3, |views| rot(&store(views))).await;
+    load.with_node_down(3, |views| rot(&store(views, "topics"))).await;
     let rebuilt: u64 =
         ["unopenable", "damaged", "failed", "panicked"].iter().map(|reason| load.rebuilds(3, reason)).sum();
     assert!(rebuilt >= 1, "{}", load.cluster.logs());

@@ -28,6 +28,7 @@ mod recorder;
 mod dump;
 mod run;
 mod shop;
+pub mod stores;
 mod verdict;
 
 pub use cluster::{Cluster, TOPIC};

@@ -55,6 +55,12 @@ impl Callers {
         Callers { client: client(), ports: self.ports.clone() }
     }
 
+    /// Of the same nodes but one (from 0), with connections of its own.
+    pub fn afresh_without(&self, node: usize) -> Self {
+        let others = self.ports.iter().enumerate().filter(|(other, _)| *other != node);
+        Callers { client: client(), ports: others.map(|(_, port)| *port).collect() }
+    }
+
     /// How many nodes there are.
     pub fn nodes(&self) -> usize {
         self.ports.len()
