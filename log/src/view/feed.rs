@@ -14,10 +14,13 @@ use crate::{
 };
 use std::{
     any::Any,
-    io,
+    fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
+
+/// Pieces of a state that are taken at once.
+const PIECES: usize = 4;
 
 /// A partition, as views look at it.
 pub(crate) struct Source<W: World> {
@@ -156,8 +159,9 @@ impl<W: World> Source<W> {
         max_bytes: u64,
     ) -> Result<u64, Trouble> {
         if let Some(state) = self.state_of(view)
-            && !self.walk(view, state, store, pending, progress, max_bytes)?
+            && !self.walk(view, state, store, pending, progress)?
         {
+            // More than is done at once.
             return Ok(max_bytes);
         }
         let next = progress.next();
@@ -180,7 +184,7 @@ impl<W: World> Source<W> {
         Ok(bytes)
     }
 
-    /// Takes what is left of the state; whether nothing is.
+    /// Takes a few pieces of what is left of the state; whether nothing is left.
     fn walk(
         &self,
         view: &dyn View,
@@ -188,20 +192,17 @@ impl<W: World> Source<W> {
         store: &dyn ViewStore,
         pending: &mut Pending,
         progress: &mut Progress,
-        max_bytes: u64,
     ) -> Result<bool, Trouble> {
-        while let Some(after) = progress.of_state.walk.clone() {
-            if pending.bytes() as u64 >= max_bytes {
-                return Ok(false);
-            }
+        for _ in 0..PIECES {
+            let Some(after) = progress.of_state.walk.clone() else { return Ok(true) };
             let walk = |change: &mut Change<'_>| states::walk(state, &after, change);
-            let (behind, collected, sum) = self.changed(view, store, pending, "on its walk", walk)?;
+            let (behind, collected, sum) = self.changed(view, store, pending, format_args!("on its walk"), walk)?;
             collected.join(pending);
             progress.sum = progress.sum.wrapping_add(sum);
             progress.of_state.walk = behind;
             self.note_shown(view, progress);
         }
-        Ok(true)
+        Ok(progress.of_state.walk.is_none())
     }
 
     /// What it has taken of a state is at most as new as the state is now.
@@ -238,8 +239,8 @@ impl<W: World> Source<W> {
             batch: &batch,
             state: self.state.as_deref(),
         };
-        let at = format!("at entry {}", entry.id);
-        let ((), collected, sum) = self.changed(view, store, pending, &at, |change| view.take(&input, change))?;
+        let at = format_args!("at entry {}", entry.id);
+        let ((), collected, sum) = self.changed(view, store, pending, at, |change| view.take(&input, change))?;
         collected.join(pending);
         Ok((added, sum))
     }
@@ -250,7 +251,7 @@ impl<W: World> Source<W> {
         view: &dyn View,
         store: &dyn ViewStore,
         before: &Pending,
-        at: &str,
+        at: fmt::Arguments<'_>,
         take: impl FnOnce(&mut Change<'_>) -> Result<T, StoreError>,
     ) -> Result<(T, Collected, u128), Trouble> {
         let mut change = Change::new(store, before, self.id, view.trees());

@@ -158,10 +158,11 @@ pub async fn seeded_orders_are_found_by_customer_and_status(callers: &Callers) {
     for round in 0..2 {
         let made = callers.post(round, &format!("/orders/batch_init/{N}/5/{USERS}/3")).await;
         assert_eq!(made.status, 200, "{made:?}");
-        let cancelled = (0..N).step_by(7).map(|id| callers.post(id, &format!("/orders/cancel/{id}")));
+        let cancel = |id| async move { callers.post(id, &format!("/orders/cancel/{id}")).await };
+        let cancelled = (0..N).step_by(7).map(cancel);
         assert!(all(AT_ONCE, cancelled).await.iter().all(|answer| answer.status == 200));
-        let ids = 0..N;
-        let details = all(AT_ONCE, ids.map(|id| callers.get(id, &format!("/orders/detail/{id}")))).await;
+        let detail = |id| async move { callers.get(id, &format!("/orders/detail/{id}")).await };
+        let details = all(AT_ONCE, (0..N).map(detail)).await;
         let text = |detail: &Answer, name: &str| detail.body[name].as_str().expect("a text").to_owned();
         for user in 0..USERS {
             let own = details.iter().filter(|detail| text(detail, "customerId") == user.to_string());
@@ -182,7 +183,7 @@ pub async fn seeded_orders_are_found_by_customer_and_status(callers: &Callers) {
 /// Deliveries, by day and by state.
 pub async fn deliveries_are_found_by_day_and_state(cluster: &Cluster, callers: &Callers) {
     let (user, item) = (callers.user(1000).await, callers.item(1, 100).await);
-    let orders = all(8, (0..12).map(|_| callers.order(&user, &[(&item, 1)]))).await;
+    let orders = super::orders_of(callers, 8, &vec![user; 12], &item).await;
     for (turn, order) in orders.iter().enumerate() {
         assert_eq!(callers.post(turn, &format!("/orders/checkout/{order}")).await.status, 200);
         if turn < 5 {

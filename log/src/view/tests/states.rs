@@ -238,13 +238,13 @@ fn script(seed: u64) -> (u64, u64) {
 #[test]
 fn a_view_of_a_state_equals_a_fresh_one_after_any_script_of_appends_restarts_crashes_and_damage() {
     let (mut rebuilt, mut damaged) = (0, 0);
-    for seed in 0..100 {
+    for seed in 0..40 {
         let (more, hits) = script(seed);
         rebuilt += more;
         damaged += hits;
     }
     println!("views were damaged {damaged} times, and built anew {rebuilt} times");
-    assert!(rebuilt >= 50 && damaged >= 50, "{rebuilt} rebuilds, {damaged} times damaged");
+    assert!(rebuilt >= 20 && damaged >= 20, "{rebuilt} rebuilds, {damaged} times damaged");
 }
 
 #[test]
