@@ -1,7 +1,10 @@
 //! Deciding: from inputs to batches, ahead of what is committed. Pure: no task, no clock, no network.
+//!
+//! - `ask`: one question to the rules.
+//! - `letters`: what cannot be decided, and what waits behind it.
 use super::{
     Refusal,
-    service::{Decide, Head, Input, Origin, Outcome, PeerEvent, Place, Reply, Routes, Service, Ticket},
+    service::{Input, Origin, PeerEvent, Place, Routes, Service, Ticket},
     state::State,
 };
 use bytes::Bytes;
@@ -20,14 +23,17 @@ use std::{
     sync::Arc,
 };
 
-/// Events one input may emit.
-const EVENTS: usize = 10_000;
+mod ask;
+mod letters;
+
+pub(crate) use ask::{Decided, ask};
+use ask::{answers, words};
+use letters::identity;
+
 /// About the bytes of events and answers of one batch: with so many it is full.
 const FULL_BYTES: u64 = 256 << 10;
 /// Inputs of one batch: with so many it is full.
 const FULL_STEPS: usize = 1024;
-/// Poisoned inputs that are remembered; each is met again at once.
-const POISON: usize = 1024;
 /// How often an input may be put off.
 const TRIES: u32 = 10;
 
@@ -70,65 +76,6 @@ pub(crate) enum Taken {
     /// Its facts could not be taken: the head is of no use any more, and nothing that was not sealed counts. With the next head
     /// the input becomes a dead letter.
     Poison,
-}
-
-/// What an input comes to, before it is a step.
-pub(crate) struct Decided<S: Service> {
-    pub outcome: Outcome<S>,
-    pub refusal: Option<Refusal>,
-}
-
-/// Asks the service, and nothing else.
-pub(crate) fn ask<S: Service>(
-    service: &S,
-    head: &State<S>,
-    place: &Place,
-    now: Timestamp,
-    random: &mut dyn FnMut() -> u64,
-    ticket: Option<Ticket>,
-    input: Input<'_, S>,
-) -> Decided<S> {
-    let mut cx = Decide { place, now, random, ticket, next_timer: head.next_timer(), outcome: Outcome::default() };
-    let asked = catch_unwind(AssertUnwindSafe(|| service.decide(&Head { state: head }, input, &mut cx)));
-    let mut outcome = cx.outcome;
-    let refusal = match asked {
-        Ok(Ok(())) => None,
-        Ok(Err(refusal)) => {
-            outcome = Outcome::default();
-            Some(refusal)
-        }
-        Err(panic) => {
-            outcome = Outcome { fault: Some(format!("a rule panicked: {}", words(&*panic))), ..Outcome::default() };
-            None
-        }
-    };
-    if outcome.events.len() > EVENTS {
-        let fault = format!("{} events at once, at most {EVENTS} are allowed", outcome.events.len());
-        outcome = Outcome { fault: Some(fault), ..Outcome::default() };
-    }
-    if outcome.fault.is_some() {
-        outcome = Outcome { fault: outcome.fault, ..Outcome::default() };
-    } else if outcome.retry.is_some() {
-        outcome = Outcome { retry: outcome.retry, ..Outcome::default() };
-    }
-    Decided { outcome, refusal }
-}
-
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".into())
-}
-
-/// What tells an input from others when it comes again: a command then expires later.
-fn identity(cause: &Cause) -> Cause {
-    let timeless = |cause: &pb::CommandCause| pb::CommandCause { expires: 0, ..cause.clone() };
-    match cause {
-        Cause::Command(command) => Cause::Command(timeless(command)),
-        Cause::Redrive(redrive) => {
-            Cause::Redrive(pb::Redrive { letter: redrive.letter, command: redrive.command.as_ref().map(timeless) })
-        }
-        other => other.clone(),
-    }
 }
 
 impl<S: Service> Decider<S> {
@@ -280,47 +227,6 @@ impl<S: Service> Decider<S> {
         self.take(Cause::Timer(timer.id), input)
     }
 
-    /// Decides the first input that waits behind nothing any more. `None`: there is none.
-    pub(crate) fn unparked(&mut self) -> Option<Taken> {
-        let input = self.head.unparked()?;
-        Some(self.rerun(Cause::Parked(input.key.clone()), &input, None, None))
-    }
-
-    /// Runs a dead letter again. The answer tells how that went.
-    pub(crate) fn redrive(&mut self, cause: pb::CommandCause, letter: u64) -> Taken {
-        let ticket = self.note(&cause);
-        match self.head.letter(letter).cloned() {
-            Some(found) => {
-                let input = found.input.clone().unwrap_or_default();
-                let redrive = Cause::Redrive(pb::Redrive { letter, command: Some(cause) });
-                self.rerun(redrive, &input, ticket, Some(&found))
-            }
-            None => {
-                let refusal = self.no_letter(letter);
-                self.answer_only(Cause::Command(cause), ticket, Err(refusal))
-            }
-        }
-    }
-
-    /// Gives a dead letter up.
-    pub(crate) fn discard(&mut self, cause: pb::CommandCause, letter: u64, reason: String) -> Taken {
-        let ticket = self.note(&cause);
-        if self.head.letter(letter).is_none() {
-            let refusal = self.no_letter(letter);
-            return self.answer_only(Cause::Command(cause), ticket, Err(refusal));
-        }
-        let discard = Cause::Discard(pb::Discard { letter, reason, command: Some(cause) });
-        self.answer_only(discard, ticket, Ok(()))
-    }
-
-    fn no_letter(&self, letter: u64) -> Refusal {
-        if letter < self.head.next_letter() && letter > 0 {
-            Refusal::new("dead-letter-settled", "it was redriven or discarded before").text("state", "gone")
-        } else {
-            Refusal::new("unknown-dead-letter", "there is no such dead letter").number("id", letter as i64)
-        }
-    }
-
     fn answer_only(&mut self, cause: Cause, ticket: Option<Ticket>, outcome: Result<(), Refusal>) -> Taken {
         let outcome = match outcome {
             Ok(()) => answer::Outcome::Reply(Bytes::new()),
@@ -329,55 +235,6 @@ impl<S: Service> Decider<S> {
         let answers = ticket.map(|id| pb::Answer { id: id.to_bytes(), outcome: Some(outcome), positions: Vec::new() });
         self.add(pb::Step { cause: Some(cause), answers: answers.into_iter().collect(), ..pb::Step::default() }, 64);
         Taken::Yes
-    }
-
-    /// Input that waits its turn behind dead letters of its key.
-    fn take(&mut self, cause: Cause, input: pb::Input) -> Taken {
-        if self.head.is_blocked(&input.key) {
-            self.add(pb::Step { cause: Some(cause), parks: Some(input), ..pb::Step::default() }, 128);
-            return Taken::Yes;
-        }
-        self.decide(cause, &input, None, None)
-    }
-
-    /// An input of before, perhaps one that could not be routed then.
-    fn rerun(
-        &mut self,
-        cause: Cause,
-        input: &pb::Input,
-        ticket: Option<Ticket>,
-        letter: Option<&pb::DeadLetter>,
-    ) -> Taken {
-        if input.event.is_empty() {
-            return self.decide(cause, input, ticket, letter);
-        }
-        let source = input.source.clone().unwrap_or_default();
-        match self.route(&source, &input.key, &input.event) {
-            Ok(routed) => {
-                // The first command has the place of the event; what it came to else waits behind it.
-                let mut inputs = routed.into_iter().map(|(key, command)| pb::Input {
-                    key,
-                    command: command.encode_to_vec().into(),
-                    source: Some(source.clone()),
-                    ..pb::Input::default()
-                });
-                let Some(first) = inputs.next() else { return self.answer_only(cause, ticket, Ok(())) };
-                let rest: Vec<_> = inputs.collect();
-                if self.decide(cause, &first, ticket, letter) == Taken::Poison {
-                    return Taken::Poison;
-                }
-                for input in rest {
-                    if self.take(Cause::Source(source.clone()), input) == Taken::Poison {
-                        return Taken::Poison;
-                    }
-                }
-                Taken::Yes
-            }
-            Err(why) => {
-                self.bury(cause, input.clone(), "invalid", why, letter);
-                Taken::Yes
-            }
-        }
     }
 
     fn decide(
@@ -467,7 +324,7 @@ impl<S: Service> Decider<S> {
             // Half of it is in the head.
             return self.poison(&cause, input, format!("a fact cannot be taken: {}", words(&*panic)));
         }
-        let answered = self.answers(own, outcome.answers, outcome.deferred, refusal, outcome.positions);
+        let answered = answers(&self.head, own, outcome.answers, outcome.deferred, refusal, outcome.positions);
         step.answers = match answered {
             Ok(answers) => answers,
             Err(why) => return self.poison(&cause, input, why),
@@ -482,82 +339,6 @@ impl<S: Service> Decider<S> {
         let bytes = bytes + step.answers.iter().map(Message::encoded_len).sum::<usize>();
         self.add(step, bytes);
         Taken::Yes
-    }
-
-    fn poison(&mut self, cause: &Cause, input: &pb::Input, why: String) -> Taken {
-        if self.poison.len() == POISON {
-            self.poison.pop_front();
-        }
-        self.poison.push_back((identity(cause), input.clone(), why));
-        Taken::Poison
-    }
-
-    fn answers(
-        &mut self,
-        own: Option<Ticket>,
-        answers: Vec<(Ticket, Reply<S>)>,
-        deferred: bool,
-        refusal: Option<Refusal>,
-        positions: Vec<pb::Position>,
-    ) -> Result<Vec<pb::Answer>, String> {
-        let mut replies = answers;
-        match (own, refusal) {
-            (Some(ticket), Some(refusal)) => replies.push((ticket, Reply::No(refusal))),
-            (Some(ticket), None) if !deferred && !replies.iter().any(|(other, _)| *other == ticket) => {
-                replies.push((ticket, Reply::Now(S::Reply::default())));
-            }
-            _ => {}
-        }
-        let head = Head { state: &self.head };
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            let answer = |(ticket, reply): (Ticket, Reply<S>)| {
-                let outcome = match reply {
-                    Reply::Now(reply) => answer::Outcome::Reply(reply.encode_to_vec().into()),
-                    Reply::Later(reply) => answer::Outcome::Reply(reply(&head).encode_to_vec().into()),
-                    Reply::No(refusal) => answer::Outcome::Refusal(refusal.0),
-                };
-                pb::Answer { id: ticket.to_bytes(), outcome: Some(outcome), positions: positions.clone() }
-            };
-            replies.into_iter().map(answer).collect()
-        }));
-        made.map_err(|panic| format!("an answer panicked: {}", words(&*panic)))
-    }
-
-    /// Makes a dead letter of an input.
-    fn bury(&mut self, cause: Cause, input: pb::Input, reason: &str, error: String, before: Option<&pb::DeadLetter>) {
-        self.start();
-        let ticket = match &cause {
-            Cause::Command(command) => Ticket::from_bytes(&command.id),
-            Cause::Redrive(redrive) => redrive.command.as_ref().and_then(|command| Ticket::from_bytes(&command.id)),
-            _ => None,
-        };
-        let id = before.map_or(0, |letter| letter.id);
-        let shown = if id == 0 { self.head.next_letter() } else { id };
-        let refusal = Refusal::new("fault", format!("it cannot be done, and is kept as dead letter {shown}: {error}"))
-            .number("deadLetter", shown as i64);
-        let answers = ticket.map(|id| pb::Answer {
-            id: id.to_bytes(),
-            outcome: Some(answer::Outcome::Refusal(refusal.0)),
-            positions: Vec::new(),
-        });
-        let now = self.draft.time.0;
-        let letter = pb::DeadLetter {
-            id,
-            input: Some(input),
-            reason: reason.into(),
-            error,
-            redriven: before.map_or(0, |letter| letter.redriven + 1),
-            first: before.map_or(now, |letter| letter.first),
-            last: now,
-        };
-        let size = letter.encoded_len() + 64;
-        let step = pb::Step {
-            cause: Some(cause),
-            answers: answers.into_iter().collect(),
-            dead_letter: Some(letter),
-            ..pb::Step::default()
-        };
-        self.add(step, size);
     }
 
     fn add(&mut self, step: pb::Step, bytes: usize) {

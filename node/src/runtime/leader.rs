@@ -15,13 +15,14 @@
 //! events wait where they are, in the logs of their partitions.
 use super::{
     decider::{Decider, Taken},
+    feed::{Events, Sources},
     registry::Host,
     replica::{Known, Replica, Waiter, answer_in},
     service::{Place, Service, Ticket},
     time::LogTime,
 };
 use corduroy_log::{
-    Decision, Log, LogError, Partition, PlacedBatch,
+    Decision, Log, LogError, Partition,
     topic::{PartitionId, Term},
     world::{Clock, Rng, Timestamp, World},
 };
@@ -31,25 +32,20 @@ use futures::{
     future::{BoxFuture, FutureExt},
     stream::FuturesOrdered,
 };
-use openraft_rt::{AsyncRuntime, Instant, Select2, Select3};
+use openraft_rt::{AsyncRuntime, Instant, Select3};
 use std::{
     collections::{BTreeMap, VecDeque},
-    ops::Range,
     pin::pin,
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 /// Batches on their way at a time. With one the disk waits for the leader; with more, batches are small and each costs the same:
 /// of 1, 2 and 4, 2 checks out most and soonest (`benches/README.md`).
 const DEPTH: usize = 2;
 /// Commands of one partition that wait to be decided.
 pub(crate) const COMMANDS: usize = 4096;
-/// Batches of one source that wait, or are being read.
-const AHEAD: usize = 2;
-/// What was read of sources and came to nothing here is noted after so long, or with the next batch that has something in it.
-const NOTE: Duration = Duration::from_millis(200);
 /// How often it is looked whether this node leads, and which topics there are, while nothing happens.
 const LOOK: Duration = Duration::from_millis(500);
 /// The same while callers wait for what may come to another leader.
@@ -71,15 +67,6 @@ type InstantOf<W> = <<W as World>::Tasks as AsyncRuntime>::Instant;
 pub(crate) enum Mail {
     Command { call: pb::CommandCall, waiter: Waiter, place: OwnedSemaphorePermit },
     Events(Events),
-}
-
-/// Some of a source's log.
-pub(crate) struct Events {
-    source: PartitionId,
-    topic: Arc<str>,
-    range: Range<u64>,
-    batches: VecDeque<PlacedBatch>,
-    _ahead: OwnedSemaphorePermit,
 }
 
 /// Why a term is over for this decider.
@@ -137,14 +124,10 @@ async fn in_term<W: World, S: Service>(
         term,
         sequence,
         mail,
-        noted: cursors.clone(),
-        read: cursors,
-        feeds: BTreeMap::new(),
-        events: VecDeque::new(),
+        sources: Sources::new(cursors),
         commands: VecDeque::new(),
         in_flight: FuturesOrdered::new(),
         since: now,
-        unnoted: None,
         renewed: sequence,
         time: LogTime::begin(decider.head().time(), log.env().clock.now()),
         ticked: now,
@@ -209,19 +192,11 @@ struct Turn<'a, W: World, S: Service> {
     /// Of the next batch.
     sequence: u64,
     mail: mpsc::UnboundedSender<Mail>,
-    /// How far each source was read by what was proposed.
-    noted: BTreeMap<PartitionId, u64>,
-    /// How far each was read.
-    read: BTreeMap<PartitionId, u64>,
-    /// Sources that are being read, with their topics.
-    feeds: BTreeMap<PartitionId, Arc<str>>,
-    events: VecDeque<Events>,
+    sources: Sources<W>,
     commands: VecDeque<(pb::CommandCall, Waiter, OwnedSemaphorePermit)>,
     in_flight: FuturesOrdered<BoxFuture<'static, Settled>>,
     /// When it was looked around last.
     since: InstantOf<W>,
-    /// Since when something was read that is not noted.
-    unnoted: Option<InstantOf<W>>,
     /// The number of the batch before which the head was taken.
     renewed: u64,
     time: LogTime,
@@ -255,14 +230,7 @@ impl<W: World, S: Service> Turn<'_, W, S> {
         for topic in topics.iter().filter(|topic| S::LISTENS.contains(&topic.name.as_str())) {
             for number in 0..topic.partitions.len() as u32 {
                 let source = PartitionId::new(topic.id, number);
-                if self.feeds.contains_key(&source) {
-                    continue;
-                }
-                let name: Arc<str> = topic.name.as_str().into();
-                let from = self.read.get(&source).copied().unwrap_or_default();
-                self.feeds.insert(source, name.clone());
-                let feeding = feed(self.log.clone(), name, source, from, self.mail.clone());
-                drop(<W::Tasks as AsyncRuntime>::spawn(feeding));
+                self.sources.follow(self.log, &topic.name, source, &self.mail);
             }
         }
     }
@@ -270,7 +238,7 @@ impl<W: World, S: Service> Turn<'_, W, S> {
     fn sort(&mut self, mail: Mail) {
         match mail {
             Mail::Command { call, waiter, place } => self.commands.push_back((call, waiter, place)),
-            Mail::Events(events) => self.events.push_back(events),
+            Mail::Events(events) => self.sources.push(events),
         }
     }
 
@@ -291,12 +259,12 @@ impl<W: World, S: Service> Turn<'_, W, S> {
         if self.fill(decider, now) == Taken::Poison {
             return Err(Over("a rule cannot take its own facts".into()));
         }
-        let late = self.unnoted.is_some_and(|since| since.elapsed() >= NOTE);
+        let late = self.sources.note_in().is_some_and(|left| left.is_zero());
         if decider.is_empty() && !late {
             return Ok(false);
         }
         self.propose(decider).await?;
-        Ok(!self.events.is_empty() || !self.commands.is_empty())
+        Ok(!self.sources.is_empty() || !self.commands.is_empty())
     }
 
     /// The head is what has evolved, now that everything has.
@@ -318,15 +286,8 @@ impl<W: World, S: Service> Turn<'_, W, S> {
                 None => break,
             }
         }
-        while !decider.is_full() {
-            let Some(mut events) = self.events.pop_front() else { break };
-            let taken = self.take_events(decider, &mut events);
-            if !events.batches.is_empty() {
-                self.events.push_front(events);
-            }
-            if taken == Taken::Poison {
-                return Taken::Poison;
-            }
+        if self.sources.fill(decider) == Taken::Poison {
+            return Taken::Poison;
         }
         while !decider.is_full() {
             let Some(timer) = decider.head().due(now) else { break };
@@ -342,47 +303,6 @@ impl<W: World, S: Service> Turn<'_, W, S> {
             }
         }
         Taken::Yes
-    }
-
-    /// Decides batches of a source until the draft is full.
-    fn take_events(&mut self, decider: &mut Decider<S>, events: &mut Events) -> Taken {
-        while !decider.is_full() {
-            let Some(placed) = events.batches.pop_front() else {
-                // What comes behind the last one is known to be nothing.
-                self.advance(events.source, events.range.end);
-                break;
-            };
-            let from = self.read.get(&events.source).copied().unwrap_or_default();
-            let records = match placed.records(from) {
-                Ok(records) => records,
-                Err(error) => {
-                    // It was verified when it was appended, and again when it came here.
-                    tracing::error!(topic = %events.topic, %error, "a batch cannot be read");
-                    return Taken::Poison;
-                }
-            };
-            for record in records {
-                let source = pb::SourceCause {
-                    topic: events.topic.to_string(),
-                    partition: events.source.partition(),
-                    offset: record.offset,
-                    time: record.time.0,
-                };
-                if decider.event(&source, &record) == Taken::Poison {
-                    return Taken::Poison;
-                }
-            }
-            self.advance(events.source, placed.end());
-        }
-        Taken::Yes
-    }
-
-    fn advance(&mut self, source: PartitionId, to: u64) {
-        let read = self.read.entry(source).or_default();
-        if to > *read {
-            *read = to;
-            self.unnoted.get_or_insert_with(<InstantOf<W> as Instant>::now);
-        }
     }
 
     fn command(&mut self, decider: &mut Decider<S>, call: pb::CommandCall, waiter: Waiter, now: Timestamp) -> Taken {
@@ -424,17 +344,8 @@ impl<W: World, S: Service> Turn<'_, W, S> {
     }
 
     async fn propose(&mut self, decider: &mut Decider<S>) -> Result<(), Over> {
-        let mut sources = BTreeMap::new();
-        for (source, read) in &self.read {
-            let noted = self.noted.entry(*source).or_default();
-            if read > noted {
-                sources.insert(*source, *noted..*read);
-                *noted = *read;
-            }
-        }
-        self.unnoted = None;
         let hash = self.sequence.is_multiple_of(HASH_EVERY);
-        let (batch, commands) = decider.seal(self.term, self.sequence, sources, hash);
+        let (batch, commands) = decider.seal(self.term, self.sequence, self.sources.note(), hash);
         let base = decider.head().end() - batch.events.len() as u64;
         self.sequence += 1;
         match self.partition.decide(&batch).await {
@@ -467,8 +378,8 @@ impl<W: World, S: Service> Turn<'_, W, S> {
         if self.in_flight.len() >= DEPTH {
             return wake;
         }
-        if let Some(since) = self.unnoted {
-            wake = wake.min(NOTE.saturating_sub(since.elapsed()));
+        if let Some(left) = self.sources.note_in() {
+            wake = wake.min(left);
         }
         if let Some(due) = decider.head().next_due() {
             let now = self.now();
@@ -481,31 +392,4 @@ impl<W: World, S: Service> Turn<'_, W, S> {
 
 fn refuse(waiter: Waiter, outcome: Outcome) {
     waiter.send(pb::ServiceAnswer { outcome: Some(outcome) }).ok();
-}
-
-/// Reads a source for its leader, a little ahead of it, until nobody takes it any more.
-async fn feed<W: World>(
-    log: Log<W>,
-    topic: Arc<str>,
-    source: PartitionId,
-    from: u64,
-    mail: mpsc::UnboundedSender<Mail>,
-) {
-    let ahead = Arc::new(Semaphore::new(AHEAD));
-    let Ok(mut subscription) = log.subscribe(&topic, source.partition(), from) else { return };
-    let mut at = from;
-    loop {
-        let reading = async {
-            let permit = ahead.clone().acquire_owned().await.ok()?;
-            Some((subscription.next().await.ok()?, permit))
-        };
-        let read = <W::Tasks as AsyncRuntime>::select2(pin!(mail.closed()), pin!(reading)).await;
-        let Select2::Second(Some((batches, permit))) = read else { return };
-        let end = subscription.next_offset();
-        let events = Events { source, topic: topic.clone(), range: at..end, batches: batches.into(), _ahead: permit };
-        if mail.send(Mail::Events(events)).is_err() {
-            return;
-        }
-        at = end;
-    }
 }

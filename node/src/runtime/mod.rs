@@ -33,6 +33,7 @@ mod time;
 
 mod replica;
 
+mod feed;
 mod leader;
 
 mod call;

@@ -1,6 +1,6 @@
 //! Inputs whose facts cannot be taken, as a leader meets them: the draft is lost, and the head is taken anew.
 use super::*;
-use crate::runtime::{At, Unreadable};
+use crate::runtime::{At, Decide, Head, Refusal, Unreadable};
 
 /// Adds up. A fact of 13 cannot be taken.
 struct Sums;
