@@ -170,7 +170,7 @@ impl<W: World> Log<W> {
         let members = config.nodes.iter().map(|node| node.id).collect();
         let directory = Directory::new(&identity, env.rng.next_u64(), members, wal.clone());
         let others = config.nodes.iter().map(|node| node.id).filter(|node| *node != config.node);
-        let vitals = Arc::new(Vitals::new(wal.clone(), config.timing.disk, others));
+        let vitals = Arc::new(Vitals::new(wal.clone(), env.clock.clone(), config.timing.disk, others));
         let lines = Lines::new(env.net.clone(), directory.clone(), &config.nodes);
         let processes = Arc::new(Processes::new(config.node));
         let hosted = Arc::new(Hosted::default());
@@ -468,6 +468,18 @@ impl<W: World> Log<W> {
     /// How much room the disk has, and what follows for clients.
     pub fn disk_space(&self) -> DiskSpace {
         self.inner.wal.disk_space()
+    }
+
+    /// How far this node's wall clock is ahead of the median of the other nodes', in microseconds. `None`: fewer than two of them
+    /// are heard.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.inner.vitals.clock_ahead()
+    }
+
+    /// Whether this node's wall clock may be gone by: it is not known to be more than two seconds from the others'. Where it is, the
+    /// node does not lead, unless there is nobody better.
+    pub fn trusts_clock(&self) -> bool {
+        self.inner.vitals.trusts_clock()
     }
 
     /// Hands over what this node leads to replicas elsewhere that have caught up, a few at a time, and takes no lead any

@@ -10,6 +10,8 @@ pub(crate) struct Condition {
     pub slow: bool,
     /// The node is about to stop.
     pub leaving: bool,
+    /// Its clock is far from the others'.
+    pub clock_wrong: bool,
 }
 
 impl Condition {
@@ -61,22 +63,25 @@ pub(crate) struct Unfit {
     pub space: Space,
     /// Its disk has been at work for too long.
     pub stuck: bool,
+    /// Its clock is far from the others'.
+    pub clock_wrong: bool,
 }
 
 /// To whom a leader should hand over (R66): the best replica that is well; nobody, where the leader is fit or no other is
 /// fitter.
 pub(crate) fn successor(me: Unfit, others: &[Replica]) -> Option<NodeId> {
-    let reason = me.space != Space::Plenty || me.stuck && others_suffice(others);
+    let reason = me.space != Space::Plenty || me.clock_wrong || me.stuck && others_suffice(others);
     let well = others.iter().filter(|other| reason && other.is_well());
     // Of equals the lowest id: every call gives the same.
     well.max_by_key(|other| (other.matched, std::cmp::Reverse(other.node))).map(|other| other.node)
 }
 
-/// Whether a node may ask for votes: not while it is unwell and another replica is well.
-pub(crate) fn may_campaign(me: Condition, others: &[Replica]) -> bool {
+/// Whether a node may ask for votes: not while it is unwell and another replica is well. Where there has been no leader for long,
+/// it may: the others' logs may be behind, so that nobody else can be elected. It hands over when they are not.
+pub(crate) fn may_campaign(me: Condition, others: &[Replica], long_without: bool) -> bool {
     let better = others.iter().any(Replica::is_well);
-    let blocked = me.space != Space::Plenty && better || me.slow && better && others_suffice(others);
-    !blocked
+    let blocked = me.space != Space::Plenty || me.clock_wrong || me.slow && others_suffice(others);
+    long_without || !(better && blocked)
 }
 
 /// Whether too few replicas, the leader among them, have room for what a client would append.
@@ -95,7 +100,7 @@ mod tests {
     const LONG: Option<Duration> = Some(Duration::from_millis(201));
 
     fn replica(node: NodeId, space: Space, slow: bool) -> Replica {
-        Replica { node, connected: true, condition: Condition { space, slow, leaving: false }, matched: 10 }
+        Replica { node, connected: true, condition: Condition { space, slow, ..Condition::default() }, matched: 10 }
     }
 
     fn well(node: NodeId) -> Replica {
@@ -110,13 +115,17 @@ mod tests {
         replica(node, Space::Full, false)
     }
 
+    fn clock_wrong(node: NodeId) -> Replica {
+        Replica { condition: Condition { clock_wrong: true, ..Condition::default() }, ..well(node) }
+    }
+
     fn gone(node: NodeId) -> Replica {
         Replica { connected: false, ..well(node) }
     }
 
-    const FULL: Unfit = Unfit { space: Space::Full, stuck: false };
-    const STUCK: Unfit = Unfit { space: Space::Plenty, stuck: true };
-    const FIT: Unfit = Unfit { space: Space::Plenty, stuck: false };
+    const FULL: Unfit = Unfit { space: Space::Full, stuck: false, clock_wrong: false };
+    const STUCK: Unfit = Unfit { space: Space::Plenty, stuck: true, clock_wrong: false };
+    const FIT: Unfit = Unfit { space: Space::Plenty, stuck: false, clock_wrong: false };
 
     #[test]
     fn a_node_with_an_overdue_disk_is_silent_only_where_the_others_are_a_majority_of_faster_ones() {
@@ -148,8 +157,8 @@ mod tests {
     fn leads_never_go_back_and_forth_between_full_nodes() {
         // Whoever hands over names a node that is well, and a node that is well does not hand over.
         for spaces in [[Space::Low, Space::Plenty], [Space::Full, Space::Plenty], [Space::Low, Space::Low]] {
-            let a = Unfit { space: spaces[0], stuck: false };
-            let b = Unfit { space: spaces[1], stuck: false };
+            let a = Unfit { space: spaces[0], stuck: false, clock_wrong: false };
+            let b = Unfit { space: spaces[1], stuck: false, clock_wrong: false };
             let from_a = successor(a, &[replica(2, spaces[1], false)]);
             let from_b = successor(b, &[replica(1, spaces[0], false)]);
             assert!(from_a.is_none() || from_b.is_none(), "{spaces:?}");
@@ -159,13 +168,27 @@ mod tests {
     #[test]
     fn a_node_that_is_unwell_campaigns_only_where_nobody_better_is_there() {
         let low = Condition { space: Space::Low, ..Condition::default() };
-        assert!(!may_campaign(low, &[well(2), gone(3)]));
-        assert!(may_campaign(low, &[full(2), gone(3)]));
-        assert!(may_campaign(low, &[gone(2), gone(3)]));
-        assert!(may_campaign(Condition::default(), &[well(2), well(3)]));
+        assert!(!may_campaign(low, &[well(2), gone(3)], false));
+        assert!(may_campaign(low, &[full(2), gone(3)], false));
+        assert!(may_campaign(low, &[gone(2), gone(3)], false));
+        assert!(may_campaign(Condition::default(), &[well(2), well(3)], false));
         let late = Condition { slow: true, ..Condition::default() };
-        assert!(!may_campaign(late, &[well(2), well(3)]));
-        assert!(may_campaign(late, &[well(2), slow(3)]), "the others alone cannot elect quickly");
+        assert!(!may_campaign(late, &[well(2), well(3)], false));
+        assert!(may_campaign(late, &[well(2), slow(3)], false), "the others alone cannot elect quickly");
+        let wrong = Condition { clock_wrong: true, ..Condition::default() };
+        assert!(!may_campaign(wrong, &[well(2), well(3)], false));
+        assert!(may_campaign(wrong, &[clock_wrong(2), gone(3)], false), "nobody better is there");
+        for unwell in [low, late, wrong] {
+            assert!(may_campaign(unwell, &[well(2), well(3)], true), "its log may be the only one that can be elected");
+        }
+    }
+
+    #[test]
+    fn a_node_whose_clock_is_wrong_hands_over_to_one_whose_clock_is_right() {
+        let wrong = Unfit { clock_wrong: true, ..FIT };
+        assert_eq!(successor(wrong, &[clock_wrong(2), well(3)]), Some(3));
+        assert_eq!(successor(wrong, &[clock_wrong(2), gone(3)]), None, "somebody has to lead");
+        assert_eq!(successor(FULL, &[clock_wrong(2), gone(3)]), None, "nor does one with another trouble");
     }
 
     #[test]

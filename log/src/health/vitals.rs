@@ -1,10 +1,13 @@
-//! What this node knows of its own disk and of the others', for whoever has to decide.
-use super::judge::{Condition, Replica, lacks_room, must_be_silent};
+//! What this node knows of its own disk and clock and of the others', for whoever has to decide.
+use super::{
+    clocks::Clocks,
+    judge::{Condition, Replica, lacks_room, must_be_silent},
+};
 use crate::{
     config::DiskPatience,
     topic::NodeId,
     wal::{DiskSpace, Space, Wal},
-    world::World,
+    world::{Clock, Timestamp, World},
 };
 use openraft_rt::{AsyncRuntime, Instant};
 use std::{
@@ -20,6 +23,8 @@ use std::{
 /// would be led by chance.
 const SLOW_FOR: Duration = Duration::from_secs(5);
 
+type InstantOf<W> = <<W as World>::Tasks as AsyncRuntime>::Instant;
+
 /// See the module.
 pub(crate) struct Vitals<W: World> {
     wal: Wal<W>,
@@ -30,7 +35,10 @@ pub(crate) struct Vitals<W: World> {
     /// See [`Vitals::leave`].
     leaving: AtomicBool,
     /// When the disk was last seen to be overdue.
-    overdue: Mutex<Option<<W::Tasks as AsyncRuntime>::Instant>>,
+    overdue: Mutex<Option<InstantOf<W>>>,
+    clock: W::Clock,
+    clocks: Mutex<Clocks>,
+    began: InstantOf<W>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -40,11 +48,17 @@ struct Other {
 }
 
 impl<W: World> Vitals<W> {
-    pub(crate) fn new(wal: Wal<W>, patience: DiskPatience, others: impl Iterator<Item = NodeId>) -> Self {
+    pub(crate) fn new(
+        wal: Wal<W>,
+        clock: W::Clock,
+        patience: DiskPatience,
+        others: impl Iterator<Item = NodeId>,
+    ) -> Self {
         let others = others.map(|node| (node, Other::default())).collect();
         let somebody_full = AtomicBool::new(false);
         let (leaving, overdue) = (AtomicBool::new(false), Mutex::default());
-        Vitals { wal, patience, others: Mutex::new(others), somebody_full, leaving, overdue }
+        let (clocks, began) = (Mutex::default(), <InstantOf<W> as Instant>::now());
+        Vitals { wal, patience, others: Mutex::new(others), somebody_full, leaving, overdue, clock, clocks, began }
     }
 
     fn others(&self) -> MutexGuard<'_, BTreeMap<NodeId, Other>> {
@@ -80,10 +94,31 @@ impl<W: World> Vitals<W> {
     pub(crate) fn own(&self) -> Condition {
         let mut overdue = self.overdue.lock().expect("a copy");
         if self.waited().is_some_and(|waited| waited > self.patience.overdue) {
-            *overdue = Some(<<W::Tasks as AsyncRuntime>::Instant as Instant>::now());
+            *overdue = Some(<InstantOf<W> as Instant>::now());
         }
         let slow = overdue.is_some_and(|seen| seen.elapsed() < SLOW_FOR);
-        Condition { space: self.space(), slow, leaving: self.leaving.load(Ordering::Relaxed) }
+        let (leaving, clock_wrong) = (self.leaving.load(Ordering::Relaxed), !self.trusts_clock());
+        Condition { space: self.space(), slow, leaving, clock_wrong }
+    }
+
+    /// What this node's wall clock shows.
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// How far it is ahead of the median of its peers', in microseconds; see [`Clocks::ahead`].
+    pub(crate) fn clock_ahead(&self) -> Option<i64> {
+        self.clocks.lock().expect("bookkeeping does not panic").ahead(self.clock.now(), self.began.elapsed())
+    }
+
+    /// Whether it may be gone by: it is not known to be far from the others'.
+    pub(crate) fn trusts_clock(&self) -> bool {
+        !self.clocks.lock().expect("bookkeeping does not panic").is_wrong(self.clock.now(), self.began.elapsed())
+    }
+
+    /// A peer told what its clock shows.
+    pub(crate) fn heard_clock(&self, peer: NodeId, wall: Timestamp) {
+        self.clocks.lock().expect("bookkeeping does not panic").heard(peer, wall, self.began.elapsed());
     }
 
     /// This node is about to stop: nobody should hand it anything. `false`: it was said before.
@@ -127,11 +162,11 @@ impl<W: World> Vitals<W> {
         self.learn(peer, |other| other.connected = connected);
     }
 
-    /// A peer told of its disk.
+    /// A peer told how it is.
     pub(crate) fn heard(&self, peer: NodeId, condition: Condition) {
         let before = self.learn(peer, |other| std::mem::replace(&mut other.condition, condition));
         if before != condition {
-            tracing::info!(peer, ?condition, "a peer told of its disk");
+            tracing::info!(peer, ?condition, "a peer told how it is");
         }
     }
 
@@ -168,7 +203,7 @@ mod tests {
             supply: None,
         };
         let wal = Wal::<SimWorld>::open(&sim.env(1).disk, options).expect("opens");
-        let vitals = Vitals::new(wal.clone(), DiskPatience::default(), 2..=nodes);
+        let vitals = Vitals::new(wal.clone(), sim.env(1).clock, DiskPatience::default(), 2..=nodes);
         for node in 2..=nodes {
             vitals.connected(node, true);
         }

@@ -13,7 +13,7 @@ use crate::{
     config::NodeAddress,
     health::{Condition, Processes, Vitals},
     topic::{NodeId, PartitionId},
-    world::{Connection, Halt, Net, NetError, Purpose, Tasks, World},
+    world::{Connection, Halt, Net, NetError, Purpose, Tasks, Timestamp, World},
 };
 use corduroy_proto::v1::{
     Packet, PeerMessage, ProcessesGone, Refusal, Refused, peer_message::Body, peer_request, peer_response,
@@ -185,6 +185,13 @@ impl<W: World> Peers<W> {
         }
     }
 
+    /// Tells every peer what this node's clock shows.
+    pub(crate) fn tell_time(&self, wall: Timestamp) {
+        for session in self.links.values().filter_map(|link| link.session()) {
+            session.tell_time(wall);
+        }
+    }
+
     /// Tells every peer which processes are gone.
     pub(crate) fn tell_gone(&self, gone: &ProcessesGone) {
         for session in self.links.values().filter_map(|link| link.session()) {
@@ -342,6 +349,7 @@ impl<W: World> Link<W> {
         }
         if self.purpose == Purpose::Consensus {
             session.tell(self.vitals.own());
+            session.tell_time(self.vitals.wall());
             session.tell_gone(self.processes.word());
             self.vitals.connected(self.peer(), true);
             self.processes.met(self.peer(), run);

@@ -13,7 +13,7 @@ use crate::{
     raft::{self, TypeConfig},
     topic::{NodeId, PartitionId},
     wal::Space,
-    world::{Connection, World},
+    world::{Connection, Timestamp, World},
 };
 use corduroy_proto::v1::{
     self as pb, AppendAck, AppendBatch, Heartbeat, HeartbeatAck, HeartbeatAcks, Heartbeats, Packet, PeerMessage,
@@ -118,6 +118,7 @@ impl<W: World> Caller<W> {
             Body::FeedClose(close) => self.feeder.close(&close),
             Body::Heartbeats(heartbeats) => self.heartbeats(heartbeats),
             Body::Condition(condition) => self.condition(&condition),
+            Body::Clock(reading) => self.serving.vitals.heard_clock(self.peer, Timestamp(reading.time)),
             Body::Gone(gone) => self.serving.processes.heard(self.peer, &gone),
             other => tracing::warn!(peer = self.peer, ?other, "peer sent what only a called node may"),
         }
@@ -244,7 +245,7 @@ fn condition_of(condition: &pb::NodeCondition) -> Condition {
         pb::DiskSpace::Low => Space::Low,
         pb::DiskSpace::Full => Space::Full,
     };
-    Condition { space, slow: condition.slow, leaving: condition.leaving }
+    Condition { space, slow: condition.slow, leaving: condition.leaving, clock_wrong: condition.clock_wrong }
 }
 
 /// Where the answers of a connection go.
@@ -334,6 +335,13 @@ async fn answer<W: World>(serving: Arc<Serving<W>>, request: PeerRequest, answer
             Ok(answer) => peer_response::Body::Answer(answer),
             Err(why) => peer_response::Body::Unavailable(why),
         },
+        // Whoever asked does not know yet how this node is.
+        Some(peer_request::Body::Transfer(transfer))
+            if transfer.to == serving.directory.me() && !serving.vitals.trusts_clock() =>
+        {
+            let refused = String::from("the clock of this node is far from the others'");
+            peer_response::Body::Transfer(pb::LeaderTransferred { accepted: false, refused })
+        }
         Some(body) => match perform(&serving.hosted, partition, body).await {
             Ok(body) => body,
             Err(why) => peer_response::Body::Unavailable(why),

@@ -3,10 +3,10 @@ use super::{
     beats::{BeatId, Beats},
     outbox::Outbox,
 };
-use crate::{health::Condition, topic::PartitionId, wal::Space};
+use crate::{health::Condition, topic::PartitionId, wal::Space, world::Timestamp};
 use corduroy_proto::v1::{
-    AppendAck, AppendBatch, AppendClose, AppendOpen, DiskSpace, Heartbeat, HeartbeatAcks, NodeCondition, PeerRequest,
-    PeerResponse, ProcessesGone, peer_message::Body, peer_request, peer_response,
+    AppendAck, AppendBatch, AppendClose, AppendOpen, ClockReading, DiskSpace, Heartbeat, HeartbeatAcks, NodeCondition,
+    PeerRequest, PeerResponse, ProcessesGone, peer_message::Body, peer_request, peer_response,
 };
 use std::{
     collections::BTreeMap,
@@ -67,8 +67,13 @@ impl Session {
             Space::Low => DiskSpace::Low,
             Space::Full => DiskSpace::Full,
         };
-        let Condition { slow, leaving, .. } = condition;
-        self.outbox.send(Body::Condition(NodeCondition { space: space.into(), slow, leaving }));
+        let Condition { slow, leaving, clock_wrong, .. } = condition;
+        self.outbox.send(Body::Condition(NodeCondition { space: space.into(), slow, leaving, clock_wrong }));
+    }
+
+    /// Says what this node's clock shows.
+    pub(crate) fn tell_time(&self, wall: Timestamp) {
+        self.outbox.send(Body::Clock(ClockReading { time: wall.0 }));
     }
 
     /// Says which processes of other nodes are gone.

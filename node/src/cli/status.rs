@@ -6,7 +6,7 @@ use super::{
     output::{Format, Output, table},
 };
 use corduroy_client::{Admin, ClusterStatus, NodeView, PartitionView};
-use corduroy_proto::v1::{Subscription, ViewStatus};
+use corduroy_proto::v1::{ClockStatus, Subscription, ViewStatus};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ Examples:
   corduroy status --format json | jq '.partitions[] | select(.leader == null)'
 
 JSON: {\"nodes\":[{\"id\",\"http\",\"grpc\",\"pid\",\"ready\",\"disk\":{\"space\",\"freeBytes\",\"totalBytes\"},
-\"views\":[{\"view\",\"state\",\"behind\",\"rebuilds\"}]}],\"partitions\":[{\"topic\",\"partition\",\"leader\",\"term\",
+\"clock\":{\"aheadMillis\",\"wrong\"},\"views\":[{\"view\",\"state\",\"behind\",\"rebuilds\"}]}],\"partitions\":[{\"topic\",\"partition\",\"leader\",\"term\",
 \"replicas\",\"startOffset\",\"endOffset\"}],\"subscriptions\":[{\"service\",\"partition\",\"topic\",\"source\",\"offset\",\"lag\"}]};
-pid, disk, leader and lag may be null. A partition of a service has handled what is below offset in partition source of topic. space is plenty, low (appends are refused) or full. state is opening, rebuilding, following or failing; behind is in records.")]
+pid, disk, clock, aheadMillis, leader and lag may be null. aheadMillis compares the node's clock with the median of the other nodes'; one whose clock is wrong does not lead. A partition of a service has handled what is below offset in partition source of topic. space is plenty, low (appends are refused) or full. state is opening, rebuilding, following or failing; behind is in records.")]
 pub(super) struct Args {
     #[command(flatten)]
     admin: AdminArgs,
@@ -63,6 +63,7 @@ struct Node<'a> {
     pid: Option<u32>,
     ready: bool,
     disk: Option<Disk<'a>>,
+    clock: Option<Clock>,
     views: Vec<View<'a>>,
 }
 
@@ -82,6 +83,13 @@ struct Disk<'a> {
     total_bytes: u64,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Clock {
+    ahead_millis: Option<i64>,
+    wrong: bool,
+}
+
 /// A partition in `status` and `topics describe`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -97,16 +105,19 @@ pub(super) struct Partition<'a> {
 
 /// What each node that answers says of its views.
 type Views = BTreeMap<u64, Vec<ViewStatus>>;
+/// And of its clock.
+type Clocks = BTreeMap<u64, ClockStatus>;
 
 /// What only the nodes themselves can say.
 #[derive(Default)]
 struct Own {
     views: Views,
+    clocks: Clocks,
     subscriptions: Vec<Subscription>,
 }
 
 impl<'a> Node<'a> {
-    fn new(node: &'a NodeView, views: &'a Views) -> Self {
+    fn new(node: &'a NodeView, own: &'a Own) -> Self {
         let disk = node.disk.as_ref().map(|disk| Disk {
             space: &disk.space,
             free_bytes: disk.free_bytes,
@@ -118,8 +129,12 @@ impl<'a> Node<'a> {
             behind: view.behind,
             rebuilds: view.rebuilds,
         };
-        let views = views.get(&node.id).map(|views| views.iter().map(view).collect()).unwrap_or_default();
-        Node { id: node.id, http: &node.http, grpc: &node.grpc, pid: node.pid, ready: node.ready, disk, views }
+        let clock = own
+            .clocks
+            .get(&node.id)
+            .map(|clock| Clock { ahead_millis: clock.ahead.map(|micros| micros / 1000), wrong: clock.wrong });
+        let views = own.views.get(&node.id).map(|views| views.iter().map(view).collect()).unwrap_or_default();
+        Node { id: node.id, http: &node.http, grpc: &node.grpc, pid: node.pid, ready: node.ready, disk, clock, views }
     }
 }
 
@@ -156,6 +171,7 @@ async fn own(admin: &Admin, cluster: &ClusterStatus) -> Own {
     for node in cluster.nodes.iter().filter(|node| node.pid.is_some()) {
         if let Ok(answer) = admin.node_status(&node.admin).await {
             own.views.insert(node.id, answer.views);
+            own.clocks.extend(answer.clock.map(|clock| (node.id, clock)));
             own.subscriptions.extend(answer.subscriptions);
         }
     }
@@ -166,7 +182,7 @@ async fn own(admin: &Admin, cluster: &ClusterStatus) -> Own {
 
 fn json<'a>(cluster: &'a ClusterStatus, own: &'a Own) -> Status<'a> {
     Status {
-        nodes: cluster.nodes.iter().map(|node| Node::new(node, &own.views)).collect(),
+        nodes: cluster.nodes.iter().map(|node| Node::new(node, own)).collect(),
         partitions: cluster.partitions.iter().map(Partition::from).collect(),
         subscriptions: own.subscriptions.iter().map(Reading::from).collect(),
     }
@@ -184,6 +200,8 @@ fn text(out: &mut Output, cluster: &ClusterStatus, own: &Own) -> Result<(), Fail
         let state = short.map_or(state.clone(), |disk| {
             format!("{state}; disk {}, {} bytes free: refuses appends", disk.space, disk.free_bytes)
         });
+        let wrong = own.clocks.get(&node.id).filter(|clock| clock.wrong);
+        let state = wrong.map_or(state.clone(), |clock| format!("{state}; {}", of_wrong(clock)));
         let views = own.views.get(&node.id).into_iter().flatten().filter(|view| view.state != "following");
         let state = views.fold(state, |state, view| {
             format!("{state}; view {} is {}, {} records behind", view.name, view.state, view.behind)
@@ -206,6 +224,15 @@ fn text(out: &mut Output, cluster: &ClusterStatus, own: &Own) -> Result<(), Fail
     });
     out.line("")?;
     out.line(&table(&["service", "reads", "offset", "lag"], rows))
+}
+
+fn of_wrong(clock: &ClockStatus) -> String {
+    let place = match clock.ahead {
+        Some(micros) if micros < 0 => format!("{:.1} s behind the other nodes'", micros.unsigned_abs() as f64 / 1e6),
+        Some(micros) => format!("{:.1} s ahead of the other nodes'", micros as f64 / 1e6),
+        None => "far from the other nodes'".into(),
+    };
+    format!("its clock is {place}: does not lead")
 }
 
 /// The partitions, for people.
@@ -269,12 +296,19 @@ mod tests {
             offset: 5,
             end: Some(7),
         };
-        let own = Own { views: Views::from([(1, vec![view])]), subscriptions: vec![read] };
+        let clock = ClockStatus { ahead: Some(-2_500_000), wrong: true };
+        assert_eq!(of_wrong(&clock), "its clock is 2.5 s behind the other nodes': does not lead");
+        let own = Own {
+            views: Views::from([(1, vec![view])]),
+            clocks: Clocks::from([(1, clock)]),
+            subscriptions: vec![read],
+        };
         assert_eq!(
             serde_json::to_string(&json(&cluster, &own)).expect("serializable"),
             concat!(
                 r#"{"nodes":[{"id":1,"http":"127.0.0.1:8001","grpc":"127.0.0.1:7001","pid":null,"ready":false,"#,
                 r#""disk":{"space":"low","freeBytes":5,"totalBytes":100},"#,
+                r#""clock":{"aheadMillis":-2500,"wrong":true},"#,
                 r#""views":[{"view":"topics","state":"rebuilding","behind":7,"rebuilds":1}]}],"#,
                 r#""partitions":[{"topic":"_cluster","partition":0,"leader":2,"term":3,"replicas":[1,2],"#,
                 r#""startOffset":0,"endOffset":5}],"#,

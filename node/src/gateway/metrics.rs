@@ -11,7 +11,8 @@ pub(super) async fn metrics(State(gateway): State<Gateway>) -> ([(HeaderName, &'
     let partitions = shared.opened().map(|log| log.partitions()).unwrap_or_default();
     let infos: Vec<_> = partitions.iter().map(|partition| partition.info()).collect();
     let disk = shared.opened().map(|log| log.disk_space());
+    let clock = shared.opened().map(|log| (log.clock_ahead(), log.trusts_clock()));
     let views = shared.opened().map(|log| log.views()).unwrap_or_default();
-    let text = shared.metrics().render(gateway.started.elapsed(), shared.is_ready(), disk, &views, &infos);
+    let text = shared.metrics().render(gateway.started.elapsed(), shared.is_ready(), disk, clock, &views, &infos);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }

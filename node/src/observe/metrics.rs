@@ -94,6 +94,7 @@ impl Metrics {
         uptime: Duration,
         ready: bool,
         disk: Option<DiskSpace>,
+        clock: Option<(Option<i64>, bool)>,
         views: &[ViewStatus],
         partitions: &[PartitionInfo],
     ) -> String {
@@ -123,6 +124,7 @@ impl Metrics {
                 let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{{node=\"{node}\"}} {value}");
             }
         }
+        text.push_str(&of_clock(node, clock));
         text.push_str(&of_views(node, views));
         let (ready, seconds) = (u8::from(ready), uptime.as_secs_f64());
         let _ =
@@ -135,6 +137,21 @@ impl Metrics {
         let _ = writeln!(text, "corduroy_uptime_seconds{{node=\"{node}\"}} {seconds:.3}");
         text
     }
+}
+
+/// How far the wall clock is from the other nodes', and whether it may be gone by.
+fn of_clock(node: NodeId, clock: Option<(Option<i64>, bool)>) -> String {
+    let mut text = String::new();
+    let Some((ahead, trusted)) = clock else { return text };
+    let mut gauge = |name: &str, help: &str, value: f64| {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{{node=\"{node}\"}} {value}");
+    };
+    if let Some(micros) = ahead {
+        let help = "How far the wall clock is ahead of the median of the other nodes'.";
+        gauge("corduroy_clock_ahead_seconds", help, micros as f64 / 1e6);
+    }
+    gauge("corduroy_clock_wrong", "1 while it is so far from them that the node does not lead.", f64::from(!trusted));
+    text
 }
 
 /// What is known of the views.

@@ -131,6 +131,7 @@ fn node_status(shared: &Shared) -> v1::NodeStatusResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot_epoch: log.map_or(0, Log::boot_epoch),
         disk: log.map(|log| wire_disk(log.disk_space())),
+        clock: log.map(|log| v1::ClockStatus { ahead: log.clock_ahead(), wrong: !log.trusts_clock() }),
         views: log.map(|log| log.views().iter().map(wire_view).collect()).unwrap_or_default(),
         subscriptions: Vec::new(),
     }

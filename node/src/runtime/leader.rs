@@ -129,7 +129,7 @@ async fn in_term<W: World, S: Service>(
         in_flight: FuturesOrdered::new(),
         since: now,
         renewed: sequence,
-        time: LogTime::begin(decider.head().time(), log.env().clock.now()),
+        time: LogTime::begin(decider.head().time(), wall(log)),
         ticked: now,
     };
     turn.look(decider);
@@ -211,9 +211,9 @@ impl<W: World, S: Service> Turn<'_, W, S> {
         // Not for every microsecond: a tenth of them must be something.
         if passed >= 100 {
             self.ticked = now;
-            return self.time.advance(passed, self.log.env().clock.now());
+            return self.time.advance(passed, wall(self.log));
         }
-        self.time.advance(0, Timestamp(0))
+        self.time.advance(0, None)
     }
 
     /// Which topics there are, and feeds of those that are new.
@@ -388,6 +388,11 @@ impl<W: World, S: Service> Turn<'_, W, S> {
         // Log time may be slower than this clock.
         wake.max(Duration::from_millis(1))
     }
+}
+
+/// What this node's wall clock shows, unless it is known to be wrong.
+fn wall<W: World>(log: &Log<W>) -> Option<Timestamp> {
+    log.trusts_clock().then(|| log.env().clock.now())
 }
 
 fn refuse(waiter: Waiter, outcome: Outcome) {

@@ -9,15 +9,15 @@ const SLEW: u64 = 10;
 pub(crate) struct LogTime(u64);
 
 impl LogTime {
-    /// Where a new leader begins: where the log ended, or at its own clock if that is later.
-    pub(crate) fn begin(log: Timestamp, wall: Timestamp) -> Self {
-        LogTime(log.max(wall).0)
+    /// Where a new leader begins: where the log ended, or at its own clock if that is later and not known to be wrong.
+    pub(crate) fn begin(log: Timestamp, wall: Option<Timestamp>) -> Self {
+        LogTime(wall.map_or(log, |wall| log.max(wall)).0)
     }
 
-    /// So many microseconds have passed by the monotonic clock, and the wall clock says this.
-    pub(crate) fn advance(&mut self, passed: u64, wall: Timestamp) -> Timestamp {
+    /// So many microseconds have passed by the monotonic clock, and the wall clock says this, if it is not known to be wrong.
+    pub(crate) fn advance(&mut self, passed: u64, wall: Option<Timestamp>) -> Timestamp {
         let (expected, room) = (self.0.saturating_add(passed), passed / SLEW);
-        self.0 = wall.0.clamp(expected - room, expected.saturating_add(room));
+        self.0 = wall.map_or(expected, |wall| wall.0.clamp(expected - room, expected.saturating_add(room)));
         Timestamp(self.0)
     }
 }
@@ -31,10 +31,10 @@ mod tests {
         /// However the wall clock jumps, a second of log time takes between 0.9 and 1.1 of one.
         #[test]
         fn a_wall_clock_that_jumps_changes_little(steps in proptest::collection::vec((0..1_000_000u64, any::<u32>()), 1..50)) {
-            let mut time = LogTime::begin(Timestamp(5_000_000), Timestamp(7_000_000));
+            let mut time = LogTime::begin(Timestamp(5_000_000), Some(Timestamp(7_000_000)));
             let (mut last, mut passed_in_all) = (7_000_000, 0);
             for (passed, wall) in steps {
-                let now = time.advance(passed, Timestamp(wall.into())).0;
+                let now = time.advance(passed, Some(Timestamp(wall.into()))).0;
                 prop_assert!(now >= last, "it went back");
                 let made = now - last;
                 prop_assert!(made * 10 >= passed * 9 && made * 10 <= passed * 11, "{passed} passed, {made} were made");
@@ -46,7 +46,13 @@ mod tests {
 
     #[test]
     fn a_new_leader_with_a_clock_that_is_late_goes_on_where_the_log_ended() {
-        let mut time = LogTime::begin(Timestamp(9_000_000), Timestamp(1_000_000));
-        assert_eq!(time.advance(1_000, Timestamp(1_001_000)), Timestamp(9_000_900));
+        let mut time = LogTime::begin(Timestamp(9_000_000), Some(Timestamp(1_000_000)));
+        assert_eq!(time.advance(1_000, Some(Timestamp(1_001_000))), Timestamp(9_000_900));
+    }
+
+    #[test]
+    fn a_clock_that_is_known_to_be_wrong_has_nothing_to_say() {
+        let mut time = LogTime::begin(Timestamp(9_000_000), None);
+        assert_eq!(time.advance(1_000, None), Timestamp(9_001_000));
     }
 }

@@ -32,7 +32,7 @@ fn node(sim: &Sim) -> Arc<Serving<SimWorld>> {
     };
     let wal = Wal::open(&disk, options).unwrap();
     let directory = Directory::new(&identity, 70, vec![1, 2, 3], wal.clone());
-    let vitals = Arc::new(Vitals::new(wal, DiskPatience::default(), [2, 3].into_iter()));
+    let vitals = Arc::new(Vitals::new(wal, sim.env(1).clock, DiskPatience::default(), [2, 3].into_iter()));
     let (hosted, processes, received) = (Arc::default(), Arc::new(Processes::new(1)), Budget::new(BUDGET));
     let peers = Peers::start(&sim.env(1).net, &directory, &vitals, &processes, &hosted, &[], false);
     Arc::new(Serving { directory, hosted, vitals, processes, peers, received, calls: Calls::default() })

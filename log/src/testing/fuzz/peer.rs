@@ -70,7 +70,7 @@ pub fn peer(data: &[u8]) {
         let first = Packet { messages: vec![greeting], confirmed: 0 };
         let incoming = stream::iter([first].into_iter().chain(packets).map(Ok::<_, NetError>)).boxed();
         let (outgoing, mut answers) = mpsc::channel(1 << 10);
-        let vitals = Arc::new(Vitals::new(wal.clone(), DiskPatience::default(), [2, 3].into_iter()));
+        let vitals = Arc::new(Vitals::new(wal.clone(), sim.env(1).clock, DiskPatience::default(), [2, 3].into_iter()));
         let received = Budget::new(1 << 20);
         let (hosted, processes) = (Arc::new(Hosted::default()), Arc::new(Processes::new(1)));
         let peers = Peers::start(&sim.env(1).net, &directory, &vitals, &processes, &hosted, &[], false);
