@@ -1,10 +1,13 @@
-//! What depends on log time: it holds while a leader's clock is wrong (R55).
+//! What depends on log time: it holds while a leader's clock is wrong (R55), and keys are forgotten by it, and not before (R52).
 //!
 //! A *bell* is set, and rings when its time has come; it says by log time when it was set and when it rang.
 #![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
 use corduroy_log::{Consistency, topic::NodeId, world::Timestamp};
 use corduroy_node::{
-    runtime::{At, Decide, Head, Input, Origin, Refusal, Service, Services},
+    runtime::{
+        Answered, At, CommandError, CommandOptions, Decide, Head, Input, Keep, Origin, Refusal, Service, Services, Ticket,
+        partition_of,
+    },
     testing::{Sim, SimServices},
 };
 use std::time::Duration;
@@ -118,4 +121,59 @@ fn a_leader_whose_clock_jumps_leads_no_more_and_nothing_expires_before_its_time(
             bells.rest().await;
         });
     }
+}
+
+/// What node 1 is told for a command that this client sends once under its own id.
+async fn ask(bells: &SimServices, who: &str, id: u8, key: &'static str) -> Result<Answered<()>, CommandError> {
+    let options = CommandOptions { by_client: true, principal: who.into(), ..CommandOptions::new(Ticket([id; 16])) };
+    let ask = async move |services: Services<_>| services.command::<Bells>(key, &Set { seconds: 1 }, &options).await;
+    bells.on(1, ask).await.expect("it lives")
+}
+
+/// A45: after its time a key is new. R52: until then it is not forgotten, and a principal that has as many as it may gets no more.
+#[test]
+fn a_key_is_remembered_for_its_time_and_a_full_quota_refuses_and_forgets_nothing() {
+    Sim::seed(4).run(async |sim| {
+        let keep = Keep { clients: 60 * SECOND, quota: 3, ..Keep::default() };
+        let bells = sim.cluster(3, move |node| node.keep(keep).service(Bells)).await;
+        let over = |told: &Result<Answered<()>, CommandError>| match told {
+            Err(CommandError::Quota(_, after)) => Some(*after),
+            _ => None,
+        };
+        for id in 1..=3 {
+            assert!(!ask(&bells, "ada", id, "key").await.unwrap().replayed);
+        }
+        let after = over(&ask(&bells, "ada", 4, "key").await).expect("it has as many as it may");
+        assert!(after > 50 * SECOND && after <= 60 * SECOND, "{after:?}");
+        assert!(ask(&bells, "bob", 5, "key").await.is_ok(), "another principal has its own");
+        let elsewhere = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let elsewhere =
+            elsewhere.into_iter().find(|key| partition_of(key, PARTITIONS) != partition_of("key", PARTITIONS));
+        assert!(ask(&bells, "ada", 6, elsewhere.unwrap()).await.is_ok(), "and so has another partition");
+
+        // Whoever leads, and from whatever it has its state.
+        for round in 0..3 {
+            let leader = bells.leader::<Bells>("key").await;
+            if leader == 1 || round == 2 {
+                bells.restart(leader).await;
+            } else {
+                bells.kill(leader);
+                bells.leader::<Bells>("key").await;
+                bells.restart(leader).await;
+            }
+            bells.ready().await;
+            assert!(over(&ask(&bells, "ada", 7, "key").await).is_some(), "round {round}");
+            for id in 1..=3 {
+                assert!(ask(&bells, "ada", id, "key").await.unwrap().replayed, "round {round}: {id} was forgotten");
+            }
+        }
+        sim.sleep(60 * SECOND).await;
+        // What expired is forgotten with the next batch, whoever's it is.
+        ask(&bells, "bob", 8, "key").await.unwrap();
+        for id in [4, 1, 2] {
+            assert!(!ask(&bells, "ada", id, "key").await.unwrap().replayed, "the key is new");
+        }
+        assert!(over(&ask(&bells, "ada", 3, "key").await).is_some());
+        bells.rest().await;
+    });
 }

@@ -66,6 +66,7 @@ pub const KEYS: &[&str] = &[
     "delivery.lead_days",
     "delivery.horizon_days",
     "idempotency.keep",
+    "idempotency.quota",
 ];
 
 /// The tables of services, in the order of [`KEYS`].
@@ -275,6 +276,7 @@ pub(super) struct DeliverySettings {
 #[serde(default)]
 pub(super) struct IdempotencySettings {
     pub keep: Span,
+    pub quota: u64,
 }
 
 impl Default for GatewaySettings {
@@ -321,7 +323,8 @@ impl Default for DeliverySettings {
 
 impl Default for IdempotencySettings {
     fn default() -> Self {
-        IdempotencySettings { keep: Span(ShopConfig::default().keep.clients) }
+        let keep = ShopConfig::default().keep;
+        IdempotencySettings { keep: Span(keep.clients), quota: keep.quota }
     }
 }
 

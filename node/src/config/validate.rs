@@ -172,7 +172,12 @@ impl Check<'_> {
             payment_partitions: settings.payment.partitions,
             stock_partitions: settings.stock.partitions,
             delivery_partitions: delivery.partitions,
-            keep: Keep { clients: settings.idempotency.keep.0, changes: settings.limits.state.0, ..Keep::default() },
+            keep: Keep {
+                clients: settings.idempotency.keep.0,
+                quota: settings.idempotency.quota,
+                changes: settings.limits.state.0,
+                ..Keep::default()
+            },
             gateway_timeout: settings.gateway.timeout.0,
         })
     }

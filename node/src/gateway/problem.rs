@@ -15,10 +15,10 @@ use corduroy_proto::runtime::extra;
 use kinds::Kind;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// What goes wrong where a leader is lost is over within this, in seconds.
-const RETRY_AFTER: u16 = 1;
+const RETRY_AFTER: u64 = 1;
 
 /// A problem, and all there is to say about it.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ struct Inner {
     instance: Option<String>,
     key: Option<String>,
     extras: Map<String, Value>,
-    retry: bool,
+    /// In so many seconds it may be otherwise.
+    retry: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -54,6 +55,7 @@ impl Problem {
     pub(super) fn new(name: &str, detail: impl Into<String>) -> Self {
         let kind = Kind::named(name);
         let retry = kind.status == StatusCode::SERVICE_UNAVAILABLE || name == "order-busy";
+        let retry = retry.then_some(RETRY_AFTER);
         let (detail, instance, key) = (detail.into(), None, None);
         let problem = Problem(Box::new(Inner { kind, detail, instance, key, extras: Map::new(), retry }));
         if kind.name == name { problem } else { problem.with("reason", name) }
@@ -112,6 +114,9 @@ impl Problem {
                 Problem::new("idempotency-mismatch", "another request was sent with this idempotency key")
             }
             CommandError::Busy(why) => Problem::new("overloaded", why).with("partition", partition),
+            CommandError::Quota(why, after) => {
+                Problem::new("rate-limited", why).with("partition", partition).again_after(*after)
+            }
             CommandError::NoQuorum(why) => Problem::new("no-quorum", why).with("partition", partition),
             CommandError::NoService(_) => Problem::new("no-quorum", error.to_string()).with("partition", partition),
             CommandError::Unknown(why) => Problem::new("outcome-unknown", why).with("partition", partition),
@@ -132,6 +137,12 @@ impl Problem {
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         let name = if name == "status" { "orderStatus" } else { name };
         self.0.extras.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// With a time after which it may be otherwise.
+    fn again_after(mut self, after: Duration) -> Self {
+        self.0.retry = Some(after.as_secs().max(RETRY_AFTER));
         self
     }
 
@@ -184,8 +195,8 @@ impl IntoResponse for Problem {
         let body = serde_json::to_vec(&body).unwrap_or_default();
         let media = HeaderValue::from_static("application/problem+json");
         let mut headers = HeaderMap::from_iter([(header::CONTENT_TYPE, media)]);
-        if retry {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER.into());
+        if let Some(seconds) = retry {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         (kind.status, headers, body).into_response()
     }

@@ -72,6 +72,8 @@ pub enum CommandError {
     Mismatch,
     /// Nothing happened: too much is waiting there.
     Busy(String),
+    /// Nothing happened: of this principal as many ids are remembered as may be. The first is forgotten after this time.
+    Quota(String, Duration),
     /// Nothing happened: nobody leads that could do it.
     NoQuorum(String),
     /// It may have happened, or happen yet. Ask again under the same id.
@@ -86,6 +88,7 @@ impl fmt::Display for CommandError {
             CommandError::Refused(refusal) => write!(f, "refused: {}", refusal.value),
             CommandError::Mismatch => f.write_str("another command had this id"),
             CommandError::Busy(why) => write!(f, "busy: {why}"),
+            CommandError::Quota(why, _) => write!(f, "over the quota: {why}"),
             CommandError::NoQuorum(why) => write!(f, "no quorum: {why}"),
             CommandError::Unknown(why) => write!(f, "unknown outcome: {why}"),
             CommandError::NoService(name) => write!(f, "no service {name:?} in this cluster"),
@@ -267,7 +270,13 @@ impl<W: World> Services<W> {
                     };
                 }
                 Outcome::Mismatch(_) => return Err(CommandError::Mismatch),
+                // It may have happened when it was asked for before.
+                Outcome::Busy(_) | Outcome::Quota(_) if unknown.is_some() => aim.missed(None),
                 Outcome::Busy(why) => return Err(CommandError::Busy(why)),
+                Outcome::Quota(after) => {
+                    let why = format!("{service}/{partition} remembers as many idempotency keys of this caller as it may");
+                    return Err(CommandError::Quota(why, Duration::from_micros(after)));
+                }
                 Outcome::NotLeader(hint) => {
                     why = format!("node {node} does not lead it");
                     aim.missed((hint != 0).then_some(hint));

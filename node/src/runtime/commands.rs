@@ -1,10 +1,14 @@
-//! The commands a partition remembers, so that one that is sent again has one effect and one answer (R52).
+//! The commands a partition remembers, so that one that is sent again has one effect and one answer (R52), and how many of them are
+//! each principal's.
 use super::service::Ticket;
 use corduroy_log::world::Timestamp;
 use corduroy_proto::runtime as pb;
 use hashbrown::HashTable;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use xxhash_rust::xxh3::xxh3_64;
+
+/// How far the first one of a principal is looked for.
+const LOOKED_AT: usize = 10_000;
 
 /// A command that was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +19,18 @@ pub(crate) struct Kept {
     expires: u64,
     /// Index of the entry that has its answer; 0: there is none yet.
     pub answered: u64,
+    /// Whose it is, of those of clients; see [`principal`].
+    principal: u64,
 }
 
 /// Clients choose the ids of some commands, and gateways of others; the two are kept for different times, so each has a queue, in
-/// which what expires first comes first. A table finds them: 40 bytes a command, and some 10 of the table.
+/// which what expires first comes first. A table finds them: 48 bytes a command, and some 10 of the table.
 #[derive(Default)]
 pub(crate) struct Commands {
     by_clients: Queue,
     by_gateways: Queue,
+    /// How many of those of clients are each principal's.
+    held: BTreeMap<u64, u64>,
 }
 
 #[derive(Default)]
@@ -32,6 +40,11 @@ struct Queue {
     forgotten: u64,
     /// Numbers.
     found: HashTable<u64>,
+}
+
+/// Stands for a principal. 0: nobody in particular.
+pub(crate) fn principal(name: &str) -> u64 {
+    if name.is_empty() { 0 } else { xxh3_64(name.as_bytes()) }
 }
 
 fn hash(id: &Ticket) -> u64 {
@@ -54,8 +67,9 @@ impl Queue {
         self.found.insert_unique(hash(&kept.id), number, |number| hash(&all[(*number - forgotten) as usize].id));
     }
 
-    fn expire(&mut self, now: Timestamp) {
+    fn expire(&mut self, now: Timestamp, mut gone: impl FnMut(&Kept)) {
         while let Some(first) = self.kept.front().filter(|first| first.expires <= now.0) {
+            gone(first);
             let number = self.forgotten;
             if let Ok(entry) = self.found.find_entry(hash(&first.id), |found| *found == number) {
                 entry.remove();
@@ -80,8 +94,24 @@ impl Commands {
 
     /// Forgets what has expired.
     pub(crate) fn expire(&mut self, now: Timestamp) {
-        self.by_clients.expire(now);
-        self.by_gateways.expire(now);
+        let held = &mut self.held;
+        self.by_clients.expire(now, |kept| match held.get_mut(&kept.principal) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(held.remove(&kept.principal)),
+        });
+        self.by_gateways.expire(now, |_| {});
+    }
+
+    /// How many of a principal's are remembered, of those whose ids clients chose.
+    pub(crate) fn held(&self, principal: u64) -> u64 {
+        self.held.get(&principal).copied().unwrap_or_default()
+    }
+
+    /// When the first of a principal's expires, or a little before.
+    pub(crate) fn first_expires(&self, principal: u64) -> Option<u64> {
+        let mut looked = self.by_clients.kept.iter().take(LOOKED_AT);
+        let last = self.by_clients.kept.get(LOOKED_AT).or(self.by_clients.kept.back());
+        looked.find(|kept| kept.principal == principal).or(last).map(|kept| kept.expires)
     }
 
     /// Remembers a command.
@@ -90,8 +120,18 @@ impl Commands {
         if self.get(&id).is_some() {
             return;
         }
-        let kept = Kept { id, fingerprint: cause.fingerprint, expires: cause.expires, answered: 0 };
-        if cause.by_client { &mut self.by_clients } else { &mut self.by_gateways }.add(kept);
+        let principal = if cause.by_client { principal(&cause.principal) } else { 0 };
+        let kept = Kept { id, fingerprint: cause.fingerprint, expires: cause.expires, answered: 0, principal };
+        self.keep(kept, cause.by_client);
+    }
+
+    fn keep(&mut self, kept: Kept, by_client: bool) {
+        if by_client {
+            *self.held.entry(kept.principal).or_default() += 1;
+            self.by_clients.add(kept);
+        } else {
+            self.by_gateways.add(kept);
+        }
     }
 
     /// Remembers where a command's answer is.
@@ -115,6 +155,7 @@ impl Commands {
                 expires: kept.expires,
                 answered: kept.answered,
                 by_client,
+                principal: kept.principal,
             }
         };
         let clients = self.by_clients.kept.iter().map(stored(true));
@@ -126,12 +167,12 @@ impl Commands {
         let mut commands = Commands::default();
         for command in stored {
             let id = Ticket::from_bytes(&command.id).ok_or("a command's id is not 16 bytes")?;
-            let kept =
-                Kept { id, fingerprint: command.fingerprint, expires: command.expires, answered: command.answered };
+            let &pb::StoredCommand { fingerprint, expires, answered, principal, .. } = command;
+            let kept = Kept { id, fingerprint, expires, answered, principal };
             if commands.get(&id).is_some() {
                 return Err("a command is there twice".into());
             }
-            if command.by_client { &mut commands.by_clients } else { &mut commands.by_gateways }.add(kept);
+            commands.keep(kept, command.by_client);
         }
         Ok(commands)
     }
@@ -142,12 +183,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const WHO: [&str; 3] = ["", "ada", "bob"];
+
     fn cause(id: u8, expires: u64, by_client: bool) -> pb::CommandCause {
         pb::CommandCause {
             id: Ticket([id; 16]).to_bytes(),
             fingerprint: id.into(),
             expires,
             by_client,
+            principal: if by_client { WHO[id as usize % WHO.len()].into() } else { "ada".into() },
             ..pb::CommandCause::default()
         }
     }
@@ -156,11 +200,11 @@ mod tests {
         /// Whatever comes and goes, it knows what a plain list knows; and so it does when it was stored and restored.
         #[test]
         fn it_remembers_what_is_not_expired(steps in proptest::collection::vec((0..20u8, any::<bool>(), 0..3u64), 0..200)) {
-            let (mut commands, mut model, mut now) = (Commands::default(), Vec::<(u8, u64, u64)>::new(), 0);
+            let (mut commands, mut model, mut now) = (Commands::default(), Vec::<(u8, u64, u64, bool)>::new(), 0);
             for (index, (id, by_client, passed)) in steps.into_iter().enumerate() {
                 now += passed;
                 commands.expire(Timestamp(now));
-                model.retain(|(_, expires, _)| *expires > now);
+                model.retain(|(_, expires, ..)| *expires > now);
                 let (ticket, index) = (Ticket([id; 16]), index as u64 + 1);
                 match model.iter_mut().find(|known| known.0 == id) {
                     Some(known) => {
@@ -169,7 +213,7 @@ mod tests {
                     }
                     None => {
                         let expires = now + if by_client { 24 } else { 10 };
-                        model.push((id, expires, 0));
+                        model.push((id, expires, 0, by_client));
                         commands.add(&cause(id, expires, by_client));
                     }
                 }
@@ -181,6 +225,15 @@ mod tests {
             }
             let restored = Commands::decode(&commands.encode()).expect("they were stored");
             prop_assert_eq!(restored.encode(), commands.encode());
+            for (at, who) in WHO.into_iter().enumerate() {
+                let own = || model.iter().filter(|(id, _, _, by_client)| *by_client && *id as usize % WHO.len() == at);
+                for commands in [&commands, &restored] {
+                    prop_assert_eq!(commands.held(principal(who)), own().count() as u64, "{:?}", who);
+                    if let Some(first) = own().map(|(_, expires, ..)| *expires).min() {
+                        prop_assert_eq!(commands.first_expires(principal(who)), Some(first));
+                    }
+                }
+            }
         }
     }
 }

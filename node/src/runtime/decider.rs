@@ -4,6 +4,7 @@
 //! - `letters`: what cannot be decided, and what waits behind it.
 use super::{
     Refusal,
+    commands::principal,
     service::{Input, Origin, PeerEvent, Place, Routes, Service, Ticket},
     state::State,
 };
@@ -45,14 +46,21 @@ pub(crate) struct Decider<S: Service> {
     pub(crate) place: Place,
     head: State<S>,
     draft: Draft,
-    /// Commands that were decided here and may not have evolved, with their fingerprints.
-    decided: HashMap<Ticket, u64>,
+    /// Commands that were decided here and may not have evolved.
+    decided: HashMap<Ticket, Open>,
     random: Box<dyn FnMut() -> u64 + Send>,
     /// Inputs whose facts could not be taken, with the words of the panic. They are kept when the head is taken anew: a draft may
     /// be lost before the dead letter that it holds is sealed.
     poison: VecDeque<(Cause, pb::Input, String)>,
     /// Bytes of an event, and of the events and answers of one input.
     limits: (u64, u64),
+}
+
+/// A command that may not have evolved.
+struct Open {
+    fingerprint: u64,
+    /// Whose it is, where a client chose the id.
+    principal: Option<u64>,
 }
 
 /// A batch in the making.
@@ -111,7 +119,17 @@ impl<S: Service> Decider<S> {
 
     /// The fingerprint of a command that was decided here lately.
     pub(crate) fn fingerprint(&self, id: &Ticket) -> Option<u64> {
-        self.decided.get(id).copied()
+        self.decided.get(id).map(|open| open.fingerprint)
+    }
+
+    /// How many commands were decided here lately.
+    pub(crate) fn open(&self) -> u64 {
+        self.decided.len() as u64
+    }
+
+    /// The commands of a principal that were decided here lately, of those whose ids clients chose.
+    pub(crate) fn open_of(&self, principal: u64) -> impl Iterator<Item = &Ticket> {
+        self.decided.iter().filter(move |(_, open)| open.principal == Some(principal)).map(|(id, _)| id)
     }
 
     /// Gives the next batch its time, where it has none yet: a clock's, and not before what came last.
@@ -156,7 +174,8 @@ impl<S: Service> Decider<S> {
 
     fn note(&mut self, cause: &pb::CommandCause) -> Option<Ticket> {
         let ticket = Ticket::from_bytes(&cause.id)?;
-        self.decided.insert(ticket, cause.fingerprint);
+        let principal = cause.by_client.then(|| principal(&cause.principal));
+        self.decided.insert(ticket, Open { fingerprint: cause.fingerprint, principal });
         self.start();
         self.draft.commands.push(ticket);
         Some(ticket)

@@ -14,6 +14,7 @@
 //! Events before commands: sagas that are open are finished before new ones begin. Open commands wait in a queue that is bounded;
 //! events wait where they are, in the logs of their partitions.
 use super::{
+    commands::principal,
     decider::{Decider, Taken},
     feed::{Events, Sources},
     registry::Host,
@@ -311,6 +312,10 @@ impl<W: World, S: Service> Turn<'_, W, S> {
             refuse(waiter, Outcome::Unavailable("a command without an id".into()));
             return Taken::Yes;
         };
+        if let Some(expires) = self.over_quota(decider, &id, &cause) {
+            refuse(waiter, Outcome::Quota(expires.saturating_sub(now.0)));
+            return Taken::Yes;
+        }
         match self.replica.know(id, cause.fingerprint, decider.fingerprint(&id), waiter) {
             Known::New => {}
             Known::Running => return Taken::Yes,
@@ -341,6 +346,22 @@ impl<W: World, S: Service> Turn<'_, W, S> {
             Some(command_call::What::Discard(discard)) => decider.discard(cause, discard.letter, discard.reason),
             None => decider.command(cause, &Default::default()),
         }
+    }
+
+    /// Whether as many ids of its principal are remembered as may be, and when the first of them is not any more: what is not
+    /// remembered could be done twice, so nothing is forgotten for a command that is new.
+    fn over_quota(&self, decider: &Decider<S>, id: &Ticket, cause: &pb::CommandCause) -> Option<u64> {
+        let quota = self.host.keep.quota;
+        if quota == 0 || !cause.by_client || decider.fingerprint(id).is_some() {
+            return None;
+        }
+        let whose = principal(&cause.principal);
+        self.replica.commands(|commands| {
+            let left = quota.saturating_sub(commands.held(whose));
+            let full = || decider.open_of(whose).filter(|id| commands.get(id).is_none()).count() as u64 >= left;
+            let over = left <= decider.open() && commands.get(id).is_none() && full();
+            over.then(|| commands.first_expires(whose).unwrap_or_default())
+        })
     }
 
     async fn propose(&mut self, decider: &mut Decider<S>) -> Result<(), Over> {

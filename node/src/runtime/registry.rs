@@ -34,13 +34,17 @@ pub struct Keep {
     pub clients: Duration,
     /// Where a gateway did, for its own retries.
     pub gateways: Duration,
+    /// How many ids that clients chose are remembered of each principal in a partition; with so many, new ones are refused. 0: any
+    /// number.
+    pub quota: u64,
     /// Bytes of aggregates that changed since a table of them was written; with more, the next checkpoint writes a new one.
     pub changes: u64,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Keep { clients: Duration::from_secs(24 * 3600), gateways: Duration::from_secs(600), changes: CHANGES }
+        let (clients, gateways) = (Duration::from_secs(24 * 3600), Duration::from_secs(600));
+        Keep { clients, gateways, quota: 1_000_000, changes: CHANGES }
     }
 }
 

@@ -99,6 +99,11 @@ impl<S: Service, M> Replica<S, M> {
         !self.lock().waiting.is_empty()
     }
 
+    /// Looks at the commands that have evolved.
+    pub(crate) fn commands<T>(&self, look: impl FnOnce(&Commands) -> T) -> T {
+        look(&self.lock().commands)
+    }
+
     /// What is known of a command: from what has evolved, or else from what was decided since (`decided`: its fingerprint).
     pub(crate) fn know(&self, id: Ticket, fingerprint: u64, decided: Option<u64>, waiter: Waiter) -> Known {
         let mut inner = self.lock();

@@ -105,3 +105,22 @@ pub async fn the_same_request_at_once_has_one_effect(callers: &Callers) {
     }
     assert_eq!((callers.credit(0, &user).await, callers.stock(1, &item).await), (77, 104));
 }
+
+/// R52: with as many keys as may be remembered new ones are refused, and those that are remembered are answered as before.
+pub async fn a_full_quota_refuses_new_keys(callers: &Callers) {
+    let (method, path) = ("POST", "/payment/create_user");
+    let first = ask(callers, 0, method, path, "first", None).await;
+    let second = ask(callers, 1, method, path, "second", None).await;
+    assert_eq!((first.status, second.status), (200, 200), "{first:?} {second:?}");
+    for node in 0..callers.nodes() {
+        let refused = ask(callers, node, method, path, "third", None).await;
+        assert_eq!((refused.status, refused.problem()), (429, "rate-limited"), "{refused:?}");
+        assert_eq!(refused.body["partition"], "payment/0", "{refused:?}");
+        let after: u64 = refused.header("retry-after").expect("it says when").parse().expect("seconds");
+        assert!((80_000..=86_400).contains(&after), "{after}");
+        let again = ask(callers, node, method, path, "first", None).await;
+        assert_eq!((again.status, &again.body, is_replay(&again)), (200, &first.body, true), "{again:?}");
+    }
+    let without = callers.post(2, path).await;
+    assert_eq!(without.status, 200, "a key that a gateway made counts for nobody: {without:?}");
+}

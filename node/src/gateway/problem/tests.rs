@@ -1,7 +1,7 @@
 use super::*;
 use crate::runtime::Answered;
 use axum::body::to_bytes;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 async fn shown(problem: Problem) -> (HeaderMap, Value) {
     let response = problem.into_response();
@@ -93,6 +93,7 @@ async fn nothing_was_done_comes_with_a_time_to_wait() {
     let errors = [
         (CommandError::Busy("x".into()), "overloaded", true),
         (CommandError::NoQuorum("x".into()), "no-quorum", true),
+        (CommandError::Quota("x".into(), Duration::from_millis(90_500)), "rate-limited", true),
         (CommandError::NoService("order".into()), "no-quorum", true),
         (CommandError::Unknown("x".into()), "outcome-unknown", false),
     ];
@@ -102,6 +103,8 @@ async fn nothing_was_done_comes_with_a_time_to_wait() {
         assert_eq!(body["partition"], "order/1");
         assert_eq!(headers.contains_key("retry-after"), waits);
     }
+    let over = CommandError::Quota("x".into(), Duration::from_millis(90_500));
+    assert_eq!(shown(Problem::of_command(&over, "order/1")).await.0["retry-after"], "90");
     let (headers, _) = shown(Problem::new("order-busy", "x").with("attempt", 1)).await;
     assert_eq!(headers["retry-after"], "1");
 }
