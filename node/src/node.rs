@@ -93,6 +93,13 @@ impl Builder {
         self
     }
 
+    /// An event of a peer that is older than this in log time when its turn comes at a service becomes a dead letter (`expired`),
+    /// which can be redriven. Of a service that is added from here on; without it events are never too old.
+    pub fn max_age(mut self, service: &'static str, max_age: Duration) -> Self {
+        self.services = self.services.max_age(service, max_age);
+        self
+    }
+
     /// For how long callers wait for an answer, unless they say otherwise: 30 s.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.services = self.services.patience(patience);

@@ -9,6 +9,7 @@ use crate::{
 /// Adds all of them to a node.
 pub fn with_services(builder: Builder, config: &ShopConfig) -> Builder {
     let settings = &config.settings;
+    let builder = config.max_ages.iter().fold(builder, |builder, (service, age)| builder.max_age(service, *age));
     builder
         .keep(config.keep)
         .patience(config.gateway_timeout)

@@ -1,16 +1,23 @@
-//! What depends on log time: it holds while a leader's clock is wrong (R55), and keys are forgotten by it, and not before (R52).
+//! What depends on log time: it holds while a leader's clock is wrong (R55), keys are forgotten by it, and not before (R52), and
+//! events grow old by it.
 //!
 //! A *bell* is set, and rings when its time has come; it says by log time when it was set and when it rang.
 #![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
-use corduroy_log::{Consistency, topic::NodeId, world::Timestamp};
+use corduroy_log::{Consistency, NewRecord, NewTopic, topic::NodeId, world::Timestamp};
 use corduroy_node::{
     runtime::{
-        Answered, At, CommandError, CommandOptions, Decide, Head, Input, Keep, Origin, Refusal, Service, Services, Ticket,
-        partition_of,
+        Answered, At, CommandError, CommandOptions, Decide, Head, Input, Keep, Origin, PeerEvent, Refusal, Routes,
+        Service, Services, Ticket, Unreadable, partition_of,
     },
     testing::{Sim, SimServices},
 };
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const THIRTY_DAYS: i64 = 30 * 86_400_000_000;
@@ -175,5 +182,85 @@ fn a_key_is_remembered_for_its_time_and_a_full_quota_refuses_and_forgets_nothing
         }
         assert!(over(&ask(&bells, "ada", 3, "key").await).is_some());
         bells.rest().await;
+    });
+}
+
+/// Counts the news of each key.
+#[derive(Clone, Copy)]
+struct Readers;
+
+impl Service for Readers {
+    const NAME: &'static str = "readers";
+    const PARTITIONS: u32 = 1;
+    const LISTENS: &'static [&'static str] = &["news"];
+    type State = u64;
+    type Partition = ();
+    type Event = ();
+    type Command = ();
+    type Reply = ();
+
+    fn decide(&self, _: &Head<'_, Self>, input: Input<'_, Self>, cx: &mut Decide<'_, Self>) -> Result<(), Refusal> {
+        cx.emit(input.key, ());
+        Ok(())
+    }
+
+    fn evolve(state: &mut Option<u64>, _: &str, (): &(), _: At) {
+        *state.get_or_insert_default() += 1;
+    }
+
+    fn route(&self, event: &PeerEvent<'_>, to: &mut Routes<'_, Self>) -> Result<(), Unreadable> {
+        to.to(event.key, ());
+        Ok(())
+    }
+}
+
+/// A13, of any service: it was down for three days, and its events may be two days old.
+#[test]
+fn events_that_are_too_old_when_a_service_comes_back_are_dead_letters_and_can_be_redriven() {
+    Sim::seed(5).run(async |sim| {
+        let reading = Arc::new(AtomicBool::new(false));
+        let readers = reading.clone();
+        let node = move |node: corduroy_node::runtime::Registry<_>| match readers.load(Ordering::Relaxed) {
+            true => node.max_age("readers", 48 * 3600 * SECOND).service(Readers),
+            false => node,
+        };
+        let cluster = sim.cluster(3, node).await;
+        let news = |key: &'static str| NewRecord { key: Some(key.into()), ..NewRecord::new("") };
+        cluster.logs().create_topic(NewTopic::new("news", 1)).await.unwrap();
+        cluster.logs().append("news", 0, vec![news("ann"), news("bob")]).await.unwrap();
+
+        (1..=3).for_each(|node| cluster.kill(node));
+        reading.store(true, Ordering::Relaxed);
+        for node in 1..=3 {
+            sim.world().set_clock_offset(node, THIRTY_DAYS / 10);
+            cluster.restart(node).await;
+        }
+        cluster.ready().await;
+        cluster.logs().append("news", 0, vec![news("carl"), news("ann")]).await.unwrap();
+        cluster.rest().await;
+
+        let letters = cluster.on(1, async |services: Services<_>| {
+            let what = corduroy_proto::runtime::query_call::What::Letters(true);
+            services.query("readers", 0, what, Consistency::Linearizable).await.unwrap().value
+        });
+        let letters = letters.await.unwrap();
+        let about = |letter: &corduroy_proto::runtime::DeadLetter| {
+            (letter.input.clone().unwrap_or_default().key, letter.reason.clone(), letter.id)
+        };
+        let about: Vec<_> = letters.letters.iter().map(about).collect();
+        let expired = |key: &str, id| (key.to_owned(), "expired".to_owned(), id);
+        assert_eq!(about, [expired("ann", 1), expired("bob", 2)]);
+        let counts = cluster.aggregates::<Readers>(1).await;
+        assert_eq!(counts, [("carl".to_owned(), 1)].into(), "the news of ann wait behind the letter");
+
+        let redriven = cluster.on(2, async |services: Services<_>| {
+            services.redrive("readers", 0, 1, &CommandOptions::new(Ticket([1; 16]))).await
+        });
+        redriven.await.unwrap().unwrap();
+        cluster.rest().await;
+        for node in 1..=3 {
+            let counts = cluster.aggregates::<Readers>(node).await;
+            assert_eq!(counts, [("ann".to_owned(), 2), ("carl".to_owned(), 1)].into(), "node {node}");
+        }
     });
 }

@@ -187,10 +187,10 @@ impl Provider for Variable {
             Ok(number) => Value::from(number),
             Err(_) => Value::from(self.value.as_str()),
         };
-        let dict = match self.key.split_once('.') {
-            Some((table, key)) => Dict::from([(table.to_owned(), Value::from(Dict::from([(key.to_owned(), value)])))]),
-            None => Dict::from([(self.key.to_owned(), value)]),
-        };
+        let (tables, key) = self.key.rsplit_once('.').map_or((None, self.key), |(tables, key)| (Some(tables), key));
+        let tables = tables.into_iter().flat_map(|tables| tables.rsplit('.'));
+        let inside = |dict: Dict, table: &str| Dict::from([(table.to_owned(), Value::from(dict))]);
+        let dict = tables.fold(Dict::from([(key.to_owned(), value)]), inside);
         Ok(Map::from([(Profile::Default, dict)]))
     }
 }

@@ -16,7 +16,7 @@ mod validate;
 
 use crate::{runtime::Keep, services::Settings};
 use corduroy_log::config::Config;
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 pub use load::Sources;
 #[cfg(test)]
@@ -51,6 +51,8 @@ pub struct ShopConfig {
     pub delivery_partitions: u32,
     /// For how long the ids of commands are remembered.
     pub keep: Keep,
+    /// How old an event of a peer may be when its turn comes, by service.
+    pub max_ages: BTreeMap<&'static str, Duration>,
     /// For how long a request waits for its answer.
     pub gateway_timeout: Duration,
 }
@@ -64,6 +66,7 @@ impl Default for ShopConfig {
             stock_partitions: 4,
             delivery_partitions: 1,
             keep: Keep::default(),
+            max_ages: BTreeMap::new(),
             gateway_timeout: Duration::from_secs(30),
         }
     }

@@ -67,11 +67,26 @@ pub const KEYS: &[&str] = &[
     "delivery.horizon_days",
     "idempotency.keep",
     "idempotency.quota",
+    "subscription.order.max_age",
+    "subscription.payment.max_age",
+    "subscription.stock.max_age",
+    "subscription.delivery.max_age",
 ];
 
 /// The tables of services, in the order of [`KEYS`].
-pub(crate) const SERVICE_TABLES: [&str; 7] =
-    ["gateway", "saga", "order", "payment", "stock", "delivery", "idempotency"];
+pub(crate) const SERVICE_TABLES: [&str; 11] = [
+    "gateway",
+    "saga",
+    "order",
+    "payment",
+    "stock",
+    "delivery",
+    "idempotency",
+    "subscription.order",
+    "subscription.payment",
+    "subscription.stock",
+    "subscription.delivery",
+];
 
 /// The keys that come from the environment because they have no flag (flags have twins of their own).
 pub(super) fn environment_keys() -> impl Iterator<Item = &'static str> {
@@ -167,6 +182,7 @@ pub(super) struct Settings {
     pub stock: PartitionSettings,
     pub delivery: DeliverySettings,
     pub idempotency: IdempotencySettings,
+    pub subscription: SubscriptionSettings,
 }
 
 /// `[limits]`.
@@ -226,6 +242,7 @@ impl Default for Settings {
             stock: PartitionSettings::default(),
             delivery: DeliverySettings::default(),
             idempotency: IdempotencySettings::default(),
+            subscription: SubscriptionSettings::default(),
         }
     }
 }
@@ -277,6 +294,23 @@ pub(super) struct DeliverySettings {
 pub(super) struct IdempotencySettings {
     pub keep: Span,
     pub quota: u64,
+}
+
+/// `[subscription]`: what each service reads of the others.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct SubscriptionSettings {
+    pub order: Subscription,
+    pub payment: Subscription,
+    pub stock: Subscription,
+    pub delivery: Subscription,
+}
+
+/// `[subscription.order]` and its like.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Subscription {
+    pub max_age: Option<Span>,
 }
 
 impl Default for GatewaySettings {

@@ -82,6 +82,23 @@ fn every_limit_and_time_is_a_key_of_the_file_and_of_the_environment() {
 }
 
 #[test]
+fn keys_of_services_are_read_from_the_file_and_from_the_environment() {
+    let text = "[idempotency]\nquota = 5\n[subscription.stock]\nmax_age = \"2h\"\n";
+    let shop = load_file(text, flags()).expect("valid").shop;
+    assert_eq!((shop.keep.quota, shop.max_ages), (5, [("stock", Duration::from_secs(7200))].into()));
+    let environment = vec![
+        ("CORDUROY_IDEMPOTENCY_QUOTA".into(), "0".into()),
+        ("CORDUROY_SUBSCRIPTION_DELIVERY_MAX_AGE".into(), "90s".into()),
+    ];
+    let shop = NodeConfig::load(&Sources { environment, flags: flags(), ..Sources::default() }).expect("valid").shop;
+    assert_eq!((shop.keep.quota, shop.max_ages), (0, [("delivery", Duration::from_secs(90))].into()));
+    let refusal = load_file("[subscription.stock]\nmax_age = \"1ms\"\n", flags()).expect_err("too short");
+    assert!(refusal.contains("subscription.stock.max_age"), "{refusal}");
+    let refusal = load_file("[subscription.stocks]\nmax_age = \"1h\"\n", flags()).expect_err("unknown");
+    assert!(refusal.contains("subscription.stocks"), "{refusal}");
+}
+
+#[test]
 fn environment_wins_over_the_file() {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(b"[limits]\nbatch = \"2MiB\"\n").expect("written");

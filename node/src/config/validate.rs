@@ -10,6 +10,7 @@ use corduroy_log::{
     topic::{ClusterId, check_name},
 };
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     net::{SocketAddr, ToSocketAddrs},
     time::Duration,
@@ -156,6 +157,20 @@ impl Check<'_> {
         self.within("delivery.lead_days", delivery.lead_days, 0, 3_650)?;
         self.within("delivery.horizon_days", delivery.horizon_days, 1, 3_650)?;
         self.within("idempotency.keep", settings.idempotency.keep, ms(60_000), Span(day.0 * 365))?;
+        let subscription = &settings.subscription;
+        let ages = [
+            ("order", "subscription.order.max_age", subscription.order.max_age),
+            ("payment", "subscription.payment.max_age", subscription.payment.max_age),
+            ("stock", "subscription.stock.max_age", subscription.stock.max_age),
+            ("delivery", "subscription.delivery.max_age", subscription.delivery.max_age),
+        ];
+        let mut max_ages = BTreeMap::new();
+        for (service, key, age) in ages {
+            if let Some(age) = age {
+                self.within(key, age, ms(1_000), Span(day.0 * 3_650))?;
+                max_ages.insert(service, age.0);
+            }
+        }
         let rules = crate::services::Settings {
             saga_timeout: settings.saga.timeout.0,
             saga_async_timeout: settings.saga.async_timeout.0,
@@ -178,6 +193,7 @@ impl Check<'_> {
                 changes: settings.limits.state.0,
                 ..Keep::default()
             },
+            max_ages,
             gateway_timeout: settings.gateway.timeout.0,
         })
     }

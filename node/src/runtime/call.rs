@@ -274,7 +274,8 @@ impl<W: World> Services<W> {
                 Outcome::Busy(_) | Outcome::Quota(_) if unknown.is_some() => aim.missed(None),
                 Outcome::Busy(why) => return Err(CommandError::Busy(why)),
                 Outcome::Quota(after) => {
-                    let why = format!("{service}/{partition} remembers as many idempotency keys of this caller as it may");
+                    let why =
+                        format!("{service}/{partition} remembers as many idempotency keys of this caller as it may");
                     return Err(CommandError::Quota(why, Duration::from_micros(after)));
                 }
                 Outcome::NotLeader(hint) => {

@@ -22,6 +22,7 @@ use std::{
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 mod ask;
@@ -54,6 +55,8 @@ pub(crate) struct Decider<S: Service> {
     poison: VecDeque<(Cause, pb::Input, String)>,
     /// Bytes of an event, and of the events and answers of one input.
     limits: (u64, u64),
+    /// How old an event of a peer may be when its turn comes.
+    max_age: Option<Duration>,
 }
 
 /// A command that may not have evolved.
@@ -103,7 +106,14 @@ impl<S: Service> Decider<S> {
             random: Box::new(random),
             poison: VecDeque::new(),
             limits: (limits.record_bytes, limits.batch_bytes / 4),
+            max_age: None,
         }
+    }
+
+    /// Events of peers that are older in log time when their turn comes become dead letters.
+    pub(crate) fn max_age(mut self, max_age: Option<Duration>) -> Self {
+        self.max_age = max_age;
+        self
     }
 
     pub(crate) fn head(&self) -> &State<S> {
@@ -277,6 +287,10 @@ impl<S: Service> Decider<S> {
             }
         };
         self.start();
+        if let Some(why) = self.expired(&cause, input) {
+            self.bury(cause, input.clone(), "expired", why, letter);
+            return Taken::Yes;
+        }
         let (now, key) = (self.draft.time, input.key.as_str());
         let principal = match &cause {
             Cause::Command(command) => command.principal.clone(),

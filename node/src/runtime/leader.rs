@@ -77,7 +77,8 @@ struct Over(String);
 pub(crate) async fn lead<W: World, S: Service>(host: Arc<Host<W, S>>, replica: Arc<Replica<S, Mail>>, log: Log<W>) {
     let rng = log.env().rng.clone();
     let draw = move || rng.next_u64();
-    let mut decider = Decider::new(host.service.clone(), Place::default(), replica.state(), log.limits(), draw);
+    let mut decider =
+        Decider::new(host.service.clone(), Place::default(), replica.state(), log.limits(), draw).max_age(host.max_age);
     // A cluster that is just being started: what its rules see of their peers must not depend on who is faster.
     let opened = <InstantOf<W> as Instant>::now();
     while opened.elapsed() < PEERS && !knows_peers::<W, S>(&log) && !log.is_stopping() {

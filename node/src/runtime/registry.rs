@@ -52,6 +52,7 @@ impl Default for Keep {
 pub(crate) struct Host<W: World, S: Service> {
     pub(crate) service: Arc<S>,
     pub(crate) keep: Keep,
+    pub(crate) max_age: Option<Duration>,
     partitions: u32,
     /// Those that are open here, as they were opened last.
     replicas: Mutex<BTreeMap<u32, Arc<Held<S>>>>,
@@ -85,6 +86,9 @@ pub(crate) trait AnyHost<W: World>: Send + Sync {
     /// A hash of the state of each partition held here, with its end.
     #[cfg(feature = "testing")]
     fn hashes(&self) -> Vec<(u32, u64, u64)>;
+    /// The commands each partition held here remembers.
+    #[cfg(feature = "testing")]
+    fn remembered(&self) -> Vec<(u32, Vec<pb::StoredCommand>)>;
 }
 
 impl<W: World, S: Service> AnyHost<W> for Host<W, S> {
@@ -196,6 +200,12 @@ impl<W: World, S: Service> AnyHost<W> for Host<W, S> {
         let held: Vec<_> = self.replicas.lock().expect("a map").values().cloned().collect();
         held.iter().map(|held| held.0.look(|state| (held.0.partition, state.end(), state.hash()))).collect()
     }
+
+    #[cfg(feature = "testing")]
+    fn remembered(&self) -> Vec<(u32, Vec<pb::StoredCommand>)> {
+        let held: Vec<_> = self.replicas.lock().expect("a map").values().cloned().collect();
+        held.iter().map(|held| (held.0.partition, held.0.commands(|commands| commands.encode()))).collect()
+    }
 }
 
 /// How far sources were read, by the names of their topics.
@@ -260,6 +270,7 @@ fn look<S: Service>(replica: &Replica<S, Mail>, what: Option<query_call::What>) 
 pub struct Registry<W: World> {
     hosts: BTreeMap<&'static str, Arc<dyn AnyHost<W>>>,
     keep: Keep,
+    max_ages: BTreeMap<&'static str, Duration>,
     patience: Duration,
     /// Those this node carries.
     carried: Arc<OnceLock<Vec<&'static str>>>,
@@ -271,6 +282,7 @@ impl<W: World> Clone for Registry<W> {
         Registry {
             hosts: self.hosts.clone(),
             keep: self.keep,
+            max_ages: self.max_ages.clone(),
             patience: self.patience,
             carried: self.carried.clone(),
             log: self.log.clone(),
@@ -283,6 +295,7 @@ impl<W: World> Default for Registry<W> {
         Registry {
             hosts: BTreeMap::new(),
             keep: Keep::default(),
+            max_ages: BTreeMap::new(),
             patience: PATIENCE,
             carried: Arc::default(),
             log: Arc::default(),
@@ -300,6 +313,13 @@ impl<W: World> Registry<W> {
     /// For how long ids of commands are remembered, of services that are added from here on.
     pub fn keep(mut self, keep: Keep) -> Self {
         self.keep = keep;
+        self
+    }
+
+    /// An event of a peer that is older than this in log time when its turn comes at a service becomes a dead letter (`expired`),
+    /// which can be redriven. Of a service that is added from here on; without it events are never too old.
+    pub fn max_age(mut self, service: &'static str, max_age: Duration) -> Self {
+        self.max_ages.insert(service, max_age);
         self
     }
 
@@ -323,6 +343,7 @@ impl<W: World> Registry<W> {
         let host: Arc<dyn AnyHost<W>> = Arc::new(Host::<W, S> {
             service: Arc::new(service),
             keep: self.keep,
+            max_age: self.max_ages.get(S::NAME).copied(),
             partitions,
             replicas: Mutex::default(),
             opened: Notify::new(),

@@ -6,6 +6,7 @@ use crate::runtime::{
 };
 use corduroy_proto::runtime::{self as pb, answer, step::Cause};
 use prost::Message;
+use std::time::Duration;
 
 /// Poisoned inputs that are remembered; each is met again at once.
 const POISON: usize = 1024;
@@ -111,6 +112,16 @@ impl<S: Service> Decider<S> {
                 Taken::Yes
             }
         }
+    }
+
+    /// Why it is too late for an event whose turn has come. What is redriven is wanted all the same, and what was tried before was
+    /// in time.
+    pub(super) fn expired(&self, cause: &Cause, input: &pb::Input) -> Option<String> {
+        let max_age =
+            self.max_age.filter(|_| matches!(cause, Cause::Source(_) | Cause::Parked(_)) && input.tries == 0)?;
+        let source = input.source.as_ref()?;
+        let age = Duration::from_micros(self.draft.time.0.saturating_sub(source.time));
+        (age > max_age).then(|| format!("the event was {age:?} old when its turn came, at most {max_age:?} is allowed"))
     }
 
     pub(super) fn poison(&mut self, cause: &Cause, input: &pb::Input, why: String) -> Taken {

@@ -65,3 +65,49 @@ fn several_inputs_that_are_poison_become_dead_letters_and_what_is_beside_them_co
     assert!(head.letters().all(|letter| letter.error.contains("an unlucky number")));
     assert!(head.is_blocked("second-1") && !head.is_blocked("second-2"));
 }
+
+const HOUR: u64 = 3_600_000_000;
+
+/// What a decider with events that may be an hour old makes of this one, at this time.
+fn told(decider: &mut Decider<Sums>, now: u64, time: u64, event: &Record) {
+    decider.begin(Timestamp(now));
+    let source = pb::SourceCause { topic: "peer".into(), partition: 0, offset: event.offset, time };
+    assert_eq!(decider.event(&source, event), Taken::Yes);
+    decider.seal(1, 0, BTreeMap::new(), false);
+}
+
+#[test]
+fn an_event_that_is_too_old_when_its_turn_comes_is_a_dead_letter_that_can_be_redriven() {
+    let place = Place { partition: 0, partitions: 1, ..Place::default() };
+    let mut decider = Decider::new(Arc::new(Sums), place, State::default(), &Limits::default(), || 0)
+        .max_age(Some(Duration::from_micros(HOUR)));
+    let now = 10 * HOUR;
+    told(&mut decider, now, now - HOUR, &record(0, 2));
+    assert_eq!((decider.head().get("second-0"), decider.head().letters().count()), (Some(2), 0), "just in time");
+    told(&mut decider, now, now - HOUR - 1, &record(1, 5));
+    let letters: Vec<_> = decider.head().letters().cloned().collect();
+    let about: Vec<_> = letters.iter().map(|letter| (letter.reason.as_str(), letter.first)).collect();
+    assert_eq!(about, [("expired", now); 3], "each of its commands");
+    assert_eq!(decider.head().get("second-1"), None);
+
+    // A younger one of the same key waits behind it, and has its own age when its turn comes.
+    told(&mut decider, now, now, &record(2, 7));
+    let parked: Vec<_> = decider.head().parked().map(|(key, inputs)| (key, inputs.len())).collect();
+    assert_eq!((parked, decider.head().get("second-2")), (vec![("first", 1), ("third", 1)], Some(7)));
+    let cause = |id: u8| pb::CommandCause { id: Ticket([id; 16]).to_bytes(), ..pb::CommandCause::default() };
+    decider.begin(Timestamp(now + HOUR / 2));
+    for letter in &letters {
+        assert_eq!(decider.redrive(cause(letter.id as u8), letter.id), Taken::Yes);
+    }
+    let sums = ["first", "second-1", "third"].map(|key| decider.head().get(key));
+    assert_eq!((sums, decider.head().letters().count()), ([Some(2), Some(5), Some(6)], 0), "it is wanted all the same");
+    decider.seal(1, 0, BTreeMap::new(), false);
+    decider.begin(Timestamp(now + HOUR / 2));
+    assert_eq!(decider.unparked(), Some(Taken::Yes));
+    decider.seal(1, 0, BTreeMap::new(), false);
+    assert_eq!(decider.head().get("first"), Some(3));
+    decider.begin(Timestamp(now + HOUR + 1));
+    assert_eq!(decider.unparked(), Some(Taken::Yes));
+    let last: Vec<_> = decider.head().letters().map(|letter| letter.reason.as_str()).collect();
+    assert_eq!((decider.head().get("third"), last), (Some(6), vec!["expired"]));
+}
