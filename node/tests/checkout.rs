@@ -108,10 +108,12 @@ async fn lists_are_exact_and_their_views_are_built_anew_whatever_happened_to_the
 /// R52: the quota of remembered keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_quota_of_keys_is_429_and_forgets_none() {
-    let cluster = Cluster::shop("[payment]
+    let cluster = Cluster::shop(
+        "[payment]
 partitions = 1
 [idempotency]
 quota = 2
-");
+",
+    );
     keys::a_full_quota_refuses_new_keys(&Callers::of(&cluster)).await;
 }

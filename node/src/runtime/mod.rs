@@ -52,4 +52,10 @@ pub use service::{
 };
 
 #[cfg(feature = "testing")]
+pub(crate) use {
+    decider::{Decider, Taken},
+    registry::AnyHost,
+    replica::{Evolver, Replica},
+};
+#[cfg(feature = "testing")]
 pub(crate) mod rules;

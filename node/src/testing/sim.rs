@@ -1,10 +1,11 @@
 //! A cluster with services in a simulated world: whole nodes but for their ports, from one seed.
-use crate::runtime::{Answered, CommandError, CommandOptions, Keep, Registry, Service, Services, Ticket};
+use crate::runtime::{Answered, AnyHost, CommandError, CommandOptions, Keep, Registry, Service, Services, Ticket};
 use corduroy_log::{
     Config, Log,
     testing::{Sim as World, SimCluster, SimWorld, TaskError},
     topic::NodeId,
 };
+use corduroy_proto::runtime::StoredCommand;
 use std::{
     collections::BTreeMap,
     fmt,
@@ -308,6 +309,16 @@ impl SimServices {
             assert!(sim.elapsed() < deadline, "seed {}: it does not come to rest: {now:x?}", sim.drawn_from());
             before = Some(now);
         }
+    }
+
+    /// The commands every partition remembers on one node, with where their answers are.
+    pub fn remembered(&self, node: NodeId) -> BTreeMap<At, Vec<StoredCommand>> {
+        let Some(registry) = lock(&self.registries).get(&node).cloned() else { return BTreeMap::new() };
+        let of = |host: &Arc<dyn AnyHost<SimWorld>>| {
+            let name = host.name();
+            host.remembered().into_iter().map(move |(partition, commands)| ((name, partition), commands))
+        };
+        registry.hosts().flat_map(of).collect()
     }
 
     /// Node, end and hash of every replica of every partition.
