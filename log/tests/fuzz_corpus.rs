@@ -40,8 +40,13 @@ fn every_input_of_the_corpora_keeps_the_promises() {
 
 #[test]
 fn every_target_has_a_fuzzer_and_every_fuzzer_a_target() {
-    let targets: BTreeSet<String> = TARGETS.iter().map(|(name, _)| format!("{name}.rs")).collect();
-    assert_eq!(names(&folder("fuzz_targets")), targets);
-    let corpora: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(names(&folder("corpus")), corpora);
+    // Those of the services have their own (`node/tests/fuzz_corpus.rs`).
+    let is_ours = |name: &String| {
+        let text = fs::read_to_string(folder("fuzz_targets").join(name)).unwrap();
+        text.contains("corduroy_log::testing::fuzz::")
+    };
+    let fuzzers: BTreeSet<String> = names(&folder("fuzz_targets")).into_iter().filter(is_ours).collect();
+    assert_eq!(fuzzers, TARGETS.iter().map(|(name, _)| format!("{name}.rs")).collect());
+    let corpora = names(&folder("corpus"));
+    assert!(TARGETS.iter().all(|(name, _)| corpora.contains(*name)), "{corpora:?}");
 }

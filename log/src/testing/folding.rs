@@ -1,6 +1,6 @@
 //! The fold of one partition by itself, without a log below it: what a bench can measure of evolving.
 use crate::{
-    batch::{Batch, Conditions, CursorChange, EncodedRecords, seal, seal_cursors},
+    batch::{Batch, Conditions, CursorChange, DecidedBatch, EncodedRecords, seal, seal_cursors},
     config::Limits,
     partition::{Evolved, FoldOptions},
     producer::ProducerStamp,
@@ -31,6 +31,14 @@ impl Folding {
         let conditions = Conditions { producer, ..Conditions::default() };
         let records = EncodedRecords::encode(records, conditions, &Limits::default()).expect("within the limits");
         seal([records], Timestamp(1_700_000_000_000_000))
+    }
+
+    /// What was decided, as a leader seals it.
+    ///
+    /// # Panics
+    /// Beyond the usual limits.
+    pub fn decided(decided: &DecidedBatch) -> Batch {
+        decided.seal(&Limits::default()).expect("within the limits")
     }
 
     /// A batch of commits of cursors: name and offset.

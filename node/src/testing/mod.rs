@@ -14,6 +14,7 @@
 //! Its nodes are on loopback, in a temporary folder that goes with it. They are as fast as they can be to start and to
 //! elect, and small. For faults that end a process, start processes; for whole clusters in virtual time there is
 //! `corduroy_log::testing`.
+pub mod fuzz;
 mod sim;
 
 pub use crate::runtime::rules::{Rules, Then};

@@ -6,6 +6,7 @@
 //! | target | promises that hold for every input |
 //! |---|---|
 //! | `frame` | what decodes encodes to the same bytes; what was encoded decodes to the same; a flipped bit is found |
+//! | `decided` | what counts of decided batches is one chain, by a model; a void one changes nothing |
 //! | `records` | the same for batches of records, of any content a client may send |
 //! | `wal` | a damaged log gives a state it once had, not older than the damage, or is refused; opening and looking agree |
 //! | `identity` | damaged copies give the identity or the one before it, or are refused; nobody else's, ever |
@@ -16,6 +17,7 @@
 use arbitrary::Unstructured;
 
 mod checkpoint;
+mod decided;
 mod frame;
 mod identity;
 mod peer;
@@ -23,6 +25,7 @@ mod records;
 mod wal;
 
 pub use checkpoint::checkpoint;
+pub use decided::decided;
 pub use frame::frame;
 pub use identity::identity;
 pub use peer::peer;
@@ -33,8 +36,9 @@ pub use wal::wal;
 pub type Target = fn(&[u8]);
 
 /// All targets, by the name they have in `fuzz/`.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("checkpoint", checkpoint),
+    ("decided", decided),
     ("frame", frame),
     ("identity", identity),
     ("peer", peer),
