@@ -5,9 +5,12 @@
 //! where, and by which records. The same checker judges simulated clusters, real processes, and its own planted
 //! violations.
 //!
-//! Begin at [`checker`]; [`wal_sim`] runs storage and recovery of one node from seeds.
+//! Begin at [`checker`]; [`wal_sim`] runs storage and recovery of one node from seeds, [`sim`] the log of a whole cluster, and
+//! [`shop_sim`] services on it.
 
 pub mod checker;
 pub mod mutations;
+pub mod seeds;
+pub mod shop_sim;
 pub mod sim;
 pub mod wal_sim;

@@ -62,6 +62,7 @@
     reason = "the simulated world implements the seams others must use"
 )]
 
+mod decided;
 mod folding;
 mod probe;
 mod sim;
@@ -90,6 +91,7 @@ pub mod fuzz;
 mod tests;
 
 pub use clock::{SimClock, SimTime};
+pub use decided::decided_in;
 pub use disk::{DiskCall, DiskError, DiskImage, PlantedBug, Rot, Rotten, SimDisk, SimFile, SimLock};
 pub use folding::Folding;
 pub use loopback::{Cluster, ClusterError, free_port, quick};

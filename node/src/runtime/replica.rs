@@ -151,6 +151,10 @@ impl<S: Service, M> Inner<S, M> {
         let mut records = records.into_iter();
         let mut released = Vec::new();
         for step in &effects.steps {
+            // Whatever it is, another build has taken it: to go on would be to differ.
+            if step.cause.is_none() {
+                return Err(unknown("a step of a kind this build does not know".into()));
+            }
             for record in records.by_ref().take(step.events as usize) {
                 let event = S::Event::decode(record.value).map_err(|error| unknown(error.to_string()))?;
                 let key = record.key.unwrap_or_default();

@@ -1,14 +1,10 @@
 //! `sim`: runs seeds of the cluster simulator, replays one with its events, or makes a failing one small.
 use clap::Parser;
-use corduroy_tests::sim::{self, Bug, Event, Failed, Passed, Plan, Settings, Tally};
-use std::{
-    process::ExitCode,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+use corduroy_tests::{
+    seeds::{self, Report, Seeds},
+    sim::{self, Bug, Event, Failed, Passed, Plan, Settings, Tally},
 };
+use std::{process::ExitCode, time::Instant};
 
 /// Runs whole clusters in virtual time. One seed is one run: the same faults, the same packets, the same outcome.
 ///
@@ -23,18 +19,8 @@ struct Arguments {
     /// Run this seed alone.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// Run so many seeds.
-    #[arg(long, default_value_t = 50)]
-    seeds: u64,
-    /// The first of them.
-    #[arg(long, default_value_t = 0)]
-    from: u64,
-    /// End after so many minutes, even if not all seeds were run.
-    #[arg(long)]
-    minutes: Option<u64>,
-    /// How many runs at the same time.
-    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64))]
-    jobs: u64,
+    #[command(flatten)]
+    seeds: Seeds,
     /// With --seed: print what happens, as it happens; packets and syncs too when given twice.
     #[arg(long, action = clap::ArgAction::Count)]
     trace: u8,
@@ -44,9 +30,6 @@ struct Arguments {
     /// With --shrink: at most so many runs.
     #[arg(long, default_value_t = 2000)]
     shrink_runs: u32,
-    /// Go on after a run that failed.
-    #[arg(long)]
-    keep_going: bool,
     /// Plant a bug in the simulated world, to see whether it is caught: M01, M02, M04.
     #[arg(long)]
     bug: Option<Bug>,
@@ -98,78 +81,30 @@ fn smaller(failed: Failed, arguments: &Arguments) -> Failed {
 }
 
 fn many(arguments: &Arguments) -> u64 {
-    let (next, done) = (AtomicU64::new(arguments.from), AtomicU64::new(0));
-    let tally: Mutex<Tally> = Mutex::default();
-    // Seed, seeds run until then, what was wrong.
-    let failures: Mutex<Vec<(u64, u64, String)>> = Mutex::default();
-    let stop = AtomicBool::new(false);
-    let began = Instant::now();
-    let end = arguments.from + arguments.seeds;
-    let late = || arguments.minutes.is_some_and(|minutes| began.elapsed() > Duration::from_secs(60 * minutes));
-    std::thread::scope(|scope| {
-        for _ in 0..arguments.jobs.max(1) {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) && !late() {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        return;
-                    }
-                    let outcome = report(seed, arguments.bug);
-                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    match outcome {
-                        Ok(run) => tally.lock().expect("nobody panics with it").add(&run),
-                        Err(what) => {
-                            failures.lock().expect("nobody panics with it").push((seed, done, what));
-                            stop.store(!arguments.keep_going, Ordering::Relaxed);
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let done = done.into_inner();
-    let tally = tally.into_inner().expect("nobody panics with it");
-    let mut failures = failures.into_inner().expect("nobody panics with it");
-    println!("{tally}");
-    let missing = tally.missing();
-    if failures.is_empty() && !missing.is_empty() {
-        failures.push((arguments.from, done, format!("nothing of this happened: {}", missing.join(", "))));
-    }
-    match failures.first() {
-        Some((seed, after, what)) => {
-            println!("{} of {done} seeds failed", failures.len());
-            println!("caught: seed {seed} after {after} seeds: {}", what.lines().collect::<Vec<_>>().join("; "));
-        }
-        None => println!("clean: {done} seeds, {:.0} per minute", done as f64 * 60.0 / began.elapsed().as_secs_f64()),
-    }
-    failures.len() as u64
+    seeds::run(
+        &arguments.seeds,
+        |seed| report(seed, arguments.bug),
+        |all: &mut Tally, tally| all.add(&tally),
+        |tally, _| tally.missing(),
+    )
 }
 
-/// Runs a seed, every hundredth of them twice, and says in one line how it went.
-fn report(seed: u64, bug: Option<Bug>) -> Result<Tally, String> {
+/// Runs a seed, and says in one line how it went.
+fn report(seed: u64, bug: Option<Bug>) -> Report<Tally> {
     let began = Instant::now();
-    let first = sim::run(seed, bug);
-    let seconds = began.elapsed().as_secs_f64();
-    match &first {
+    match sim::run(seed, bug) {
         Ok(Passed { tally, trace }) => {
+            let seconds = began.elapsed().as_secs_f64();
             let of = |event| tally.of(event);
             let (acked, read, committed) = (of(Event::Acknowledged), of(Event::Read), of(Event::Committed));
             let faults = tally.fired();
-            println!(
+            let text = format!(
                 "seed {seed}: {acked} acknowledged, {read} reads, {committed} committed, {faults} faults, trace {trace:016x}, {seconds:.1} s"
             );
+            Report { outcome: Ok(tally), trace, text }
         }
-        Err(failed) => println!("{failed}"),
-    }
-    let trace = |outcome: &Result<sim::Passed, Box<Failed>>| match outcome {
-        Ok(passed) => passed.trace,
-        Err(failed) => failed.trace,
-    };
-    if seed.is_multiple_of(100) {
-        let second = sim::run(seed, bug);
-        if trace(&first) != trace(&second) {
-            return Err(format!("not reproducible: traces {:016x} and {:016x}", trace(&first), trace(&second)));
+        Err(failed) => {
+            Report { outcome: Err(failed.violation.to_string()), trace: failed.trace, text: failed.to_string() }
         }
     }
-    first.map(|passed| passed.tally).map_err(|failed| failed.violation.to_string())
 }

@@ -15,7 +15,7 @@ mod patch;
 mod report;
 mod tree;
 
-pub use catcher::{Catch, Catcher};
+pub use catcher::{Catch, Catcher, Simulator, Test};
 pub use patch::Patch;
 pub use report::{Row, table, write_between_markers};
 pub use tree::Tree;
@@ -28,12 +28,12 @@ pub struct Switch {
     /// What is wrong.
     pub title: &'static str,
     /// Who must notice.
-    pub catcher: Catcher,
+    pub simulator: Simulator,
 }
 
 /// All switches.
 pub const SWITCHES: [Switch; 3] = [
-    Switch { id: "M01", title: "vote reply before the vote frame is synced", catcher: Catcher::WalSim },
-    Switch { id: "M02", title: "acknowledgement after the write, before the sync", catcher: Catcher::WalSim },
-    Switch { id: "M04", title: "no directory sync at rotation", catcher: Catcher::WalSim },
+    Switch { id: "M01", title: "vote reply before the vote frame is synced", simulator: Simulator::Wal },
+    Switch { id: "M02", title: "acknowledgement after the write, before the sync", simulator: Simulator::Wal },
+    Switch { id: "M04", title: "no directory sync at rotation", simulator: Simulator::Wal },
 ];

@@ -13,6 +13,7 @@ use std::{
 /// # Caught by: wal-sim
 /// diff --git a/log/src/wal/recover.rs b/log/src/wal/recover.rs
 /// ```
+/// What no simulator does a test may have to catch: `# Caught by: test PACKAGE ARGUMENTS`, as `cargo test -p` takes them.
 /// A bug of a dependency names it, and its paths begin at the root of that package: `# Package: quorum-set`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch {
@@ -66,14 +67,17 @@ impl Patch {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Simulator, *};
 
     #[test]
     fn a_patch_says_what_it_plants_and_who_must_notice() {
         let text = "# M06: cut anywhere\n# Caught by: wal-sim\ndiff --git a/x b/x\n# Package: none of these\n";
         let patch = Patch::parse("m06.patch".into(), text).expect("it is complete");
         assert_eq!((patch.id.as_str(), patch.title.as_str()), ("M06", "cut anywhere"));
-        assert_eq!((patch.catcher, patch.package), (Catcher::WalSim, None));
+        assert_eq!((patch.catcher, patch.package), (Catcher::Simulator(Simulator::Wal), None));
+        let text = "# M20: half a snapshot\n# Caught by: test corduroy-log --lib install\n";
+        let patch = Patch::parse("m20.patch".into(), text).expect("it is complete");
+        assert_eq!(patch.catcher.to_string(), "install");
     }
 
     #[test]
@@ -82,5 +86,6 @@ mod tests {
         assert!(refused("diff --git a/x b/x\n").contains("first line"));
         assert!(refused("# M06: cut anywhere\n").contains("Caught by"));
         assert!(refused("# M06: cut anywhere\n# Caught by: luck\n").contains("luck"));
+        assert!(refused("# M06: cut anywhere\n# Caught by: test tests\n").contains("names no test"));
     }
 }

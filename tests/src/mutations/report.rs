@@ -39,10 +39,14 @@ impl Row {
 /// The rows as Markdown.
 pub fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| bug | what is wrong | planted as | simulator | seeds needed (median) | what it saw |\n|---|---|---|---|---|---|\n",
+        "| bug | what is wrong | planted as | caught by | seeds needed (median) | what it saw |\n|---|---|---|---|---|---|\n",
     );
     for row in rows {
-        let seeds = row.median_seeds().map_or("**not caught**".into(), |seeds| seeds.to_string());
+        let seeds = match (row.median_seeds(), &row.catcher) {
+            (None, _) => "**not caught**".into(),
+            (Some(_), Catcher::Test(_)) => "a test".into(),
+            (Some(seeds), Catcher::Simulator(_)) => seeds.to_string(),
+        };
         let saw = one_line(row.violation());
         let Row { id, title, planted_as, catcher, .. } = row;
         text += &format!("| {id} | {title} | {planted_as} | `{catcher}` | {seeds} | {saw} |\n");
@@ -76,7 +80,7 @@ pub fn write_between_markers(page: &str, table: &str) -> Result<String, String> 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Simulator, *};
 
     fn row(seeds: &[Option<u64>]) -> Row {
         let catch = |&seeds: &Option<u64>| seeds.map(|seeds| Catch { seed: 1, seeds, violation: "a | b".into() });
@@ -84,7 +88,7 @@ mod tests {
             id: "M06".into(),
             title: "cut anywhere".into(),
             planted_as: "patch",
-            catcher: Catcher::WalSim,
+            catcher: Catcher::Simulator(Simulator::Wal),
             catches: seeds.iter().map(catch).collect(),
         }
     }

@@ -1,5 +1,5 @@
 //! The scratch copy of the tree that planted bugs are put into. The tree itself is never touched.
-use super::{Catch, Catcher, Patch};
+use super::{Catch, Catcher, Patch, Simulator, Test};
 use std::{
     collections::BTreeSet,
     env, fs, io,
@@ -107,27 +107,48 @@ impl Tree {
         Ok(to)
     }
 
-    /// Builds a simulator from the copy as it is.
+    /// Builds a simulator, or tests, from the copy as it is.
     ///
     /// # Errors
     /// When it does not build: then nothing was planted that could be caught.
-    pub fn build(&self, catcher: Catcher) -> io::Result<()> {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--offline", "-p", "tests", "--bin", catcher.name()]);
-        run(build.env("CARGO_TARGET_DIR", &self.build).current_dir(&self.copy)).map(drop)
+    pub fn build(&self, catcher: &Catcher) -> io::Result<()> {
+        match catcher {
+            Catcher::Simulator(simulator) => {
+                let mut build = Command::new(env!("CARGO"));
+                build.args(["build", "--quiet", "--offline", "-p", "tests", "--bin", simulator.name()]);
+                run(build.env("CARGO_TARGET_DIR", &self.build).current_dir(&self.copy)).map(drop)
+            }
+            Catcher::Test(test) => run(self.test(test).arg("--no-run")).map(drop),
+        }
+    }
+
+    fn test(&self, test: &Test) -> Command {
+        let mut run = Command::new(env!("CARGO"));
+        run.args(["test", "--offline", "-p", &test.package]).args(&test.arguments);
+        run.env("CARGO_TARGET_DIR", &self.build).current_dir(&self.copy);
+        run
+    }
+
+    /// Runs tests that were built, and says which failed, if one did.
+    ///
+    /// # Errors
+    /// When none of that name is there.
+    pub fn try_tests(&self, test: &Test) -> io::Result<Option<Catch>> {
+        let output = self.test(test).stdin(Stdio::null()).stderr(Stdio::null()).output()?;
+        Catch::of_tests(&String::from_utf8_lossy(&output.stdout)).map_err(io::Error::other)
     }
 
     /// Runs the simulator that was built, from a first seed, until it catches something or has run `seeds` of them.
     ///
     /// # Errors
     /// When it ends in any other way.
-    pub fn catch(&self, catcher: Catcher, bug: Option<&str>, from: u64, seeds: u64) -> io::Result<Option<Catch>> {
-        let mut simulator = Command::new(self.build.join("debug").join(catcher.name()));
-        simulator.args(["--from", &from.to_string(), "--seeds", &seeds.to_string()]);
+    pub fn catch(&self, simulator: Simulator, bug: Option<&str>, from: u64, seeds: u64) -> io::Result<Option<Catch>> {
+        let mut program = Command::new(self.build.join("debug").join(simulator.name()));
+        program.args(["--from", &from.to_string(), "--seeds", &seeds.to_string()]);
         if let Some(bug) = bug {
-            simulator.args(["--bug", bug]);
+            program.args(["--bug", bug]);
         }
-        let output = simulator.stdin(Stdio::null()).stderr(Stdio::null()).current_dir(&self.copy).output()?;
+        let output = program.stdin(Stdio::null()).stderr(Stdio::null()).current_dir(&self.copy).output()?;
         Catch::parse(&String::from_utf8_lossy(&output.stdout)).map_err(io::Error::other)
     }
 }

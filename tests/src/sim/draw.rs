@@ -9,36 +9,36 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// A stream of choices with a name, so that a new consumer shifts no other. ChaCha is specified: a seed means the same
 /// run after an update of the library.
 #[derive(Debug)]
-pub(super) struct Draw(ChaCha8Rng);
+pub(crate) struct Draw(ChaCha8Rng);
 
 impl Draw {
-    pub(super) fn named(seed: u64, name: &str) -> Self {
+    pub(crate) fn named(seed: u64, name: &str) -> Self {
         Draw(ChaCha8Rng::seed_from_u64(xxh3_64_with_seed(name.as_bytes(), seed)))
     }
 
     /// A number below `bound`, which is not 0. The bias of the remainder does not matter here.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0.next_u64() % bound
     }
 
-    pub(super) fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
+    pub(crate) fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
         range.start() + self.below(range.end() - range.start() + 1)
     }
 
-    pub(super) fn percent(&mut self, percent: u64) -> bool {
+    pub(crate) fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    pub(super) fn millis(&mut self, range: RangeInclusive<u64>) -> Duration {
+    pub(crate) fn millis(&mut self, range: RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.within(range))
     }
 
     /// Short ones as often as long ones: every doubling is as likely as any other.
-    pub(super) fn scaled_millis(&mut self, range: RangeInclusive<u64>) -> Duration {
+    pub(crate) fn scaled_millis(&mut self, range: RangeInclusive<u64>) -> Duration {
         let doublings = (range.end() / range.start()).max(1).ilog2();
         let low = range.start() << self.within(0..=u64::from(doublings));
         self.millis(low.min(*range.end())..=(2 * low).min(*range.end()))

@@ -16,7 +16,7 @@
 //!
 //! **Invariant**: a run is a function of its settings, its plan and the code.
 
-mod draw;
+pub(crate) mod draw;
 mod kind;
 mod settings;
 
@@ -161,7 +161,7 @@ async fn whole(sim: &Sim, settings: &Settings, plan: &Plan) -> Result<Tally, Vio
     verdict::judge(&run, logs, &watch, plan)
 }
 
-fn words(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn words(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
 }

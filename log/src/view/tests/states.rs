@@ -1,6 +1,6 @@
 //! The view of states: what a machine has is found where the machine says, whatever happened to the view.
 use super::{property::Draw, *};
-use crate::{Evolving, FrozenState, LogError, Machine, partition::Machines, view::states};
+use crate::{Evolving, Frozen, LogError, Machine, Table, partition::Machines, view::states};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicU64, Ordering},
@@ -69,19 +69,19 @@ impl Machine for Evolver {
         self.0.take(entry.batch.decode(entry.base).unwrap());
     }
 
-    fn freeze(&self) -> FrozenState {
+    fn freeze(&mut self) -> Frozen {
         let values = self.0.values.lock().unwrap().clone();
-        Box::new(move || {
+        Frozen::in_memory(move || {
             let line = |(key, value): (&Vec<u8>, &Vec<u8>)| [&key[..], b"=", value, b"\n"].concat();
             values.iter().flat_map(line).collect()
         })
     }
 
-    fn check(&self, _state: &[u8]) -> Result<(), String> {
+    fn check(&self, _state: &[u8], _: Option<&Table>) -> Result<(), String> {
         Ok(())
     }
 
-    fn install(&mut self, state: &[u8]) -> Result<(), String> {
+    fn install(&mut self, state: &[u8], _: Option<Table>) -> Result<(), String> {
         let pairs = state.split(|byte| *byte == b'\n').filter_map(|line| {
             let at = line.iter().position(|byte| *byte == b'=')?;
             Some((line[..at].to_vec(), line[at + 1..].to_vec()))

@@ -135,7 +135,7 @@ struct World<'a, 'b> {
 pub fn decide(data: &[u8]) {
     quietly(|| {
         let mut input = Unstructured::new(data);
-        let replica = Arc::new(Replica::new(0));
+        let replica = Arc::new(Replica::new(0, 0));
         let place = Place { partition: 0, partitions: 1, ..Place::default() };
         let limits = Limits { record_bytes: 256, batch_bytes: 4096, ..Limits::default() };
         let max_age = (number(&mut input, 2) == 1).then_some(Duration::from_secs(5));

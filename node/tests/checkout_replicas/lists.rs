@@ -1,5 +1,5 @@
 //! What is found by views, while nodes come and go and at rest.
-use super::{Told, USERS};
+use super::market::{Market, USERS};
 use corduroy_log::testing::{SimWorld, ViewDamage};
 use corduroy_node::{
     runtime::{Consistency, IndexKey, Services},
@@ -9,10 +9,6 @@ use corduroy_node::{
 use corduroy_proto::order::{self, state::State};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
     time::Duration,
 };
 
@@ -38,15 +34,15 @@ async fn find(shop: &SimServices, node: u64, by: &IndexKey, consistency: Consist
 }
 
 /// Somebody who lists orders all the time: what a customer was told of is there, once. Says how often there was a list.
-pub async fn reader(shop: SimServices, stop: Arc<AtomicBool>, told: Arc<Mutex<Told>>) -> u64 {
+pub async fn reader(shop: SimServices, market: Market) -> u64 {
     let sim = shop.logs().sim().clone();
     let mut read = 0;
     for turn in 0.. {
-        if stop.load(Ordering::Relaxed) {
+        if market.is_over() {
             break;
         }
         let (user, node) = ((turn % USERS).to_string(), 1 + turn % 3);
-        let before = told.lock().unwrap().placed.get(&user).cloned().unwrap_or_default();
+        let before = market.placed(&user);
         if let Some(found) = find(&shop, node, &of_customer(&user), Consistency::Linearizable).await {
             let unique: BTreeSet<_> = found.iter().cloned().collect();
             assert_eq!(unique.len(), found.len(), "node {node} finds an order of {user} twice");
