@@ -13,7 +13,7 @@ use corduroy_log::{
 use corduroy_proto::runtime::{self as pb, service_answer, step::Cause};
 use prost::Message;
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     marker::PhantomData,
     sync::{Arc, Mutex, MutexGuard},
 };
@@ -33,8 +33,8 @@ pub(crate) struct Replica<S: Service, M> {
 struct Inner<S: Service, M> {
     state: State<S>,
     commands: Commands,
-    /// Callers whose commands were decided and not answered.
-    waiting: HashMap<Ticket, Vec<Waiter>>,
+    /// Callers whose commands were decided and not answered. In order: they are woken in the order in which they are dropped.
+    waiting: BTreeMap<Ticket, Vec<Waiter>>,
     /// The leader's, while it is here.
     mailbox: Option<mpsc::UnboundedSender<M>>,
 }
@@ -54,7 +54,7 @@ pub(crate) enum Known {
 impl<S: Service, M> Replica<S, M> {
     pub(crate) fn new(partition: u32, memory: u64) -> Self {
         let inner =
-            Inner { state: State::default(), commands: Commands::default(), waiting: HashMap::new(), mailbox: None };
+            Inner { state: State::default(), commands: Commands::default(), waiting: BTreeMap::new(), mailbox: None };
         Replica { partition, memory, inner: Mutex::new(inner) }
     }
 

@@ -107,7 +107,7 @@ impl Checkouts {
                 told.next
             };
             self.order(&run, number, count).await;
-            run.sim().sleep(Duration::from_millis(10 + number)).await;
+            run.sim().sleep(Duration::from_millis(40 + 5 * number)).await;
         }
     }
 

@@ -130,7 +130,11 @@ pub fn run(seed: u64, loads: &[Load], listener: Option<Listener>) -> Result<Pass
     let trace = sim.world().trace_hash();
     match outcome {
         Ok(tally) => Ok(Passed { tally, trace }),
-        Err(violation) => Err(Box::new(Failed { seed, plan, violation, events: sim.world().milestones(), trace })),
+        Err(violation) => {
+            // Whatever was waited for in vain: that is why.
+            let violation = run::halted(sim.world()).unwrap_or(violation);
+            Err(Box::new(Failed { seed, plan, violation, events: sim.world().milestones(), trace }))
+        }
     }
 }
 

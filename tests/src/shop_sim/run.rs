@@ -71,9 +71,9 @@ impl Run {
         }
     }
 
-    /// Whether everything has held so far.
+    /// Whether everything has held so far. No fault here is one that may halt a node.
     pub(super) fn held(&self) -> Result<(), String> {
-        self.seen().broken.clone().map_or(Ok(()), Err)
+        halted(self.sim()).or_else(|| self.seen().broken.clone()).map_or(Ok(()), Err)
     }
 
     /// Clients begin nothing more.
@@ -125,4 +125,9 @@ impl Run {
     pub(super) fn answered_within(&self, from: Duration, to: Duration) -> usize {
         self.seen().answered.iter().filter(|at| (from..to).contains(*at)).count()
     }
+}
+
+/// A node that halted, and why.
+pub(super) fn halted(sim: &Sim) -> Option<String> {
+    super::trouble::NODES.into_iter().find_map(|node| Some(format!("node {node} halts: {}", sim.halted(node)?)))
 }

@@ -51,7 +51,7 @@ impl Tills {
         while !run.is_over() {
             count += 1;
             self.pay(&run, number, count).await;
-            run.sim().sleep(Duration::from_millis(3 + number)).await;
+            run.sim().sleep(Duration::from_millis(12 + 3 * number)).await;
         }
     }
 
