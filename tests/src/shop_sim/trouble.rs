@@ -29,12 +29,13 @@ pub(super) async fn make(run: &Run, trouble: &Trouble) -> Result<(), String> {
     let before = Felt::of(run, node);
     match trouble.kind {
         Kind::Kill => {
-            interrupt(run);
+            interrupt(run).await;
             shop.kill(node);
             sim.sleep(lasts).await;
             restart(run, node).await;
         }
         Kind::KillAtWrite | Kind::PowerCut => {
+            interrupt(run).await;
             let write = 1 + measure % 40;
             match trouble.kind {
                 Kind::PowerCut => sim.power_cut_at(node, write),
@@ -44,12 +45,11 @@ pub(super) async fn make(run: &Run, trouble: &Trouble) -> Result<(), String> {
             while sim.is_alive(node) && sim.elapsed() < deadline {
                 sim.sleep(MS).await;
             }
-            interrupt(run);
             sim.sleep(lasts).await;
             restart(run, node).await;
         }
         Kind::PowerCutOfAll => {
-            interrupt(run);
+            interrupt(run).await;
             power_off(run).await;
         }
         Kind::Cut => {
@@ -112,7 +112,7 @@ async fn unsynced(run: &Run, leader: NodeId, measure: u64) {
     sim.cut(leader, third);
     sim.set_sync_delay(slow, 300 * MS..=500 * MS);
     sim.sleep(MS * (30 + (measure / 2) as u32 % 150)).await;
-    interrupt(run);
+    interrupt(run).await;
     shop.power_cut(slow);
     sim.cut(leader, slow);
     sim.set_sync_delay(slow, SimConfig::default().sync_delay);
@@ -144,7 +144,12 @@ async fn restart(run: &Run, node: NodeId) {
     run.note_many(Event::Restored, restored.count() as u64);
 }
 
-fn interrupt(run: &Run) {
+/// Waits for commands to be under way: a death that interrupts nothing shows nothing.
+async fn interrupt(run: &Run) {
+    let deadline = run.sim().elapsed() + WRITES;
+    while run.under_way() == 0 && run.sim().elapsed() < deadline {
+        run.sim().sleep(MS).await;
+    }
     if run.under_way() > 0 {
         run.note(Event::Interrupted);
     }
