@@ -6,7 +6,10 @@ mod lists;
 #[path = "checkout_replicas/market.rs"]
 mod market;
 
-use corduroy_log::{Consistency, testing::{SimTasks, SimWorld}};
+use corduroy_log::{
+    Consistency,
+    testing::{SimTasks, SimWorld},
+};
 use corduroy_node::{
     runtime::{Registry, Services},
     services::order::Order,
@@ -92,10 +95,10 @@ async fn waiting(shop: &SimServices, node: u64) -> (usize, usize, usize) {
 #[test]
 fn a_checkpoint_of_any_moment_and_the_log_behind_it_are_the_whole_log() {
     let (mut letters, mut parked, mut timers) = (0, 0, 0);
-    for seed_number in 20..26 {
+    for seed_number in 20..23 {
         Sim::seed(seed_number).run(async |sim| {
             let checkpoints = |config: &mut corduroy_log::Config| {
-                config.timing.checkpoint_interval = if config.node == 3 { 3_600 * SECOND } else { 300 * MS };
+                config.timing.checkpoint_interval = if config.node == 3 { 3_600 * SECOND } else { SECOND };
             };
             let make = services(settings((seed_number % 2 == 1).then_some(50)));
             let aged = move |node: Registry<SimWorld>| {
@@ -107,11 +110,12 @@ fn a_checkpoint_of_any_moment_and_the_log_behind_it_are_the_whole_log() {
             let market = Market::default();
             let customers = market.open(&shop);
             let mut from_checkpoints = 0;
-            for round in 0..8 {
-                sim.sleep(Duration::from_millis(500 + (seed_number * 7 + round) * 37 % 400)).await;
+            for round in 0..6 {
+                // No partition takes two within five seconds.
+                sim.sleep(Duration::from_millis(5_200 + (seed_number * 7 + round) * 373 % 1_500)).await;
                 let node = 1 + round % 2;
                 shop.kill(node);
-                if round % 4 == 3 {
+                if round % 3 == 2 {
                     // Without a majority events wait, for too long.
                     shop.pause(3);
                     sim.sleep(1_500 * MS).await;
@@ -121,7 +125,7 @@ fn a_checkpoint_of_any_moment_and_the_log_behind_it_are_the_whole_log() {
                 shop.restart(node).await;
             }
             market.close(customers).await;
-            assert!(from_checkpoints >= 6, "seed {seed_number}: {from_checkpoints} starts from a checkpoint");
+            assert!(from_checkpoints >= 5, "seed {seed_number}: {from_checkpoints} starts from a checkpoint");
             assert!(market.confirmed() > 0, "seed {seed_number}: nothing was bought");
             shop.ready().await;
             shop.kill(3);

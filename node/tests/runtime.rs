@@ -1,9 +1,10 @@
 //! Services under leaders that come and go: every command has one effect and one answer, every event of a peer one effect, every
 //! timer fires once, and all replicas come to the same state.
 #![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
-use corduroy_log::{DecidedBatch, testing::SimWorld, world::Halt};
+use corduroy_log::{DecidedBatch, NewRecord, testing::SimWorld, world::Halt};
 use corduroy_node::{
-    runtime::{CommandError, CommandOptions, Service, Services, Ticket, partition_of},
+    runtime::{CommandError, CommandOptions, Service, Services, Ticket},
+    services::payment::Payment,
     testing::{Sim, SimServices},
 };
 use corduroy_tests::shop_sim::{
@@ -92,25 +93,42 @@ fn what_cannot_be_decided_is_kept_and_waits_for_an_operator() {
     }
 }
 
-/// R60: a step that a later build has written stops a node of this one, by name, wherever it is.
+/// R48, R60: a step of a kind that this build does not know is not passed over.
 #[test]
 fn a_step_of_an_unknown_kind_halts_every_node_that_comes_to_it() {
+    // Steps are field 1; in this one there is nothing but a field 15, which no build has yet.
+    let effects = [1 << 3 | 2, 2, 15 << 3, 7];
+    let read = corduroy_proto::runtime::Effects::decode(&effects[..]).unwrap();
+    assert_eq!(read.steps, [Default::default()], "it can be read, and says nothing");
+    unknown(Till::NAME, DecidedBatch { effects: effects.to_vec().into(), ..DecidedBatch::default() });
+}
+
+/// R48, R60: nor is an event of such a kind.
+#[test]
+fn an_event_of_an_unknown_kind_halts_every_node_that_comes_to_it() {
+    let event = [15 << 3, 7];
+    assert_eq!(corduroy_proto::payment::Event::decode(&event[..]).unwrap().event, None, "it can be read");
+    let step = corduroy_proto::runtime::Step {
+        cause: Some(corduroy_proto::runtime::step::Cause::Timer(1)),
+        events: 1,
+        ..Default::default()
+    };
+    let effects = corduroy_proto::runtime::Effects { steps: vec![step], ..Default::default() };
+    let events = vec![NewRecord { key: Some("1".into()), ..NewRecord::new(event.to_vec()) }];
+    unknown(Payment::NAME, DecidedBatch { effects: effects.encode_to_vec().into(), events, ..DecidedBatch::default() });
+}
+
+/// Proposes a batch as the leader of a service's first partition would, and sees who halts.
+fn unknown(service: &'static str, batch: DecidedBatch) {
     Sim::seed(1).run(async |sim| {
-        let shop = shop(sim).await;
-        assert_eq!(shop.command::<Till>("till-1", &Pay { amount: 5 }).await.unwrap().value.paid, 5);
+        let shop = sim.cluster(3, |node| node.service(Till).service(Ledger).service(Payment)).await;
         shop.rest().await;
-        // Steps are field 1; in this one there is nothing but a field 15, which no build has yet.
-        let effects = [1 << 3 | 2, 2, 15 << 3, 7];
-        let read = corduroy_proto::runtime::Effects::decode(&effects[..]).unwrap();
-        assert_eq!(read.steps, [Default::default()], "it can be read, and says nothing");
-        let leader = shop.leader::<Till>("till-1").await;
-        let number = partition_of("till-1", 2);
+        let leader = shop.logs().await_leader(service, 0).await;
         let proposed = shop.logs().on(leader, async move |log| {
-            let partition = log.partition(Till::NAME, number)?;
-            let term = partition.leads().expect("it has just answered");
+            let partition = log.partition(service, 0)?;
+            let term = partition.may_decide().await.expect("it leads");
             let sequence = partition.next_decided(term);
-            let batch = DecidedBatch { term, sequence, effects: effects.to_vec().into(), ..DecidedBatch::default() };
-            partition.decide(&batch).await?.await
+            partition.decide(&DecidedBatch { term, sequence, ..batch }).await?.await
         });
         // The leader comes to it first, and answers nobody any more.
         proposed.await.unwrap_err();
@@ -119,7 +137,7 @@ fn a_step_of_an_unknown_kind_halts_every_node_that_comes_to_it() {
         let halted: Vec<_> = (1..=3).filter_map(|node| Some((node, sim.world().halted(node)?))).collect();
         assert!(halted.len() == 2 && halted.iter().any(|(node, _)| *node == leader), "{halted:?}");
         for (node, halt) in halted {
-            assert!(matches!(&halt, Halt::UnknownEntry(what) if what.contains("till")), "node {node}: {halt}");
+            assert!(matches!(&halt, Halt::UnknownEntry(what) if what.contains(service)), "node {node}: {halt}");
         }
     });
 }

@@ -4,7 +4,8 @@ use super::service::Ticket;
 use corduroy_log::world::Timestamp;
 use corduroy_proto::runtime as pb;
 use hashbrown::HashTable;
-use std::collections::{BTreeMap, VecDeque};
+use imbl::Vector;
+use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How far the first one of a principal is looked for.
@@ -35,7 +36,8 @@ pub(crate) struct Commands {
 
 #[derive(Default)]
 struct Queue {
-    kept: VecDeque<Kept>,
+    /// Shared with a copy that a checkpoint is made from.
+    kept: Vector<Kept>,
     /// How many were forgotten: the number of the first that is kept.
     forgotten: u64,
     /// Numbers.
@@ -102,16 +104,20 @@ impl Commands {
         self.by_gateways.expire(now, |_| {});
     }
 
-    /// How many of a principal's are remembered, of those whose ids clients chose.
-    pub(crate) fn held(&self, principal: u64) -> u64 {
-        self.held.get(&principal).copied().unwrap_or_default()
+    /// How many of a principal's are remembered, of those whose ids clients chose. Without those that are forgotten with the next
+    /// batch.
+    pub(crate) fn held(&self, principal: u64, now: Timestamp) -> u64 {
+        let expired = self.by_clients.kept.iter().take_while(|kept| kept.expires <= now.0);
+        let expired = expired.filter(|kept| kept.principal == principal).count() as u64;
+        self.held.get(&principal).map_or(0, |held| held.saturating_sub(expired))
     }
 
-    /// When the first of a principal's expires, or a little before.
-    pub(crate) fn first_expires(&self, principal: u64) -> Option<u64> {
-        let mut looked = self.by_clients.kept.iter().take(LOOKED_AT);
-        let last = self.by_clients.kept.get(LOOKED_AT).or(self.by_clients.kept.back());
-        looked.find(|kept| kept.principal == principal).or(last).map(|kept| kept.expires)
+    /// When the first of a principal's expires from now on, or a little before.
+    pub(crate) fn first_expires(&self, principal: u64, now: Timestamp) -> Option<u64> {
+        let mut last = None;
+        let kept = self.by_clients.kept.iter().skip_while(|kept| kept.expires <= now.0).take(LOOKED_AT);
+        let first = kept.inspect(|kept| last = Some(kept.expires)).find(|kept| kept.principal == principal);
+        first.map(|kept| kept.expires).or(last)
     }
 
     /// Remembers a command.
@@ -146,20 +152,22 @@ impl Commands {
         self.by_clients.kept.len() + self.by_gateways.kept.len()
     }
 
-    /// For a checkpoint.
-    pub(crate) fn encode(&self) -> Vec<pb::StoredCommand> {
-        let stored = |by_client: bool| {
-            move |kept: &Kept| pb::StoredCommand {
-                id: kept.id.to_bytes(),
-                fingerprint: kept.fingerprint,
-                expires: kept.expires,
-                answered: kept.answered,
-                by_client,
-                principal: kept.principal,
-            }
-        };
-        let clients = self.by_clients.kept.iter().map(stored(true));
-        clients.chain(self.by_gateways.kept.iter().map(stored(false))).collect()
+    /// For a checkpoint: a copy, made at once, to be encoded.
+    pub(crate) fn frozen(&self) -> impl FnOnce() -> Vec<pb::StoredCommand> + Send + use<> {
+        let (clients, gateways) = (self.by_clients.kept.clone(), self.by_gateways.kept.clone());
+        move || {
+            let stored = |by_client: bool| {
+                move |kept: &Kept| pb::StoredCommand {
+                    id: kept.id.to_bytes(),
+                    fingerprint: kept.fingerprint,
+                    expires: kept.expires,
+                    answered: kept.answered,
+                    by_client,
+                    principal: kept.principal,
+                }
+            };
+            clients.iter().map(stored(true)).chain(gateways.iter().map(stored(false))).collect()
+        }
     }
 
     /// From a checkpoint.
@@ -223,14 +231,17 @@ mod tests {
                     prop_assert_eq!(commands.get(&Ticket([id; 16])).map(|kept| kept.answered), expected);
                 }
             }
-            let restored = Commands::decode(&commands.encode()).expect("they were stored");
-            prop_assert_eq!(restored.encode(), commands.encode());
+            let restored = Commands::decode(&commands.frozen()()).expect("they were stored");
+            prop_assert_eq!(restored.frozen()(), commands.frozen()());
+            // What has expired since the last batch counts no more.
+            now += 5;
+            model.retain(|(_, expires, ..)| *expires > now);
             for (at, who) in WHO.into_iter().enumerate() {
                 let own = || model.iter().filter(|(id, _, _, by_client)| *by_client && *id as usize % WHO.len() == at);
                 for commands in [&commands, &restored] {
-                    prop_assert_eq!(commands.held(principal(who)), own().count() as u64, "{:?}", who);
+                    prop_assert_eq!(commands.held(principal(who), Timestamp(now)), own().count() as u64, "{:?}", who);
                     if let Some(first) = own().map(|(_, expires, ..)| *expires).min() {
-                        prop_assert_eq!(commands.first_expires(principal(who)), Some(first));
+                        prop_assert_eq!(commands.first_expires(principal(who), Timestamp(now)), Some(first));
                     }
                 }
             }

@@ -313,7 +313,7 @@ impl<W: World, S: Service> Turn<'_, W, S> {
             refuse(waiter, Outcome::Unavailable("a command without an id".into()));
             return Taken::Yes;
         };
-        if let Some(expires) = self.over_quota(decider, &id, &cause) {
+        if let Some(expires) = self.over_quota(decider, &id, &cause, now) {
             refuse(waiter, Outcome::Quota(expires.saturating_sub(now.0)));
             return Taken::Yes;
         }
@@ -351,17 +351,17 @@ impl<W: World, S: Service> Turn<'_, W, S> {
 
     /// Whether as many ids of its principal are remembered as may be, and when the first of them is not any more: what is not
     /// remembered could be done twice, so nothing is forgotten for a command that is new.
-    fn over_quota(&self, decider: &Decider<S>, id: &Ticket, cause: &pb::CommandCause) -> Option<u64> {
+    fn over_quota(&self, decider: &Decider<S>, id: &Ticket, cause: &pb::CommandCause, now: Timestamp) -> Option<u64> {
         let quota = self.host.keep.quota;
         if quota == 0 || !cause.by_client || decider.fingerprint(id).is_some() {
             return None;
         }
         let whose = principal(&cause.principal);
         self.replica.commands(|commands| {
-            let left = quota.saturating_sub(commands.held(whose));
+            let left = quota.saturating_sub(commands.held(whose, now));
             let full = || decider.open_of(whose).filter(|id| commands.get(id).is_none()).count() as u64 >= left;
             let over = left <= decider.open() && commands.get(id).is_none() && full();
-            over.then(|| commands.first_expires(whose).unwrap_or_default())
+            over.then(|| commands.first_expires(whose, now).unwrap_or_default())
         })
     }
 

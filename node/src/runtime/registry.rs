@@ -204,7 +204,7 @@ impl<W: World, S: Service> AnyHost<W> for Host<W, S> {
     #[cfg(feature = "testing")]
     fn remembered(&self) -> Vec<(u32, Vec<pb::StoredCommand>)> {
         let held: Vec<_> = self.replicas.lock().expect("a map").values().cloned().collect();
-        held.iter().map(|held| (held.0.partition, held.0.commands(|commands| commands.encode()))).collect()
+        held.iter().map(|held| (held.0.partition, held.0.commands(|commands| commands.frozen()()))).collect()
     }
 }
 

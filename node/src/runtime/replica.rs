@@ -159,6 +159,9 @@ impl<S: Service, M> Inner<S, M> {
                 let event = S::Event::decode(record.value).map_err(|error| unknown(error.to_string()))?;
                 let key = record.key.unwrap_or_default();
                 let key = std::str::from_utf8(&key).map_err(|error| unknown(error.to_string()))?;
+                if !S::knows(&event) {
+                    return Err(unknown(format!("an event of {key} of a kind that this build does not know")));
+                }
                 self.state.take_event(key, &event);
             }
             self.state.take_step(step);
@@ -222,9 +225,9 @@ impl<W: World, S: Service, M: Send + 'static> Machine for Evolver<W, S, M> {
     fn freeze(&mut self) -> Frozen {
         let mut inner = self.0.lock();
         let table = inner.state.freeze(self.0.memory);
-        let (state, commands) = (inner.state.clone(), inner.commands.encode());
+        let (state, commands) = (inner.state.clone(), inner.commands.frozen());
         drop(inner);
-        let rest = move || pb::ServiceState { commands, ..state.encode() }.encode_to_vec().into();
+        let rest = move || pb::ServiceState { commands: commands(), ..state.encode() }.encode_to_vec().into();
         Frozen { rest: Box::new(rest), table }
     }
 

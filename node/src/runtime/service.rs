@@ -48,6 +48,12 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// Takes a fact into the state of an aggregate; `None` before the first one, and whenever it is no more.
     fn evolve(state: &mut Option<Self::State>, key: &str, event: &Self::Event, at: At);
 
+    /// Whether this build knows the fact. One that a later build has emitted is never passed over: the node halts
+    /// (`UNKNOWN_ENTRY`), and goes on where it was when it is started with a build that knows it.
+    fn knows(_event: &Self::Event) -> bool {
+        true
+    }
+
     /// Takes a fact into what the partition keeps.
     fn evolve_partition(_partition: &mut Self::Partition, _key: &str, _event: &Self::Event, _at: At) {}
 

@@ -98,7 +98,8 @@ impl Market {
     async fn customer(self, shop: SimServices, number: u64) {
         let sim = shop.logs().sim().clone();
         let command = |command| order::Command { command: Some(command) };
-        let line = |item: u64, quantity| order::Line { item: item.to_string(), quantity, price: Some(4), quoted: false };
+        let line =
+            |item: u64, quantity| order::Line { item: item.to_string(), quantity, price: Some(4), quoted: false };
         while !self.is_over() {
             let count = self.next.fetch_add(1, Ordering::Relaxed);
             let (id, customer) = (format!("order-{count}"), ((count * 7 + number) % USERS).to_string());

@@ -73,6 +73,10 @@ impl Service for Delivery {
         Ok(())
     }
 
+    fn knows(event: &pb::Event) -> bool {
+        event.event.is_some()
+    }
+
     fn evolve(state: &mut Option<pb::Delivery>, _key: &str, event: &pb::Event, at: At) {
         if let Some(event) = &event.event {
             fold::evolve(state, event, at);

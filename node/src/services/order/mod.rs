@@ -103,6 +103,10 @@ impl Service for Order {
         Ok(())
     }
 
+    fn knows(event: &Self::Event) -> bool {
+        event.event.is_some()
+    }
+
     fn evolve(state: &mut Option<Self::State>, key: &str, event: &Self::Event, at: At) {
         evolve::evolve(state, key, event, at);
     }

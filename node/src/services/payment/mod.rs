@@ -78,6 +78,10 @@ impl Service for Payment {
         Ok(())
     }
 
+    fn knows(event: &pb::Event) -> bool {
+        event.event.is_some()
+    }
+
     fn evolve(state: &mut Option<pb::Account>, _key: &str, event: &pb::Event, at: At) {
         if let Some(event) = &event.event {
             account::evolve(state, event, at);

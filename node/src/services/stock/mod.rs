@@ -72,6 +72,10 @@ impl Service for Stock {
         Ok(())
     }
 
+    fn knows(event: &pb::Event) -> bool {
+        event.event.is_some()
+    }
+
     fn evolve(state: &mut Option<pb::State>, key: &str, event: &pb::Event, _at: At) {
         if let Some(event) = &event.event {
             fold::evolve(state, key, event);
