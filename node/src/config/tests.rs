@@ -187,3 +187,20 @@ fn node_must_be_one_of_the_cluster() {
     let refusal = load(Flags { nodes: Some(twice), ..flags() }).expect_err("twice").to_string();
     assert!(refusal.contains("there twice"), "{refusal}");
 }
+
+#[test]
+fn orders_are_delivered_where_a_node_carries_that_service() {
+    let delivers = |services: &[&[&str]], own: &[&str]| {
+        let mut flags = flags();
+        for (node, services) in flags.nodes.as_mut().expect("there are three").iter_mut().zip(services) {
+            node.services = Some(services.iter().map(|name| (*name).to_owned()).collect());
+        }
+        flags.services = (!own.is_empty()).then(|| own.iter().map(|name| (*name).to_owned()).collect());
+        load(flags).expect("valid").shop.settings.delivers
+    };
+    assert!(delivers(&[], &[]), "each carries everything");
+    assert!(delivers(&[&["order"], &["stock"], &["delivery"]], &[]));
+    assert!(!delivers(&[&["order"], &["stock"], &["payment"]], &[]));
+    assert!(delivers(&[&["order"], &["stock"], &["payment"]], &["delivery"]), "this one was told otherwise");
+    assert!(!delivers(&[&["order"], &["delivery"], &["payment"]], &["stock"]));
+}

@@ -130,6 +130,17 @@ impl Check<'_> {
         Ok(services)
     }
 
+    /// Whether some node of the cluster carries a service, as far as this configuration says.
+    fn is_carried(&self, service: &str, settings: &Settings) -> bool {
+        let carries = |services: &[String]| services.is_empty() || services.iter().any(|name| name == service);
+        let by_node = |node: &NodeEntry| match &node.services {
+            _ if node.id == settings.node_id && !settings.services.is_empty() => carries(&settings.services),
+            Some(services) => carries(services),
+            None => true,
+        };
+        settings.nodes.iter().any(by_node)
+    }
+
     fn shop(&self, settings: &Settings) -> Result<ShopConfig, ConfigError> {
         let (hour, day) = (ms(3_600_000), ms(86_400_000));
         self.within("gateway.timeout", settings.gateway.timeout, ms(1_000), hour)?;
@@ -176,6 +187,7 @@ impl Check<'_> {
             saga_async_timeout: settings.saga.async_timeout.0,
             saga_release_wait: settings.saga.release_wait.0,
             max_lines: settings.order.max_lines as usize,
+            delivers: self.is_carried("delivery", settings),
             delivery_capacity: delivery.capacity_per_day.map(i64::from),
             delivery_lead_days: delivery.lead_days.into(),
             delivery_horizon_days: delivery.horizon_days.into(),

@@ -12,6 +12,8 @@ pub struct Settings {
     pub saga_release_wait: Duration,
     /// Lines of an order.
     pub max_lines: usize,
+    /// Whether some node of the cluster carries the delivery service. Orders are brought to nobody otherwise.
+    pub delivers: bool,
     /// Deliveries of a day; `None`: any number. Needs a single partition of `delivery`.
     pub delivery_capacity: Option<i64>,
     /// The first day that comes into question, from the day of the request.
@@ -32,6 +34,7 @@ impl Default for Settings {
             saga_async_timeout: Duration::from_secs(900),
             saga_release_wait: Duration::from_secs(5),
             max_lines: 1000,
+            delivers: true,
             delivery_capacity: None,
             delivery_lead_days: 1,
             delivery_horizon_days: 14,

@@ -61,7 +61,7 @@ fn held(settings: &Settings, work: &mut Work<'_, '_>, answer: &pb::HoldAnswer) {
         }
         Participant::Delivery => {
             work.emit(Event::DeliverySecured(pb::DeliverySecured { attempt, position, partition }));
-            checkout::confirm_if_held(work);
+            checkout::confirm_if_held(settings, work);
         }
     }
 }

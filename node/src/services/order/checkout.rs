@@ -6,7 +6,7 @@ use crate::{
 };
 use corduroy_proto::order as pb;
 use pb::{HoldStatus, Line, Participant, Status, command::Command, event::Event};
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 /// Begins an attempt, or joins the one that is running.
 pub(super) fn checkout(settings: &Settings, work: &mut Work<'_, '_>, asked: &pb::Checkout) -> Result<(), Refusal> {
@@ -22,8 +22,7 @@ pub(super) fn checkout(settings: &Settings, work: &mut Work<'_, '_>, asked: &pb:
             }
         }
         Status::Open => {
-            let timeout = if asked.r#async { settings.saga_async_timeout } else { settings.saga_timeout };
-            start(work, &asked.prices, timeout, !asked.r#async)?;
+            start(settings, work, &asked.prices, !asked.r#async)?;
             // Without lines it is over already.
             if asked.r#async || work.order.status() == Status::Confirmed {
                 work.reply();
@@ -34,12 +33,13 @@ pub(super) fn checkout(settings: &Settings, work: &mut Work<'_, '_>, asked: &pb:
 }
 
 /// Begins an attempt of an open order; who asks gets its outcome if it `waits`, or has to be answered.
-pub(super) fn start(work: &mut Work<'_, '_>, prices: &[Line], timeout: Duration, waits: bool) -> Result<(), Refusal> {
+pub(super) fn start(settings: &Settings, work: &mut Work<'_, '_>, prices: &[Line], waits: bool) -> Result<(), Refusal> {
+    let timeout = if waits { settings.saga_timeout } else { settings.saga_async_timeout };
     let attempt = pb::Attempt { attempt: work.order.attempt.saturating_add(1), ..work.attempt() };
     if work.order.lines.is_empty() {
         let started = pb::CheckoutStarted { attempt: Some(attempt), ..pb::CheckoutStarted::default() };
         work.emit(Event::CheckoutStarted(started));
-        confirm(work);
+        confirm(settings, work);
         return Ok(());
     }
     let mut priced = work.order.lines.clone();
@@ -92,24 +92,24 @@ pub(super) fn after_stock(settings: &Settings, work: &mut Work<'_, '_>) {
         let attempt = Some(work.attempt());
         work.emit(Event::DeliveryRequested(pb::DeliveryRequested { attempt }));
     } else {
-        confirm_if_held(work);
+        confirm_if_held(settings, work);
     }
 }
 
 /// Confirms the order if everything it asked for is held.
-pub(super) fn confirm_if_held(work: &mut Work<'_, '_>) {
+pub(super) fn confirm_if_held(settings: &Settings, work: &mut Work<'_, '_>) {
     if work.order.holds.iter().all(|hold| hold.status() == HoldStatus::Held) {
-        confirm(work);
+        confirm(settings, work);
     }
 }
 
 /// The pivot: from here on everything will be posted.
-fn confirm(work: &mut Work<'_, '_>) {
+fn confirm(settings: &Settings, work: &mut Work<'_, '_>) {
     let before = work.order.clone();
     let stock = before.holds.iter().filter(|hold| hold.participant() == Participant::Stock);
     work.cancel_timers();
     work.rests_on_holds();
-    let delivery = ships(&before) && work.cx.place().peers.contains_key("delivery");
+    let delivery = ships(&before) && settings.delivers;
     work.emit(Event::Confirmed(pb::OrderConfirmed {
         attempt: Some(work::attempt(&before)),
         total: before.gross,

@@ -52,7 +52,7 @@ pub(super) fn place(
         due_key: if value { names::due_key(order_date, key) } else { String::new() },
     }));
     if place.checkout && !value {
-        checkout::start(&mut work, &place.prices, settings.saga_async_timeout, false)?;
+        checkout::start(settings, &mut work, &place.prices, false)?;
     }
     work.reply();
     Ok(())

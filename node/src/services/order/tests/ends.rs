@@ -135,6 +135,25 @@ fn whoever_does_not_wait_is_answered_at_once() {
     assert_eq!(kinds(&shop.rules.wait(std::time::Duration::from_secs(1))[0])[0], "AttemptFailed");
 }
 
+/// What decides is which services the cluster has, not which of them its leader has seen so far.
+#[test]
+fn whether_an_order_is_brought_to_somebody_is_said_by_the_configuration() {
+    for delivers in [true, false] {
+        let settings = Settings { delivers, ..Settings::default() };
+        let unseen = Place { peers: [("payment".to_owned(), 1), ("stock".to_owned(), 2)].into(), ..place() };
+        let shop = Shop { rules: Rules::new(Order::new(settings)).at(unseen), offset: 0 };
+        let (mut shop, _) = shop.checking_out();
+        shop.payment(HoldStatus::Held);
+        shop.stock(0, HoldStatus::Held);
+        let confirmed = shop.stock(1, HoldStatus::Held).events();
+        let told = confirmed.into_iter().find_map(|event| match event.event {
+            Some(Event::Confirmed(confirmed)) => Some(confirmed.delivery),
+            _ => None,
+        });
+        assert_eq!(told, Some(delivers));
+    }
+}
+
 #[test]
 fn without_a_stock_service_the_answer_of_payment_comes_again() {
     let (mut shop, _) = Shop::new(Settings::default()).checking_out();
