@@ -269,9 +269,9 @@ impl Evolved {
         Some(self.image()?.encode(None))
     }
 
-    /// The rows of the last image are in this table.
-    pub(crate) fn settle(&self, table: Table) {
-        let garbage = self.state().machine.as_mut().map(|machine| machine.settle(table));
+    /// The rows that were frozen with this number are in this table.
+    pub(crate) fn settle(&self, freeze: u64, table: Table) {
+        let garbage = self.state().machine.as_mut().map(|machine| machine.settle(freeze, table));
         drop(garbage);
     }
 

@@ -40,8 +40,9 @@ pub enum FrozenTable {
     None,
     /// Those the machine has been given: what has changed since is in the rest.
     Same(Table),
-    /// These, ascending by key, each key once. The machine is given the table they have become ([`Machine::settle`]).
-    New(Box<dyn Iterator<Item = (Bytes, Bytes)> + Send>),
+    /// These, ascending by key, each key once. The machine is given the table they have become, with this number
+    /// ([`Machine::settle`]).
+    New(u64, Box<dyn Iterator<Item = (Bytes, Bytes)> + Send>),
 }
 
 /// State that every replica of a partition folds from its log, in log order, and that is part of the partition's checkpoints.
@@ -56,9 +57,10 @@ pub trait Machine: Send {
     /// The state as it is now, to be written later and elsewhere. Evolving waits for this call, not for the writing.
     fn freeze(&mut self) -> Frozen;
 
-    /// The rows of the state that was frozen last are in this table, on disk. Gives away what need not be kept in memory any
-    /// more: evolving does not wait until it is freed.
-    fn settle(&mut self, _table: Table) -> Box<dyn Send> {
+    /// The rows that were frozen with this number are in this table, on disk. Gives away what need not be kept in memory any
+    /// more: evolving does not wait until it is freed. Not called for what could not be written; what was frozen then is still
+    /// in no checkpoint.
+    fn settle(&mut self, _freeze: u64, _table: Table) -> Box<dyn Send> {
         Box::new(())
     }
 

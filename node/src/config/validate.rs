@@ -222,7 +222,7 @@ impl Check<'_> {
         self.within("limits.index_cache", limits.index_cache, Size(0), Size(64 * GIB))?;
         self.within("limits.view_cache", limits.view_cache, Size(0), Size(64 * GIB))?;
         self.within("limits.checkpoint", limits.checkpoint, Size(MIB), Size(1024 * GIB))?;
-        self.within("limits.state", limits.state, Size(KIB), Size(4 * GIB))?;
+        self.within("limits.state", limits.state, Size(KIB), Size(256 * MIB))?;
         self.within("limits.partitions", limits.partitions, 1, 4096)?;
         self.within("limits.keys", limits.keys, 1, 1_000_000_000)?;
         self.within("limits.reserve", limits.reserve, Size(0), Size(GIB))?;

@@ -9,7 +9,8 @@
 //! So the partition never stands still for a checkpoint, and memory is bounded by what changed since the last table. Clones
 //! share everything: the head of a leader, and whoever walks over the state, keep what they were made from.
 //!
-//! **Invariant**: `sum` is the sum of the hashes of all rows, whichever layer they are in.
+//! **Invariant**: what is frozen is in no table and in no checkpoint until it is settled: until then every checkpoint writes a new
+//! table. **Invariant**: `sum` is the sum of the hashes of all rows, whichever layer they are in.
 use bytes::Bytes;
 use corduroy_log::{FrozenTable, Table};
 use imbl::OrdMap;
@@ -24,9 +25,14 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 pub(crate) struct Aggregates {
     table: Option<Table>,
     frozen: Layer,
+    /// The last time something was frozen. What was frozen before is part of it.
+    freezes: u64,
     recent: Layer,
     sum: u64,
 }
+
+/// Changes that a checkpoint carries beside its table, rather than writing a new one, are an eighth of the table, but not more.
+const CARRIED: u64 = 256 << 20;
 
 /// Changes; `None`: it is no more.
 #[derive(Clone, Default)]
@@ -91,6 +97,11 @@ impl Aggregates {
         is_new
     }
 
+    /// Makes the sum of what is there.
+    pub(crate) fn add_up(&mut self) {
+        self.sum = self.walk("").fold(0, |sum, (key, row)| sum.wrapping_add(hash_of(&key, &row)));
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<Row> {
         let found = self.recent.get(key).or_else(|| self.frozen.get(key));
         found.unwrap_or_else(|| self.table.as_ref()?.get(key.as_bytes()).map(Row::Table))
@@ -141,10 +152,11 @@ impl Aggregates {
     /// For a checkpoint. Where more than `limit` bytes have changed, and more than an eighth of the table, there will be a new
     /// table: so what is written over and over is a constant share of what changes.
     pub(crate) fn freeze(&mut self, limit: u64) -> FrozenTable {
-        let table = self.table.as_ref().map_or(0, Table::bytes);
-        if self.frozen.bytes + self.recent.bytes < limit.max(table / 8).max(1) {
+        let carried = (self.table.as_ref().map_or(0, Table::bytes) / 8).min(CARRIED);
+        if self.frozen.rows.is_empty() && self.recent.bytes < limit.max(carried).max(1) {
             return self.table.clone().map_or(FrozenTable::None, FrozenTable::Same);
         }
+        self.freezes += 1;
         if self.frozen.rows.is_empty() {
             self.frozen = std::mem::take(&mut self.recent);
         } else {
@@ -160,11 +172,15 @@ impl Aggregates {
             };
             (Bytes::copy_from_slice(key.as_bytes()), value)
         };
-        FrozenTable::New(Box::new(self.walk("").map(row)))
+        FrozenTable::New(self.freezes, Box::new(self.walk("").map(row)))
     }
 
-    /// What was frozen is in this table. Gives away what it takes the place of.
-    pub(crate) fn settle(&mut self, table: Table) -> impl Send + use<> {
+    /// What was frozen then is in this table. Gives away what it takes the place of; the table itself where more was frozen since,
+    /// so that what is frozen is not all in it.
+    pub(crate) fn settle(&mut self, freeze: u64, table: Table) -> impl Send + use<> {
+        if freeze != self.freezes {
+            return (Layer::default(), Some(table));
+        }
         (std::mem::take(&mut self.frozen), self.table.replace(table))
     }
 }

@@ -73,16 +73,14 @@ impl<S: Service, M: Send> Shown for Replica<S, M> {
 
     fn places(&self, keys: Vec<Vec<u8>>) -> Vec<Placed> {
         let state_of = |state: &State<S>, key: &[u8]| state.get_stored(std::str::from_utf8(key).ok()?);
-        let found: Vec<_> = self.look(|state| {
-            let found = keys.into_iter().map(|key| (state_of(state, &key), key));
-            found.collect()
-        });
-        // Not while the state is locked: that a service panics here is a matter of its view alone.
+        // Of a copy: reading tables takes time, and that a service panics here is a matter of its view alone.
+        let state = self.state();
+        let found = keys.into_iter().map(|key| (state_of(&state, &key), key));
         let placed = |(found, key): (Option<S::State>, Vec<u8>)| {
             let places = found.map(|state| places::<S>(&String::from_utf8_lossy(&key), &state));
             (key, places.unwrap_or_default())
         };
-        found.into_iter().map(placed).collect()
+        found.map(placed).collect()
     }
 
     fn walk(&self, after: Option<&[u8]>, limit: usize) -> Vec<Placed> {
@@ -97,30 +95,37 @@ impl<S: Service, M: Send> Shown for Replica<S, M> {
     }
 }
 
-/// Answers a question for what is at a place of the index, on a node that has the partition.
-pub(super) async fn answer<W: World, S: Service, M: Send>(
-    replica: &Replica<S, M>,
+/// The keys at a place of the index, by the view of this node.
+pub(super) async fn keys<W: World>(
     partition: &Partition<W>,
-    call: pb::FindCall,
+    call: &pb::FindCall,
     limit: usize,
     consistency: Consistency,
-) -> Result<pb::QueryAnswer, LogError> {
+) -> Result<Vec<String>, LogError> {
     let keys = partition.find(&call.place, call.after.as_bytes(), limit, consistency).await?;
-    let keys: Vec<String> = keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
+    Ok(keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect())
+}
+
+/// Answers a question for what is at a place of the index, where these keys were found.
+pub(super) fn answer<S: Service, M: Send>(
+    replica: &Replica<S, M>,
+    call: &pb::FindCall,
+    limit: usize,
+    keys: Vec<String>,
+) -> pb::QueryAnswer {
     let more = keys.len() == limit;
     let behind = keys.last().filter(|_| more).cloned().unwrap_or_default();
-    let (states, end, time): (Vec<_>, _, _) = replica.look(|state| {
-        let states = keys.into_iter().filter_map(|key| state.get_stored(&key).map(|state| (key, state)));
-        (states.collect(), state.end(), state.time().0)
-    });
+    let state = replica.state();
+    let (end, time) = (state.end(), state.time().0);
+    let states = keys.into_iter().filter_map(|key| state.get_stored(&key).map(|state| (key, state)));
     let counts = |(key, state): &(String, S::State)| places::<S>(key, state).iter().any(|place| *place == call.place);
     let stored = |(key, state): (String, S::State)| pb::StoredAggregate {
         key,
         state: state.encode_to_vec().into(),
         removed: false,
     };
-    let aggregates = states.into_iter().filter(counts).map(stored).collect();
-    Ok(pb::QueryAnswer { end, time, aggregates, more, behind, ..pb::QueryAnswer::default() })
+    let aggregates = states.filter(counts).map(stored).collect();
+    pb::QueryAnswer { end, time, aggregates, more, behind, ..pb::QueryAnswer::default() }
 }
 
 impl<W: World> Services<W> {

@@ -20,6 +20,7 @@ use super::{
     registry::Host,
     replica::{Known, Replica, Waiter, answer_in},
     service::{Place, Service, Ticket},
+    state::State,
     time::LogTime,
 };
 use corduroy_log::{
@@ -77,8 +78,8 @@ struct Over(String);
 pub(crate) async fn lead<W: World, S: Service>(host: Arc<Host<W, S>>, replica: Arc<Replica<S, Mail>>, log: Log<W>) {
     let rng = log.env().rng.clone();
     let draw = move || rng.next_u64();
-    let mut decider =
-        Decider::new(host.service.clone(), Place::default(), replica.state(), log.limits(), draw).max_age(host.max_age);
+    let mut decider = Decider::new(host.service.clone(), Place::default(), State::default(), log.limits(), draw)
+        .max_age(host.max_age);
     // A cluster that is just being started: what its rules see of their peers must not depend on who is faster.
     let opened = <InstantOf<W> as Instant>::now();
     while opened.elapsed() < PEERS && !knows_peers::<W, S>(&log) && !log.is_stopping() {
@@ -93,6 +94,8 @@ pub(crate) async fn lead<W: World, S: Service>(host: Arc<Host<W, S>>, replica: A
         }
         let over = in_term(&host, &replica, &log, &partition, term, &mut decider).await;
         replica.close();
+        // It would keep what it was made from, tables that are no more, too.
+        decider.replace_head(State::default());
         tracing::debug!(partition = %partition.name(), term, why = over.0, "decides no more");
     }
 }
@@ -358,6 +361,9 @@ impl<W: World, S: Service> Turn<'_, W, S> {
         }
         let whose = principal(&cause.principal);
         self.replica.commands(|commands| {
+            if commands.most(whose).saturating_add(decider.open()) < quota {
+                return None;
+            }
             let left = quota.saturating_sub(commands.held(whose, now));
             let full = || decider.open_of(whose).filter(|id| commands.get(id).is_none()).count() as u64 >= left;
             let over = left <= decider.open() && commands.get(id).is_none() && full();

@@ -37,7 +37,8 @@ pub struct Keep {
     /// How many ids that clients chose are remembered of each principal in a partition; with so many, new ones are refused. 0: any
     /// number.
     pub quota: u64,
-    /// Bytes of aggregates that changed since a table of them was written; with more, the next checkpoint writes a new one.
+    /// Bytes of aggregates that changed since a table of them was written; with more, and more than an eighth of that table, the
+    /// next checkpoint writes a new one.
     pub changes: u64,
 }
 
@@ -170,11 +171,13 @@ impl<W: World, S: Service> AnyHost<W> for Host<W, S> {
                 Some(query_call::Consistency::Linearizable(_)) | None => Consistency::Linearizable,
             };
             if let Some(query_call::What::Find(find)) = call.what {
-                let Some(held) = self.held(partition) else { return unavailable("it is not held here".into()) };
                 let limit = page(find.limit);
                 let found = async {
                     let here = log.partition(S::NAME, partition)?;
-                    index::answer(&held.0, &here, find, limit, consistency).await
+                    let keys = index::keys(&here, &find, limit, consistency).await?;
+                    // Only now: it may have been opened anew.
+                    let held = self.held(partition).ok_or(LogError::Unavailable("it is not held here".into()))?;
+                    Ok::<_, LogError>(index::answer(&held.0, &find, limit, keys))
                 };
                 return match found.await {
                     Ok(answer) => pb::ServiceAnswer { outcome: Some(Outcome::Query(answer)) },

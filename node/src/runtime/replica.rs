@@ -231,8 +231,8 @@ impl<W: World, S: Service, M: Send + 'static> Machine for Evolver<W, S, M> {
         Frozen { rest: Box::new(rest), table }
     }
 
-    fn settle(&mut self, table: Table) -> Box<dyn Send> {
-        Box::new(self.0.lock().state.settle(table))
+    fn settle(&mut self, freeze: u64, table: Table) -> Box<dyn Send> {
+        Box::new(self.0.lock().state.settle(freeze, table))
     }
 
     fn check(&self, state: &[u8], table: Option<&Table>) -> Result<(), String> {

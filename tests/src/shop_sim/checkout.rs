@@ -1,4 +1,4 @@
-//! Customers who order all the time, and what the books must say in the end: INV-1 to INV-16 of `docs/services.md`.
+//! Customers who order all the time, and what the books must say in the end: INV-3, 4, 10, 13, 14 and 16 of `docs/services.md`.
 use super::{run::Run, tally::Event, trouble::NODES};
 use corduroy_log::testing::{SimTasks, SimWorld};
 use corduroy_node::{
@@ -229,7 +229,9 @@ impl Checkouts {
         }
         for Checkout { order, outcome, .. } in &self.told().checkouts {
             let confirmed = statuses.get(order) == Some(&order::Status::Confirmed);
-            run.hold(outcome.is_err() || confirmed, || format!("{order} was said to be paid, and is not (INV-4)"));
+            run.hold(outcome.is_ok() == confirmed, || {
+                format!("{order} is confirmed: {confirmed}; its caller was told {outcome:?} (INV-4)")
+            });
         }
         (spent, sold)
     }

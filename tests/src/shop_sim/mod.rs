@@ -89,6 +89,8 @@ pub struct Passed {
 /// A run that did not.
 #[derive(Clone, Debug)]
 pub struct Failed {
+    /// What the cluster carried.
+    pub loads: Vec<Load>,
     /// The seed.
     pub seed: u64,
     /// What was done.
@@ -103,13 +105,18 @@ pub struct Failed {
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failed { seed, plan, violation, events, .. } = self;
+        let Failed { loads, seed, plan, violation, events, .. } = self;
         write!(f, "seed {seed} failed: {violation}\n{plan}")?;
         for event in events {
             writeln!(f, "    {event}")?;
         }
         writeln!(f, "what happened: {violation}")?;
-        write!(f, "replay: cargo run -p tests --bin shop-sim -- --seed {seed} --trace")
+        write!(f, "replay: cargo run -p tests --bin shop-sim -- --seed {seed} --trace")?;
+        match loads[..] {
+            [Load::Tills] => f.write_str(" --only tills"),
+            [Load::Checkout] => f.write_str(" --only checkout"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -133,7 +140,14 @@ pub fn run(seed: u64, loads: &[Load], listener: Option<Listener>) -> Result<Pass
         Err(violation) => {
             // Whatever was waited for in vain: that is why.
             let violation = run::halted(sim.world()).unwrap_or(violation);
-            Err(Box::new(Failed { seed, plan, violation, events: sim.world().milestones(), trace }))
+            Err(Box::new(Failed {
+                loads: loads.to_vec(),
+                seed,
+                plan,
+                violation,
+                events: sim.world().milestones(),
+                trace,
+            }))
         }
     }
 }

@@ -112,6 +112,9 @@ impl Tills {
         for node in NODES {
             let (tills, pages) = (run.shop.aggregates::<Till>(node).await, run.shop.aggregates::<Ledger>(node).await);
             run.hold(tills.len() == pages.len(), || format!("{} tills, {} pages", tills.len(), pages.len()));
+            let missing =
+                self.known().taken.iter().map(|taken| taken.till.clone()).find(|till| !tills.contains_key(till));
+            run.hold(missing.is_none(), || format!("till {missing:?}, which was paid into, is gone from node {node}"));
             for (till, sum) in &tills {
                 self.judge_till(run, till, sum);
                 let page = pages.get(till).cloned().unwrap_or_default();

@@ -9,7 +9,7 @@ pub(crate) const HEADER_LEN: usize = 96;
 /// Bytes of a chunk; the last one is shorter.
 pub(crate) const CHUNK: usize = 512 << 10;
 /// No partition's own state is anywhere near this: a length beyond it is not believed, even under a matching checksum.
-const MAX_BODY: u64 = 1 << 30;
+pub(super) const MAX_BODY: u64 = 1 << 30;
 
 /// Whose data directory a checkpoint is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@
 //!   restart ──▶ newest copy that verifies *and* fits the WAL ─▶ Evolved::install ─▶ evolve what follows ─▶ Raft
 //! ```
 //!
-//! **Invariant** (R36): the records are not in it: a checkpoint is a few KiB, or a MiB for a very long log. What a machine does
-//! not keep in memory is in a [`Table`], which several checkpoints may name.
+//! **Invariant** (R36): the records are not in it: a checkpoint is a few KiB, or a MiB for a very long log, and what its machine
+//! keeps in memory. The rest of that is in a [`Table`], which several checkpoints may name.
 //! **Invariant**: no checkpoint is ahead of what this node's WAL has on disk. What is evolved may be committed by others
 //! and not yet durable here; a power cut would leave a state without the log it came from. So the writer waits first.
 //! **Invariant** (R3): a file with a checkpoint's name is complete and was read back; the one before it stays until then.
@@ -108,17 +108,8 @@ impl<W: World> Checkpoints<W> {
         for index in self.store.candidates(partition) {
             let path = self.store.path(partition, index);
             let halt = |error: &FileError| format!("{}: {error}", path.display());
-            let discarded = match self.store.read(partition, index) {
-                Ok(snapshot) => match fits(log, &snapshot).map_err(RestoreError::Io)? {
-                    Ok(()) => match self.install(partition, &snapshot, evolved) {
-                        Ok(()) => {
-                            self.store.trust(partition, index, &snapshot);
-                            return Ok(Some(snapshot));
-                        }
-                        Err(why) => why,
-                    },
-                    Err(why) => why,
-                },
+            let discarded = match self.try_restore(log, index, evolved).map_err(RestoreError::Io)? {
+                Ok(snapshot) => return Ok(Some(snapshot)),
                 Err(ReadError::File(error @ FileError::Foreign(_))) => {
                     return Err(RestoreError::Halt(Halt::WrongIdentity(halt(&error))));
                 }
@@ -137,19 +128,27 @@ impl<W: World> Checkpoints<W> {
         }
     }
 
-    fn install(
+    /// `Ok(Err(_))`: it is passed over, or a reason to halt.
+    fn try_restore(
         &self,
-        partition: PartitionId,
-        snapshot: &pb::PartitionSnapshot,
+        log: &PartitionLog<W>,
+        index: u64,
         evolved: &Evolved,
-    ) -> Result<(), String> {
-        let table = self.table_of(partition, snapshot).map_err(|error| error.to_string())?;
-        evolved.install(snapshot, table).map_err(|error| error.to_string())
-    }
-
-    /// The table a checkpoint names, if it names one.
-    fn table_of(&self, partition: PartitionId, snapshot: &pb::PartitionSnapshot) -> Result<Option<Table>, ReadError> {
-        snapshot.table.as_ref().map(|named| self.store.open_table(partition, named)).transpose()
+    ) -> io::Result<Result<pb::PartitionSnapshot, ReadError>> {
+        let partition = log.id();
+        let snapshot = match self.store.read(partition, index) {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Err(why) = fits(log, &snapshot)? {
+            return Ok(Err(FileError::Damaged(why).into()));
+        }
+        let table = snapshot.table.as_ref().map(|named| self.store.open_table(partition, named)).transpose();
+        let installed = table.and_then(|table| Ok(evolved.install(&snapshot, table)?));
+        Ok(installed.map(|()| {
+            self.store.trust(partition, index, &snapshot);
+            snapshot
+        }))
     }
 
     /// The checkpoint the partition goes by; `None` where it has none.

@@ -204,7 +204,16 @@ impl<D: Disk> Store<D> {
         self.write_file(&self.table_path(partition, index), write)?;
         self.copies().entry(partition).or_default().tables.insert(index);
         let read_back = self.table(partition, index).and_then(|table| table::verify(&table).map(|()| table));
-        read_back.map_err(|error| WriteError::ReadBack(error.into()))
+        read_back.map_err(|error| {
+            self.drop_table(partition, index);
+            WriteError::ReadBack(error.into())
+        })
+    }
+
+    /// Gives the room back of a table that no checkpoint will name.
+    pub(crate) fn drop_table(&self, partition: PartitionId, index: u64) {
+        self.copies().entry(partition).or_default().tables.remove(&index);
+        self.remove(std::iter::once(self.table_path(partition, index)));
     }
 
     /// Writes a checkpoint, reads it back, and only then removes all but the one before it.
@@ -214,6 +223,10 @@ impl<D: Disk> Store<D> {
     pub(crate) fn write(&self, partition: PartitionId, snapshot: &pb::PartitionSnapshot) -> Result<(), WriteError> {
         let index = snapshot.last.as_ref().map_or(0, |last| last.index);
         let body = snapshot.encode_to_vec();
+        if body.len() as u64 > file::MAX_BODY {
+            let what = format!("a checkpoint of {} bytes is larger than any that is read", body.len());
+            return Err(WriteError::Refused(io::Error::new(io::ErrorKind::FileTooLarge, what)));
+        }
         let head = file::head(&self.owner, partition, &body);
         self.write_file(&self.path(partition, index), |file| file.write_all_at(0, &[&head, &body]))?;
         let read_back = match self.read(partition, index) {
@@ -223,8 +236,8 @@ impl<D: Disk> Store<D> {
         };
         match read_back {
             Ok(()) => self.supersede(partition, index, table_of(snapshot)),
-            // Left where it is, like any copy that does not verify, until the next one is written.
-            Err(_) => self.copies().entry(partition).or_default().others.push(index),
+            // It is evidence of nothing: nobody has counted on it.
+            Err(_) => self.remove(std::iter::once(self.path(partition, index))),
         }
         read_back.map_err(WriteError::ReadBack)
     }
@@ -245,9 +258,10 @@ impl<D: Disk> Store<D> {
             }
             let file = self.disk.create_new(side).map_err(WriteError::Refused)?;
             write(&file).and_then(|()| file.sync_all()).map_err(|error| match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                    WriteError::Refused(error)
-                }
+                io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::FileTooLarge
+                | io::ErrorKind::InvalidInput => WriteError::Refused(error),
                 _ => WriteError::Disk(error),
             })
         };

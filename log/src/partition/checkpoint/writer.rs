@@ -66,7 +66,7 @@ fn save<W: World>(store: &Store<W::Disk>, partition: PartitionId, what: What) ->
     }
     let saved = match what {
         What::Image(evolved, image) => save_image(store, partition, image).map(|table| {
-            table.into_iter().for_each(|table| evolved.settle(table));
+            table.into_iter().for_each(|(freeze, table)| evolved.settle(freeze, table));
         }),
         What::Snapshot(snapshot) => store.write(partition, &snapshot),
     };
@@ -84,17 +84,20 @@ fn save<W: World>(store: &Store<W::Disk>, partition: PartitionId, what: What) ->
     }
 }
 
-/// The rows first: a checkpoint names its table. Returns the table if it is a new one.
+/// The rows first: a checkpoint names its table. Returns the table if it is a new one, with the number of its freeze.
 fn save_image<D: Disk>(
     store: &Store<D>,
     partition: PartitionId,
     mut image: Image,
-) -> Result<Option<Table>, WriteError> {
-    let (table, is_new) = match image.take_table() {
-        FrozenTable::None => (None, false),
-        FrozenTable::Same(table) => (Some(table), false),
-        FrozenTable::New(rows) => (Some(store.write_table(partition, image.reached().0, rows)?), true),
+) -> Result<Option<(u64, Table)>, WriteError> {
+    let (table, freeze) = match image.take_table() {
+        FrozenTable::None => (None, None),
+        FrozenTable::Same(table) => (Some(table), None),
+        FrozenTable::New(freeze, rows) => (Some(store.write_table(partition, image.reached().0, rows)?), Some(freeze)),
     };
-    store.write(partition, &image.encode(table.as_ref().map(|table| table.reference().clone())))?;
-    Ok(table.filter(|_| is_new))
+    let written = store.write(partition, &image.encode(table.as_ref().map(|table| table.reference().clone())));
+    if let (Err(WriteError::Refused(_) | WriteError::ReadBack(_)), Some(table), Some(_)) = (&written, &table, freeze) {
+        store.drop_table(partition, table.reference().index);
+    }
+    written.map(|()| freeze.zip(table))
 }

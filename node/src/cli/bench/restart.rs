@@ -60,7 +60,7 @@ pub(super) struct Args {
     record_bytes: u32,
     /// Instead of records: orders of a shop, placed and delivered, on one node. The memory of a restarted node is also given
     /// for each of them.
-    #[arg(long, value_name = "N", env = "CORDUROY_BENCH_ORDERS", conflicts_with_all = ["nodes", "bytes", "record_bytes", "partitions"])]
+    #[arg(long, value_name = "N", env = "CORDUROY_BENCH_ORDERS", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["nodes", "bytes", "record_bytes", "partitions"])]
     orders: Option<u64>,
     /// How often, each way.
     #[arg(long, value_name = "N", default_value_t = 3, env = "CORDUROY_BENCH_ROUNDS", value_parser = clap::value_parser!(u32).range(1..=100))]

@@ -1,6 +1,6 @@
 //! Whatever is frozen and settled when, they are the map they would be without.
 use super::*;
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
@@ -8,8 +8,8 @@ enum Step {
     Set(u8, Option<u8>),
     /// With this limit.
     Freeze(u64),
-    /// What was frozen last becomes a table, or does not.
-    Settle(bool),
+    /// One of those that were frozen becomes a table, or never will.
+    Settle(u8, bool),
     /// Somebody keeps a copy and looks at it again in the end.
     Keep,
 }
@@ -18,7 +18,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (0..24_u8, proptest::option::of(any::<u8>())).prop_map(|(key, value)| Step::Set(key, value)),
         2 => prop_oneof![Just(0), 0..200_u64].prop_map(Step::Freeze),
-        3 => proptest::bool::weighted(0.7).prop_map(Step::Settle),
+        3 => (any::<u8>(), proptest::bool::weighted(0.7)).prop_map(|(which, well)| Step::Settle(which, well)),
         1 => Just(Step::Keep),
     ]
 }
@@ -39,19 +39,29 @@ fn check(aggregates: &Aggregates, model: &Model) {
     assert_eq!(aggregates.sum(), sum);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-    #[test]
-    fn whatever_is_frozen_and_settled_they_are_a_map(steps in proptest::collection::vec(step(), 0..120)) {
+/// What a checkpoint has of them beside a table, and what a start makes of the two.
+fn restored(table: Option<Table>, aggregates: &Aggregates) -> Aggregates {
+    let mut restored = Aggregates::restore(table, aggregates.sum());
+    for (key, value) in aggregates.recent() {
+        assert!(restored.restore_row(key, value.map(|value| &value[..])));
+    }
+    assert_eq!(restored.recent.bytes, aggregates.recent.bytes);
+    restored
+}
+
+#[test]
+fn whatever_is_frozen_and_settled_they_are_a_map() {
+    let (mut runner, tables) = (TestRunner::new(ProptestConfig::with_cases(200)), std::cell::Cell::new(0));
+    let steps = proptest::collection::vec(step(), 0..120);
+    let run = |steps: Vec<Step>| {
         let (mut aggregates, mut model) = (Aggregates::default(), Model::new());
-        let mut frozen: Option<Vec<(Bytes, Bytes)>> = None;
+        let mut frozen: Vec<(u64, Vec<(Bytes, Bytes)>)> = Vec::new();
         let mut kept = Vec::new();
-        let mut settled = 0;
         for step in steps {
             match step {
                 Step::Set(key, value) => {
                     let key = format!("k{key:02}");
-                    let value = value.map(|value| vec![value; 20]);
+                    let value = value.map(|value| vec![value; 20 + usize::from(value % 3)]);
                     let before = aggregates.get(&key);
                     aggregates.replace(&key, before.as_ref(), value.clone());
                     match value {
@@ -60,42 +70,35 @@ proptest! {
                     };
                 }
                 Step::Freeze(limit) => {
-                    let before = aggregates.table().cloned();
-                    match aggregates.freeze(limit) {
-                        FrozenTable::New(rows) => {
-                            // All of them, and nothing besides.
+                    let written = match aggregates.freeze(limit) {
+                        FrozenTable::New(number, rows) => {
                             let rows: Vec<_> = rows.collect();
-                            let found: Model = rows.iter().map(|(key, value)| {
-                                (String::from_utf8(key.to_vec()).unwrap(), value.to_vec())
-                            }).collect();
-                            prop_assert_eq!(&found, &model);
-                            prop_assert!(aggregates.recent().next().is_none());
-                            frozen = Some(rows);
+                            frozen.push((number, rows.clone()));
+                            Some(corduroy_log::testing::table(rows))
                         }
-                        FrozenTable::Same(table) => prop_assert_eq!(Some(table), before),
-                        FrozenTable::None => prop_assert!(before.is_none()),
+                        FrozenTable::Same(table) => Some(table),
+                        FrozenTable::None => None,
+                    };
+                    // A checkpoint of this moment has everything, whatever becomes of what is frozen.
+                    check(&restored(written, &aggregates), &model);
+                }
+                Step::Settle(which, well) if !frozen.is_empty() => {
+                    let (number, rows) = frozen.remove(usize::from(which) % frozen.len());
+                    if well {
+                        drop(aggregates.settle(number, corduroy_log::testing::table(rows)));
+                        tables.set(tables.get() + 1);
                     }
                 }
-                Step::Settle(well) => if let Some(rows) = frozen.take() && well {
-                    drop(aggregates.settle(corduroy_log::testing::table(rows)));
-                    settled += 1;
-                },
+                Step::Settle(..) => {}
                 Step::Keep => kept.push((aggregates.clone(), model.clone())),
             }
             check(&aggregates, &model);
-            // What a checkpoint would have of it, and what a start would make of that.
-            if frozen.is_none() && aggregates.frozen.rows.is_empty() {
-                let mut restored = Aggregates::restore(aggregates.table().cloned(), aggregates.sum());
-                for (key, value) in aggregates.recent() {
-                    prop_assert!(restored.restore_row(key, value.map(|value| &value[..])));
-                }
-                check(&restored, &model);
-                prop_assert_eq!(restored.recent.bytes, aggregates.recent.bytes);
-            }
         }
         for (kept, model) in kept {
             check(&kept, &model);
         }
-        prop_assert!(settled <= 120);
-    }
+        Ok(())
+    };
+    runner.run(&steps, run).unwrap_or_else(|error| panic!("{error}"));
+    assert!(tables.get() > 500, "{} tables", tables.get());
 }

@@ -1,4 +1,4 @@
-//! Tables against a plain map, damage of every byte, and the refusals of the writer.
+//! Tables against a plain map, damage of bytes everywhere, and the refusals of the writer.
 use super::{super::store::Store, format::BLOCK, *};
 use crate::{
     testing::{Sim, SimDisk},
