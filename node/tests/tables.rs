@@ -68,7 +68,7 @@ async fn set(notes: &SimServices, model: &mut Model, key: &str, text: Option<Str
 
 /// Every third of these keys gets another text, every seventh none.
 async fn change(notes: &SimServices, model: &mut Model, round: u32) {
-    for number in (0..240).filter(|number| (number + round) % 3 == 0) {
+    for number in (0..240).filter(|number| (number + round).is_multiple_of(3)) {
         let key = format!("note-{number}");
         let text = (number % 7 != round % 7).then(|| format!("{round} of {number} {}", "x".repeat(40)));
         set(notes, model, &key, text).await;

@@ -279,8 +279,8 @@ impl Evolved {
     pub(crate) fn check(&self, snapshot: &pb::PartitionSnapshot, table: Option<&Table>) -> Result<(), SnapshotError> {
         Fold::restore(snapshot, self.options)?;
         let state = self.state();
-        let check = |machine: &Box<dyn Machine>| machine.check(&snapshot.machine, table);
-        state.machine.as_ref().map_or(Ok(()), check).map_err(SnapshotError::Machine)
+        let checked = state.machine.as_ref().map_or(Ok(()), |machine| machine.check(&snapshot.machine, table));
+        checked.map_err(SnapshotError::Machine)
     }
 
     /// Replaces the state by a snapshot's. Nothing has changed after an error.

@@ -15,7 +15,10 @@ use crate::{
     os, shop,
 };
 use corduroy_client::{Admin, Client};
-use corduroy_log::RealLog;
+use corduroy_log::{
+    RealLog,
+    world::{Disk as _, real::RealDisk},
+};
 use std::{path::PathBuf, time::Duration};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -118,11 +121,16 @@ impl Cluster {
         Ok(services)
     }
 
-    /// Ends the node inside this process. It may be started as a process then.
+    /// Ends the node inside this process. It may be started as a process when [`Cluster::is_free`].
     pub(super) async fn release(&mut self) {
         if let Some(node) = self.embedded.take() {
             node.shutdown().await;
         }
+    }
+
+    /// Whether nobody holds a node's data: one that was ended in this process may still be writing a checkpoint.
+    pub(super) fn is_free(&self, id: u64) -> bool {
+        RealDisk.lock(&self.data_of(id).join("LOCK")).is_ok()
     }
 
     fn config_of(&self, id: u64) -> Result<NodeConfig, Failure> {
