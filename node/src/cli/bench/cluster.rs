@@ -15,10 +15,7 @@ use crate::{
     os, shop,
 };
 use corduroy_client::{Admin, Client};
-use corduroy_log::{
-    RealLog,
-    world::{Disk as _, real::RealDisk},
-};
+use corduroy_log::RealLog;
 use std::{path::PathBuf, time::Duration};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -27,6 +24,8 @@ use tokio::time::timeout;
 const REQUEST: Duration = Duration::from_secs(10);
 /// The cluster has this long to be ready, or to stop being of use.
 const READY: Duration = Duration::from_secs(120);
+/// A node with much state that ends inside this process has this long for its last checkpoints.
+const CHECKPOINTS: Duration = Duration::from_secs(1800);
 /// A node that is told to end has this long; its own deadline is shorter.
 const END: Duration = Duration::from_secs(20);
 
@@ -114,6 +113,8 @@ impl Cluster {
     pub(super) async fn embed_shop(&mut self, id: u64, keep: Duration) -> Result<NodeServices, Failure> {
         let mut config = self.config_of(id)?;
         (config.shop.keep.clients, config.shop.keep.gateways) = (keep, keep);
+        // In a process that goes on, what is not done in time would keep the data for good.
+        config.shutdown_timeout = CHECKPOINTS;
         let builder = shop::with_services(Node::builder(), &config.shop);
         let node = builder.config(config).start().await?;
         let services = node.services();
@@ -121,16 +122,11 @@ impl Cluster {
         Ok(services)
     }
 
-    /// Ends the node inside this process. It may be started as a process when [`Cluster::is_free`].
+    /// Ends the node inside this process. It may be started as a process then.
     pub(super) async fn release(&mut self) {
         if let Some(node) = self.embedded.take() {
             node.shutdown().await;
         }
-    }
-
-    /// Whether nobody holds a node's data: one that was ended in this process may still be writing a checkpoint.
-    pub(super) fn is_free(&self, id: u64) -> bool {
-        RealDisk.lock(&self.data_of(id).join("LOCK")).is_ok()
     }
 
     fn config_of(&self, id: u64) -> Result<NodeConfig, Failure> {
