@@ -52,9 +52,6 @@ pub(crate) const COMMANDS: usize = 4096;
 const LOOK: Duration = Duration::from_millis(500);
 /// The same while callers wait for what may come to another leader.
 const LOOK_FOR_CALLERS: Duration = Duration::from_millis(50);
-/// How long a partition that was opened waits for topics it listens to; a service may not be in this cluster.
-const PEERS: Duration = Duration::from_secs(3);
-const LOOK_FOR_PEERS: Duration = Duration::from_millis(20);
 /// Pause before the next attempt to lead.
 const PAUSE: Duration = Duration::from_millis(5);
 /// After so many batches the head is taken anew from what has evolved, and when that has a new table: the two then share memory
@@ -80,11 +77,6 @@ pub(crate) async fn lead<W: World, S: Service>(host: Arc<Host<W, S>>, replica: A
     let draw = move || rng.next_u64();
     let mut decider = Decider::new(host.service.clone(), Place::default(), State::default(), log.limits(), draw)
         .max_age(host.max_age);
-    // A cluster that is just being started: what its rules see of their peers must not depend on who is faster.
-    let opened = <InstantOf<W> as Instant>::now();
-    while opened.elapsed() < PEERS && !knows_peers::<W, S>(&log) && !log.is_stopping() {
-        <W::Tasks as AsyncRuntime>::sleep(LOOK_FOR_PEERS).await;
-    }
     while !log.is_stopping() && host.is_current(&replica) {
         <W::Tasks as AsyncRuntime>::sleep(PAUSE).await;
         let Ok(partition) = log.partition(S::NAME, replica.partition) else { continue };
@@ -98,12 +90,6 @@ pub(crate) async fn lead<W: World, S: Service>(host: Arc<Host<W, S>>, replica: A
         decider.replace_head(State::default());
         tracing::debug!(partition = %partition.name(), term, why = over.0, "decides no more");
     }
-}
-
-/// Whether there are topics of all services it listens to.
-fn knows_peers<W: World, S: Service>(log: &Log<W>) -> bool {
-    let topics = log.topics();
-    S::LISTENS.iter().all(|name| topics.iter().any(|topic| topic.name == *name))
 }
 
 async fn in_term<W: World, S: Service>(
