@@ -2,7 +2,7 @@
 use crate::{
     calls::Calls,
     partition::Machines,
-    topic::{ClusterId, NodeId},
+    topic::{ClusterId, Format, NodeId},
 };
 use std::{path::PathBuf, time::Duration};
 
@@ -42,6 +42,9 @@ pub struct Config {
     pub nodes: Vec<NodeAddress>,
     /// What this node carries: topics of other services get no replicas here. Empty: everything.
     pub services: Vec<String>,
+    /// The latest format of the events of services that this build knows. [`Log::format`](crate::Log::format) follows when every node
+    /// knows it.
+    pub format: Format,
     /// Bounds.
     pub limits: Limits,
     /// Times.
@@ -62,6 +65,7 @@ impl Config {
             node,
             nodes,
             services: Vec::new(),
+            format: Format::FIRST,
             limits: Limits::default(),
             timing: Timing::default(),
             machines: Machines::default(),

@@ -8,7 +8,7 @@ use crate::{
     partition::{Checkpoints, Consistency, Host, Owner, Partition, Policy, Role, Scheduler},
     peer::{self, Directory, Peers, Serving},
     raft,
-    topic::{ClusterId, NodeId, Offset, PartitionId},
+    topic::{ClusterId, Format, NodeId, Offset, PartitionId},
     view::{View, ViewSet, ViewStatus, states::States, topics::Topics},
     wal::{DiskSpace, Identity, SupplyOptions, Wal, WalOptions, WalStats},
     world::{Connection, Env, Net, Rng, Tasks as _, World},
@@ -213,8 +213,9 @@ impl<W: World> Log<W> {
         };
         let map = Arc::new(ClusterMap::default());
         let data = DataDir { dir: config.dir.clone(), identity, lock: Some(lock) };
-        let (nodes, services) = (config.nodes.clone(), config.services.clone());
-        let controller = Controller::new(Arc::new(host), hosted.clone(), map.clone(), nodes, services, data);
+        let nodes = config.nodes.clone();
+        let carries = (config.services.clone(), config.format);
+        let controller = Controller::new(Arc::new(host), hosted.clone(), map.clone(), nodes, carries, data);
         let running = run_controller(controller.clone(), stopping.clone());
         drop(<W::Tasks as AsyncRuntime>::spawn(running));
         let boot_epoch = identity.boot_epoch;
@@ -265,6 +266,12 @@ impl<W: World> Log<W> {
     /// What it was told this node carries; empty: everything.
     pub fn services(&self) -> &[String] {
         &self.inner.config.services
+    }
+
+    /// The format that events of services may have: every node knows it, and none that does not will start again. It is
+    /// [`Config::format`] once all nodes were started with that.
+    pub fn format(&self) -> Format {
+        self.inner.map.get().format
     }
 
     /// The share of the world it was opened with.

@@ -11,6 +11,28 @@ pub type Offset = u64;
 /// A Raft term.
 pub type Term = u64;
 
+/// A format of the events of services. A kind of events that not every build knows belongs to a format, and is emitted only when
+/// [`Log::format`](crate::Log::format) has come to that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Format(pub u32);
+
+impl Format {
+    /// What every build knows.
+    pub const FIRST: Format = Format(1);
+}
+
+impl Default for Format {
+    fn default() -> Self {
+        Format::FIRST
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Identity of a cluster; frames, handshakes and snapshots carry it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ClusterId(pub [u8; 16]);

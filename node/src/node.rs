@@ -7,7 +7,7 @@ use crate::{
     shared::Shared,
     world,
 };
-use corduroy_log::{RealLog, error::OpenError, world::RealWorld};
+use corduroy_log::{RealLog, error::OpenError, topic::Format, world::RealWorld};
 use std::{fmt, io, net::SocketAddr, time::Duration};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
@@ -103,6 +103,13 @@ impl Builder {
     /// For how long callers wait for an answer, unless they say otherwise: 30 s.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.services = self.services.patience(patience);
+        self
+    }
+
+    /// The latest format of events that the services of this build know, 1 unless it is said here: see
+    /// [`Decide::format`](crate::runtime::Decide::format). A build that knows less than the cluster has come to does not stay up.
+    pub fn format(mut self, format: Format) -> Self {
+        self.services = self.services.format(format);
         self
     }
 

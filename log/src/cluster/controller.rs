@@ -6,11 +6,11 @@ use super::{CLUSTER_TOPIC, ClusterMap, Hosted, Map};
 use crate::{
     config::NodeAddress,
     partition::{FoldOptions, Host, Partition},
-    topic::{NodeId, PartitionId},
+    topic::{Format, NodeId, PartitionId},
     wal::Identity,
     world::{Disk, Halt, World},
 };
-use corduroy_proto::v1::{ClusterEvent, NodeRegistered, cluster_event::Event};
+use corduroy_proto::v1::{ClusterEvent, FormatRaised, NodeRegistered, cluster_event::Event};
 use openraft_rt::AsyncRuntime;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,6 +45,8 @@ pub(crate) struct Controller<W: World> {
     pub nodes: Vec<NodeAddress>,
     /// What this node carries; empty: everything.
     services: Vec<String>,
+    /// The latest format of events that this build knows.
+    format: Format,
     data: Mutex<DataDir<W>>,
     step: Mutex<&'static str>,
 }
@@ -67,7 +69,7 @@ impl<W: World> Controller<W> {
         hosted: Arc<Hosted<W>>,
         map: Arc<ClusterMap>,
         nodes: Vec<NodeAddress>,
-        services: Vec<String>,
+        (services, format): (Vec<String>, Format),
         data: DataDir<W>,
     ) -> Arc<Self> {
         Arc::new(Controller {
@@ -76,6 +78,7 @@ impl<W: World> Controller<W> {
             map,
             nodes,
             services,
+            format,
             data: Mutex::new(data),
             step: Mutex::new("starting"),
         })
@@ -117,11 +120,20 @@ impl<W: World> Controller<W> {
         let plan = Plan { topic: CLUSTER_TOPIC.into(), replicas: everyone, options: FoldOptions::default() };
         self.open(PartitionId::CLUSTER, plan).await?;
         drop(<W::Tasks as AsyncRuntime>::spawn(self.clone().register()));
+        drop(<W::Tasks as AsyncRuntime>::spawn(self.clone().raise_format()));
         let mut seen = None;
         loop {
-            let (next, wanted) =
-                self.map.wait(|map| (seen != Some(map.next)).then(|| (map.next, self.wanted(map)))).await;
+            let (next, format, wanted) = self
+                .map
+                .wait(|map| (seen != Some(map.next)).then(|| (map.next, map.format, self.wanted(map))))
+                .await;
             seen = Some(next);
+            if format > self.format {
+                return Err(Halt::UnknownEntry(format!(
+                    "the events of this cluster have format {format}, and this build knows none later than {}",
+                    self.format
+                )));
+            }
             self.reconcile(wanted).await?;
             self.forget_deleted().await;
             if self.registered(&self.map.get()) {
@@ -202,6 +214,7 @@ impl<W: World> Controller<W> {
             http: me.http.clone(),
             admin: me.admin.clone(),
             services: self.services.clone(),
+            format: self.format.0,
         }
     }
 
@@ -224,6 +237,24 @@ impl<W: World> Controller<W> {
                 tracing::debug!(%error, "not registered yet");
             }
             pause = RETRY;
+        }
+    }
+
+    /// Raises the format of events whenever all nodes know a later one, where `_cluster/0` is led.
+    async fn raise_format(self: Arc<Self>) -> Infallible {
+        let everyone = || self.nodes.iter().map(|node| node.id);
+        loop {
+            let later = |map: &Map| Some(map.known_to_all(everyone())).filter(|known| *known > map.format);
+            let format = self.map.wait(later).await;
+            let leader = self.hosted.partition(PartitionId::CLUSTER).and_then(|cluster| cluster.info().leader);
+            if leader == Some(self.host.node) {
+                let fact = ClusterEvent { event: Some(Event::FormatRaised(FormatRaised { format: format.0 })) };
+                match self.propose(fact).await {
+                    Ok(_) => tracing::info!(%format, "every node knows it: services may emit events of this format"),
+                    Err(error) => tracing::debug!(%error, "the format is not raised yet"),
+                }
+            }
+            <W::Tasks as AsyncRuntime>::sleep(RETRY).await;
         }
     }
 }

@@ -3,7 +3,7 @@ use crate::{
     batch::Batch,
     partition::{Evolving, FoldOptions, Frozen, Machine, Table},
     record::Record,
-    topic::{NodeId, Offset},
+    topic::{Format, NodeId, Offset},
     world::{Halt, Tasks, World},
 };
 use bytes::Bytes;
@@ -56,6 +56,8 @@ impl TopicPlan {
 pub(crate) struct Map {
     pub nodes: BTreeMap<NodeId, pb::NodeRegistered>,
     pub topics: BTreeMap<String, TopicPlan>,
+    /// The format events of services may have. It is never lowered.
+    pub format: Format,
     /// First offset not folded yet.
     pub next: Offset,
 }
@@ -75,7 +77,14 @@ impl Map {
                 self.topics.entry(topic.name.clone()).or_insert_with(|| TopicPlan::new(id, topic));
             }
             Event::TopicDeleted(topic) => drop(self.topics.remove(&topic.name)),
+            Event::FormatRaised(raised) => self.format = self.format.max(Format(raised.format)),
         }
+    }
+
+    /// The latest format that all of these nodes have registered to know.
+    pub(crate) fn known_to_all(&self, nodes: impl IntoIterator<Item = NodeId>) -> Format {
+        let of = |node| self.nodes.get(&node).map_or(Format::FIRST, |node| Format(node.format).max(Format::FIRST));
+        nodes.into_iter().map(of).min().unwrap_or_default()
     }
 }
 
@@ -146,6 +155,7 @@ impl<W: World> Machine for Feeder<W> {
             nodes: map.nodes.values().cloned().collect(),
             topics: topics.collect(),
             next_offset: map.next,
+            format: map.format.0,
         };
         drop(map);
         Frozen::in_memory(move || state.encode_to_vec().into())
@@ -162,7 +172,12 @@ impl<W: World> Machine for Feeder<W> {
             Some((created.name.clone(), TopicPlan::new(topic.id, created)))
         });
         let nodes = state.nodes.into_iter().map(|node| (node.id, node)).collect();
-        *self.map.get() = Map { nodes, topics: topics.collect(), next: state.next_offset };
+        *self.map.get() = Map {
+            nodes,
+            topics: topics.collect(),
+            format: Format(state.format).max(Format::FIRST),
+            next: state.next_offset,
+        };
         self.map.changed.notify_waiters();
         Ok(())
     }

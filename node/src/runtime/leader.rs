@@ -217,6 +217,7 @@ impl<W: World, S: Service> Turn<'_, W, S> {
                 .find(|topic| topic.name == S::NAME)
                 .map_or(1, |topic| topic.partitions.len() as u32),
             peers: topics.iter().map(|topic| (topic.name.clone(), topic.partitions.len() as u32)).collect(),
+            format: self.log.format(),
         };
         for topic in topics.iter().filter(|topic| S::LISTENS.contains(&topic.name.as_str())) {
             for number in 0..topic.partitions.len() as u32 {

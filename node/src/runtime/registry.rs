@@ -6,7 +6,7 @@ use super::{
     replica::{Evolver, Replica},
     service::Service,
 };
-use corduroy_log::{Calls, Config, Consistency, Log, LogError, Machine, Machines, NewTopic, world::World};
+use corduroy_log::{Calls, Config, Consistency, Log, LogError, Machine, Machines, NewTopic, topic::Format, world::World};
 use corduroy_proto::runtime::{self as pb, query_call, service_answer::Outcome};
 use futures::future::BoxFuture;
 use openraft_rt::AsyncRuntime;
@@ -275,6 +275,7 @@ pub struct Registry<W: World> {
     keep: Keep,
     max_ages: BTreeMap<&'static str, Duration>,
     patience: Duration,
+    format: Format,
     /// Those this node carries.
     carried: Arc<OnceLock<Vec<&'static str>>>,
     log: Arc<OnceLock<Log<W>>>,
@@ -287,6 +288,7 @@ impl<W: World> Clone for Registry<W> {
             keep: self.keep,
             max_ages: self.max_ages.clone(),
             patience: self.patience,
+            format: self.format,
             carried: self.carried.clone(),
             log: self.log.clone(),
         }
@@ -300,6 +302,7 @@ impl<W: World> Default for Registry<W> {
             keep: Keep::default(),
             max_ages: BTreeMap::new(),
             patience: PATIENCE,
+            format: Format::FIRST,
             carried: Arc::default(),
             log: Arc::default(),
         }
@@ -329,6 +332,12 @@ impl<W: World> Registry<W> {
     /// For how long callers wait for an answer, unless they say otherwise.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// The latest format of events that the services of this build know ([`Decide::format`](super::Decide::format)).
+    pub fn format(mut self, format: Format) -> Self {
+        self.format = format;
         self
     }
 
@@ -392,6 +401,7 @@ impl<W: World> Registry<W> {
 
     /// Has a log that is about to be opened keep the states of these services, and answer calls for them.
     pub fn install(&self, config: &mut Config) {
+        config.format = self.format;
         if self.hosts.is_empty() {
             return;
         }

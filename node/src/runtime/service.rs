@@ -7,7 +7,7 @@
 //! ```
 use super::{Refusal, index::IndexKey, state::State};
 use bytes::Bytes;
-use corduroy_log::world::Timestamp;
+use corduroy_log::{topic::Format, world::Timestamp};
 use corduroy_proto::runtime as pb;
 use prost::Message;
 use std::{collections::BTreeMap, time::Duration};
@@ -187,6 +187,8 @@ pub struct Place {
     pub partitions: u32,
     /// How many the other services of the cluster have.
     pub peers: BTreeMap<String, u32>,
+    /// What every node of the cluster knows.
+    pub format: Format,
 }
 
 impl Place {
@@ -312,6 +314,12 @@ impl<S: Service> Decide<'_, S> {
     /// Where this is decided.
     pub fn place(&self) -> &Place {
         self.place
+    }
+
+    /// The format of events that every node of the cluster knows, from now on. An event of a kind that came with a later one must not
+    /// be emitted: replicas and subscribers of an earlier build would halt.
+    pub fn format(&self) -> Format {
+        self.place.format
     }
 
     /// Emits a fact about an aggregate of this partition.

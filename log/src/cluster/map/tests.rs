@@ -44,3 +44,33 @@ fn an_incarnation_once_registered_stays_but_may_move() {
     map.evolve(2, registered(1, "first", "c:1"));
     assert_eq!(map.nodes[&1].peer, "c:1");
 }
+
+fn knows(id: NodeId, format: u32) -> Event {
+    Event::NodeRegistered(pb::NodeRegistered { id, format, ..Default::default() })
+}
+
+#[test]
+fn a_format_is_known_to_all_when_the_last_node_knows_it_and_is_never_lowered() {
+    let mut map = Map::default();
+    assert_eq!(map.known_to_all([1, 2]), Format::FIRST, "nobody is registered");
+    map.evolve(0, knows(1, 3));
+    assert_eq!(map.known_to_all([1, 2]), Format::FIRST, "one is not");
+    map.evolve(1, knows(2, 0));
+    assert_eq!(map.known_to_all([1, 2]), Format::FIRST, "it was registered before there were formats");
+    map.evolve(2, knows(2, 2));
+    assert_eq!((map.known_to_all([1, 2]), map.format), (Format(2), Format::FIRST));
+    for (offset, raised, comes_to) in [(3, 2, 2), (4, 1, 2), (5, 0, 2), (6, 3, 3)] {
+        map.evolve(offset, Event::FormatRaised(pb::FormatRaised { format: raised }));
+        assert_eq!(map.format, Format(comes_to));
+    }
+}
+
+#[test]
+fn a_map_that_was_frozen_has_its_format() {
+    let raised = Arc::new(ClusterMap::default());
+    raised.get().evolve(0, Event::FormatRaised(pb::FormatRaised { format: 4 }));
+    let state = (raised.machine::<crate::world::RealWorld>().freeze().rest)();
+    let restored = Arc::new(ClusterMap::default());
+    restored.machine::<crate::world::RealWorld>().install(&state, None).unwrap();
+    assert_eq!(restored.get().format, Format(4));
+}

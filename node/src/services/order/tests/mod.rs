@@ -23,7 +23,7 @@ struct Shop {
 
 fn place() -> Place {
     let peers = [("payment", 1), ("stock", 2), ("delivery", 1)].map(|(name, partitions)| (name.to_owned(), partitions));
-    Place { partition: 0, partitions: 1, peers: peers.into() }
+    Place { partition: 0, partitions: 1, peers: peers.into(), ..Place::default() }
 }
 
 /// An item in a partition of stock.
