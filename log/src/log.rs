@@ -499,6 +499,11 @@ impl<W: World> Log<W> {
         }
     }
 
+    /// Whether [`Log::leave`] was called: whoever waits here for what comes should look elsewhere.
+    pub fn is_leaving(&self) -> bool {
+        self.inner.vitals.is_leaving()
+    }
+
     /// Hands over what this node leads ([`Log::leave`]), stops taking part, takes checkpoints, finishes what is queued for
     /// the disk, and releases the data directory. The log is of no use afterwards.
     pub async fn shutdown(&self) {

@@ -3,7 +3,7 @@ use crate::{
     Builder,
     config::ShopConfig,
     gateway,
-    services::{delivery::Delivery, order::Order, payment::Payment, stock::Stock},
+    services::{delivery::Delivery, order::Order, payment::Payment, stock::Stock, voucher::Voucher},
 };
 
 /// Adds all of them to a node.
@@ -17,5 +17,6 @@ pub fn with_services(builder: Builder, config: &ShopConfig) -> Builder {
         .service_with(Payment, config.payment_partitions)
         .service_with(Stock, config.stock_partitions)
         .service_with(Delivery::new(settings.clone()), config.delivery_partitions)
+        .service_with(Voucher::new(settings.clone()), config.voucher_partitions)
         .routes(gateway::shop::routes)
 }

@@ -65,7 +65,8 @@ fn formats(notes: &SimServices) -> Vec<u32> {
 }
 
 #[test]
-fn an_event_of_a_later_format_is_emitted_when_the_last_node_has_announced_it_and_no_node_that_does_not_know_it_comes_back() {
+fn an_event_of_a_later_format_is_emitted_when_the_last_node_has_announced_it_and_no_node_that_does_not_know_it_comes_back()
+ {
     for seed in 1..=5 {
         Sim::seed(seed).run(async |sim| {
             let build = Arc::new(AtomicU32::new(1));

@@ -34,6 +34,12 @@ pub mod stock {
     tonic::include_proto!("corduroy.stock.v1");
 }
 
+/// Package `corduroy.voucher.v1`.
+pub mod voucher {
+    #![allow(clippy::all, missing_docs)]
+    tonic::include_proto!("corduroy.voucher.v1");
+}
+
 /// Package `corduroy.delivery.v1`.
 pub mod delivery {
     #![allow(clippy::all, missing_docs)]

@@ -67,6 +67,11 @@ impl Batch {
         self.0.header().decided
     }
 
+    /// The term it was decided in; `None`: it was not decided.
+    pub fn term(&self) -> Option<Term> {
+        self.decided().map(|decided| decided.term)
+    }
+
     /// The offsets that were looked at of each source, as it states them.
     pub fn sources(&self) -> impl Iterator<Item = (PartitionId, Range<Offset>)> {
         self.0.sources().map(|source| (PartitionId(source.partition), source.from..source.to))

@@ -123,10 +123,8 @@ impl<W: World> Controller<W> {
         drop(<W::Tasks as AsyncRuntime>::spawn(self.clone().raise_format()));
         let mut seen = None;
         loop {
-            let (next, format, wanted) = self
-                .map
-                .wait(|map| (seen != Some(map.next)).then(|| (map.next, map.format, self.wanted(map))))
-                .await;
+            let (next, format, wanted) =
+                self.map.wait(|map| (seen != Some(map.next)).then(|| (map.next, map.format, self.wanted(map)))).await;
             seen = Some(next);
             if format > self.format {
                 return Err(Halt::UnknownEntry(format!(

@@ -126,6 +126,10 @@ impl<W: World> Vitals<W> {
         !self.leaving.swap(true, Ordering::Relaxed)
     }
 
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
     /// Every other node, and whether nothing speaks against leading there.
     pub(crate) fn others_well(&self) -> Vec<(NodeId, bool)> {
         let others = self.others();

@@ -17,6 +17,10 @@ mod order;
 mod payment;
 mod shop;
 mod stock;
+mod voucher;
+
+mod dead_letters;
+mod saga;
 
 mod bench;
 mod dump;
@@ -73,6 +77,9 @@ enum Command {
     Order(order::Args),
     Payment(payment::Args),
     Stock(stock::Args),
+    Voucher(voucher::Args),
+    DeadLetters(dead_letters::Args),
+    Saga(saga::Args),
     Bench(bench::Args),
     ExitCodes(exit::Args),
 }
@@ -100,6 +107,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Order(args) => order::run(&args, format),
         Command::Payment(args) => payment::run(&args, format),
         Command::Stock(args) => stock::run(&args, format),
+        Command::Voucher(args) => voucher::run(&args, format),
+        Command::DeadLetters(args) => dead_letters::run(&args, format),
+        Command::Saga(args) => saga::run(&args, format),
         Command::Bench(args) => bench::run(args, format),
         Command::ExitCodes(_) => exit::print(),
     }

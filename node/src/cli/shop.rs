@@ -3,7 +3,7 @@ use super::{
     block_on,
     exit::{self, Failure},
     http::{Ask, Http},
-    output::{Format, Output},
+    output::{self, Format, Output},
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -50,6 +50,17 @@ impl Request {
         Request { method: "GET", path: path.into(), body: None, hint: None }
     }
 
+    /// With what is said, of this.
+    pub(super) fn query(mut self, said: &[(&str, Option<String>)]) -> Self {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(said.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))));
+        let query = query.finish();
+        if !query.is_empty() {
+            self.path = format!("{}?{query}", self.path);
+        }
+        self
+    }
+
     pub(super) fn post(path: impl Into<String>) -> Self {
         Request { method: "POST", ..Request::get(path) }
     }
@@ -91,15 +102,35 @@ fn refusal(request: &Request, status: u16, problem: &Value) -> Failure {
     Failure::new(code, format!("{detail} ({name}){hint}"))
 }
 
-/// Names and values, one in a line; of a list, one element in a line.
+/// Names and values, one in a line. Lists of things with names are tables; other lists have one element in a line.
 fn text(answer: &Value) -> String {
-    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     match answer {
         Value::Object(fields) => {
-            let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name}  {}", plain(value))).collect();
-            lines.join("\n")
+            let (lists, plain): (Vec<_>, Vec<_>) = fields.iter().partition(|(_, value)| is_table(value));
+            let lines = plain.iter().map(|(name, value)| format!("{name}  {}", cell(value)));
+            let tables = lists.iter().map(|(name, value)| format!("\n{name}\n{}", text(value)));
+            lines.chain(tables).collect::<Vec<_>>().join("\n")
         }
-        Value::Array(elements) => elements.iter().map(plain).collect::<Vec<_>>().join("\n"),
-        other => plain(other),
+        Value::Array(rows) if is_table(answer) => {
+            let headings: Vec<&str> =
+                rows.iter().take(1).filter_map(Value::as_object).flatten().map(|(name, _)| name.as_str()).collect();
+            let row = |row: &Value| headings.iter().map(|name| cell(&row[name])).collect();
+            output::table(&headings, rows.iter().map(row))
+        }
+        Value::Array(elements) => elements.iter().map(cell).collect::<Vec<_>>().join("\n"),
+        other => cell(other),
+    }
+}
+
+fn is_table(value: &Value) -> bool {
+    value.as_array().is_some_and(|rows| !rows.is_empty() && rows.iter().all(Value::is_object))
+}
+
+/// What is nothing is a dash.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }

@@ -49,6 +49,8 @@ pub struct ShopConfig {
     pub stock_partitions: u32,
     /// Partitions of `delivery`, when it is made.
     pub delivery_partitions: u32,
+    /// Partitions of `voucher`, when it is made.
+    pub voucher_partitions: u32,
     /// For how long the ids of commands are remembered.
     pub keep: Keep,
     /// How old an event of a peer may be when its turn comes, by service.
@@ -65,6 +67,7 @@ impl Default for ShopConfig {
             payment_partitions: 4,
             stock_partitions: 4,
             delivery_partitions: 1,
+            voucher_partitions: 4,
             keep: Keep::default(),
             max_ages: BTreeMap::new(),
             gateway_timeout: Duration::from_secs(30),

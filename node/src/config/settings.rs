@@ -65,27 +65,34 @@ pub const KEYS: &[&str] = &[
     "delivery.capacity_per_day",
     "delivery.lead_days",
     "delivery.horizon_days",
+    "voucher.partitions",
+    "voucher.strategies",
+    "voucher.retry",
+    "voucher.valid_for",
     "idempotency.keep",
     "idempotency.quota",
     "subscription.order.max_age",
     "subscription.payment.max_age",
     "subscription.stock.max_age",
     "subscription.delivery.max_age",
+    "subscription.voucher.max_age",
 ];
 
 /// The tables of services, in the order of [`KEYS`].
-pub(crate) const SERVICE_TABLES: [&str; 11] = [
+pub(crate) const SERVICE_TABLES: [&str; 13] = [
     "gateway",
     "saga",
     "order",
     "payment",
     "stock",
     "delivery",
+    "voucher",
     "idempotency",
     "subscription.order",
     "subscription.payment",
     "subscription.stock",
     "subscription.delivery",
+    "subscription.voucher",
 ];
 
 /// The keys that come from the environment because they have no flag (flags have twins of their own).
@@ -181,6 +188,7 @@ pub(super) struct Settings {
     pub payment: PartitionSettings,
     pub stock: PartitionSettings,
     pub delivery: DeliverySettings,
+    pub voucher: VoucherSettings,
     pub idempotency: IdempotencySettings,
     pub subscription: SubscriptionSettings,
 }
@@ -241,6 +249,7 @@ impl Default for Settings {
             payment: PartitionSettings::default(),
             stock: PartitionSettings::default(),
             delivery: DeliverySettings::default(),
+            voucher: VoucherSettings::default(),
             idempotency: IdempotencySettings::default(),
             subscription: SubscriptionSettings::default(),
         }
@@ -288,6 +297,16 @@ pub(super) struct DeliverySettings {
     pub horizon_days: u32,
 }
 
+/// `[voucher]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct VoucherSettings {
+    pub partitions: u32,
+    pub strategies: Vec<String>,
+    pub retry: Vec<Span>,
+    pub valid_for: Option<Span>,
+}
+
 /// `[idempotency]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -304,6 +323,7 @@ pub(super) struct SubscriptionSettings {
     pub payment: Subscription,
     pub stock: Subscription,
     pub delivery: Subscription,
+    pub voucher: Subscription,
 }
 
 /// `[subscription.order]` and its like.
@@ -351,6 +371,18 @@ impl Default for DeliverySettings {
             capacity_per_day: None,
             lead_days: settings.delivery_lead_days as u32,
             horizon_days: settings.delivery_horizon_days as u32,
+        }
+    }
+}
+
+impl Default for VoucherSettings {
+    fn default() -> Self {
+        let ShopConfig { settings, voucher_partitions, .. } = ShopConfig::default();
+        VoucherSettings {
+            partitions: voucher_partitions,
+            strategies: settings.voucher_strategies,
+            retry: settings.voucher_retry.into_iter().map(Span).collect(),
+            valid_for: settings.voucher_valid_for.map(Span),
         }
     }
 }

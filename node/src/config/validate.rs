@@ -4,7 +4,7 @@ use super::{
     settings::{LimitSettings, ListenSettings, NodeEntry, Settings, TimingSettings},
     units::{Size, Span},
 };
-use crate::runtime::Keep;
+use crate::{runtime::Keep, services::voucher::STRATEGIES};
 use corduroy_log::{
     config::{Config, DiskPatience, Limits, NodeAddress, Timing},
     topic::{ClusterId, check_name},
@@ -152,6 +152,7 @@ impl Check<'_> {
             ("payment.partitions", settings.payment.partitions),
             ("stock.partitions", settings.stock.partitions),
             ("delivery.partitions", settings.delivery.partitions),
+            ("voucher.partitions", settings.voucher.partitions),
         ];
         for (key, partitions) in partitions {
             self.within(key, partitions, 1, 256)?;
@@ -167,6 +168,20 @@ impl Check<'_> {
         }
         self.within("delivery.lead_days", delivery.lead_days, 0, 3_650)?;
         self.within("delivery.horizon_days", delivery.horizon_days, 1, 3_650)?;
+        let voucher = &settings.voucher;
+        for strategy in &voucher.strategies {
+            if !STRATEGIES.iter().any(|known| known.name == strategy) {
+                let known: Vec<&str> = STRATEGIES.iter().map(|known| known.name).collect();
+                let problem = format!("there is no such strategy; there are: {}", known.join(", "));
+                return Err(self.wrong("voucher.strategies", strategy, problem));
+            }
+        }
+        for pause in &voucher.retry {
+            self.within("voucher.retry", *pause, ms(1), Span(day.0 * 365))?;
+        }
+        if let Some(valid_for) = voucher.valid_for {
+            self.within("voucher.valid_for", valid_for, ms(1_000), Span(day.0 * 3_650))?;
+        }
         self.within("idempotency.keep", settings.idempotency.keep, ms(60_000), Span(day.0 * 365))?;
         let subscription = &settings.subscription;
         let ages = [
@@ -174,6 +189,7 @@ impl Check<'_> {
             ("payment", "subscription.payment.max_age", subscription.payment.max_age),
             ("stock", "subscription.stock.max_age", subscription.stock.max_age),
             ("delivery", "subscription.delivery.max_age", subscription.delivery.max_age),
+            ("voucher", "subscription.voucher.max_age", subscription.voucher.max_age),
         ];
         let mut max_ages = BTreeMap::new();
         for (service, key, age) in ages {
@@ -191,6 +207,9 @@ impl Check<'_> {
             delivery_capacity: delivery.capacity_per_day.map(i64::from),
             delivery_lead_days: delivery.lead_days.into(),
             delivery_horizon_days: delivery.horizon_days.into(),
+            voucher_strategies: voucher.strategies.clone(),
+            voucher_retry: voucher.retry.iter().map(|pause| pause.0).collect(),
+            voucher_valid_for: voucher.valid_for.map(|span| span.0),
             ..crate::services::Settings::default()
         };
         Ok(ShopConfig {
@@ -199,6 +218,7 @@ impl Check<'_> {
             payment_partitions: settings.payment.partitions,
             stock_partitions: settings.stock.partitions,
             delivery_partitions: delivery.partitions,
+            voucher_partitions: voucher.partitions,
             keep: Keep {
                 clients: settings.idempotency.keep.0,
                 quota: settings.idempotency.quota,

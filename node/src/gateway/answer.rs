@@ -1,5 +1,6 @@
 //! What a request is answered when all is well.
 use axum::{
+    body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -10,7 +11,7 @@ use serde::Serialize;
 pub(super) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
-    body: Vec<u8>,
+    body: Body,
 }
 
 impl Answer {
@@ -28,7 +29,13 @@ impl Answer {
 
     fn of(kind: &'static str, body: Vec<u8>) -> Self {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
-        Answer { status: StatusCode::OK, headers, body }
+        Answer { status: StatusCode::OK, headers, body: body.into() }
+    }
+
+    /// As it is: a stream, or the beginning of another protocol.
+    pub(super) fn raw(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        Answer { status: parts.status, headers: parts.headers, body }
     }
 
     /// It was made, and is found there.
@@ -36,12 +43,19 @@ impl Answer {
         Answer { status: StatusCode::CREATED, ..self.header(header::LOCATION, location) }
     }
 
-    /// It has begun, and goes on there.
+    /// Done, or begun; what came of it is found there.
+    pub(super) fn begun(location: &str) -> Self {
+        Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Body::empty() }.accepted_at(location)
+    }
+
+    /// The same, with what there is to say already.
+    pub(super) fn accepted_at(self, location: &str) -> Self {
+        Answer { status: StatusCode::ACCEPTED, ..self.header(header::LOCATION, location) }
+    }
+
+    /// It has begun as the caller preferred, and goes on there.
     pub(super) fn accepted(location: &str) -> Self {
-        let nothing = Answer { status: StatusCode::ACCEPTED, headers: HeaderMap::new(), body: Vec::new() };
-        nothing
-            .header(header::LOCATION, location)
-            .header(HeaderName::from_static("preference-applied"), "respond-async")
+        Answer::begun(location).header(HeaderName::from_static("preference-applied"), "respond-async")
     }
 
     /// With a header; what cannot be in one is left out.

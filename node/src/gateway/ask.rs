@@ -18,11 +18,12 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use corduroy_log::{error::LogError, world::Timestamp};
-use corduroy_proto::runtime::query_call;
+use corduroy_log::{RealLog, error::LogError, world::Timestamp};
+use corduroy_proto::runtime::{QueryAnswer, query_call};
 use prost::Message;
 use serde::de::DeserializeOwned;
 use std::{
+    fmt,
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -106,6 +107,11 @@ impl Ask {
         self.query.iter().rev().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
+    /// A header, where it is a text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
     /// All of the query.
     pub(super) fn queries(&self) -> &[(String, String)] {
         &self.query
@@ -155,7 +161,16 @@ impl Ask {
 
     /// Has a command decided, by the key of the request.
     pub(super) async fn command<S: Service>(&self, key: &str, command: &S::Command) -> Result<S::Reply, Problem> {
-        let partition = partition_of(key, self.partitions::<S>()?);
+        self.command_in::<S>(partition_of(key, self.partitions::<S>()?), key, command).await
+    }
+
+    /// The same where the key does not say which partition it is in.
+    pub(super) async fn command_in<S: Service>(
+        &self,
+        partition: u32,
+        key: &str,
+        command: &S::Command,
+    ) -> Result<S::Reply, Problem> {
         let answered = self.command_as::<S>(self.key().id(S::NAME), partition, key, command).await;
         let answered = answered.map_err(|error| Problem::of_command(&error, &shown::<S>(partition)))?;
         Ok(answered.value)
@@ -169,13 +184,37 @@ impl Ask {
         key: &str,
         command: &S::Command,
     ) -> Result<Answered<S::Reply>, CommandError> {
-        let options = CommandOptions {
+        let options = self.options(id);
+        self.told(self.services.command_to::<S>(partition, key, command, &options).await)
+    }
+
+    fn options(&self, id: Ticket) -> CommandOptions {
+        CommandOptions {
             by_client: self.key().is_by_client(),
             fingerprint: idempotency::fingerprint(&self.method, &self.path, &self.body),
             patience: self.services.patience(),
             ..CommandOptions::new(id)
-        };
-        let answered = self.services.command_to::<S>(partition, key, command, &options).await;
+        }
+    }
+
+    /// Has a dead letter of a partition run again.
+    pub(super) async fn redrive(&self, id: Ticket, at: &Place<'_>, letter: u64) -> Result<Answered<()>, CommandError> {
+        self.told(self.services.redrive(at.service, at.partition, letter, &self.options(id)).await)
+    }
+
+    /// Gives a dead letter of a partition up.
+    pub(super) async fn discard(
+        &self,
+        id: Ticket,
+        at: &Place<'_>,
+        letter: u64,
+        reason: &str,
+    ) -> Result<Answered<()>, CommandError> {
+        self.told(self.services.discard(at.service, at.partition, letter, reason, &self.options(id)).await)
+    }
+
+    /// What came of a command becomes part of the reply.
+    fn told<T>(&self, answered: Result<Answered<T>, CommandError>) -> Result<Answered<T>, CommandError> {
         let mut done = self.done();
         done.commands += 1;
         let (positions, replayed) = match &answered {
@@ -235,8 +274,36 @@ impl Ask {
         self.saw::<S, _>(partition, self.services.partition_state::<S>(partition, consistency).await)
     }
 
+    /// The partitions of all services there are, or of one.
+    pub(super) fn places<'s>(&self, service: Option<&'s str>) -> Vec<Place<'s>> {
+        let names: Vec<&'s str> = match service {
+            Some(service) => vec![service],
+            None => self.services.names(),
+        };
+        let of = |service| {
+            (0..self.services.partitions(service).unwrap_or(0)).map(move |partition| Place { service, partition })
+        };
+        names.into_iter().flat_map(of).collect()
+    }
+
+    /// Asks a partition of any service.
+    pub(super) async fn look(&self, at: &Place<'_>, what: query_call::What) -> Result<QueryAnswer, Problem> {
+        let consistency = self.fresh.of(&self.session, at.service, at.partition);
+        let found = self.services.query(at.service, at.partition, what, consistency).await;
+        self.saw_of(&at.to_string(), found)
+    }
+
+    /// The log of this node.
+    pub(super) fn log(&self) -> Result<&RealLog, Problem> {
+        self.services.log().map_err(|error| Problem::new("no-quorum", error.to_string()))
+    }
+
     fn saw<S: Service, T>(&self, partition: u32, found: Result<Found<T>, LogError>) -> Result<T, Problem> {
-        let found = found.map_err(|error| Problem::of_read(&error, &shown::<S>(partition)))?;
+        self.saw_of(&shown::<S>(partition), found)
+    }
+
+    fn saw_of<T>(&self, partition: &str, found: Result<Found<T>, LogError>) -> Result<T, Problem> {
+        let found = found.map_err(|error| Problem::of_read(&error, partition))?;
         let mut done = self.done();
         done.seen.see(&[found.position]);
         done.oldest = Some(done.oldest.map_or(found.time, |oldest| oldest.min(found.time)));
@@ -266,6 +333,19 @@ impl Ask {
             Ok(answer) => (headers, answer).into_response(),
             Err(problem) => (headers, problem.during(&self.path, key)).into_response(),
         }
+    }
+}
+
+/// A partition of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place<'s> {
+    pub service: &'s str,
+    pub partition: u32,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.service, self.partition)
     }
 }
 

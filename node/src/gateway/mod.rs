@@ -15,7 +15,7 @@
 //! - `normal`, `routes`, `openapi`: from a path to its handler, and what there is.
 //! - `ask`: a request while it is answered. `idempotency`, `session`, `consistency`: what its headers mean.
 //! - `answer`, `problem`: the two ways it ends.
-//! - `shop`: orders, payment, stock and delivery.
+//! - `shop`: the services of the shop. `streams`: events as they happen.
 //!
 //! **Invariant**: the only place that knows HTTP status codes.
 
@@ -31,6 +31,7 @@ mod idempotency;
 mod session;
 
 pub(crate) mod shop;
+mod streams;
 
 mod answer;
 mod problem;

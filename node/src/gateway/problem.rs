@@ -123,9 +123,14 @@ impl Problem {
         }
     }
 
+    /// Whether it is of this kind.
+    pub(super) fn is(&self, kind: &str) -> bool {
+        self.0.kind.name == kind
+    }
+
     /// Whether it is of this kind, and says nothing by this name.
     pub(super) fn is_without(&self, kind: &str, extra: &str) -> bool {
-        self.0.kind.name == kind && !self.0.extras.contains_key(extra)
+        self.is(kind) && !self.0.extras.contains_key(extra)
     }
 
     /// Why a partition did not answer a question.

@@ -6,7 +6,7 @@ use super::{
 };
 use bytes::Bytes;
 use corduroy_log::{
-    CallError as LineError, Consistency, LogError,
+    CallError as LineError, Consistency, Log, LogError,
     topic::NodeId,
     world::{Rng, Timestamp, World},
 };
@@ -141,6 +141,19 @@ impl<W: World> Services<W> {
     pub fn partitions(&self, service: &str) -> Option<u32> {
         let topics = self.registry.log().ok()?.topics();
         topics.iter().find(|topic| topic.name == service).map(|topic| topic.partitions.len() as u32)
+    }
+
+    /// The services of this build, whether the cluster has them or not.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.registry.names()
+    }
+
+    /// The log of this node.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] while the node starts.
+    pub fn log(&self) -> Result<&Log<W>, LogError> {
+        self.registry.log()
     }
 
     /// An id nobody else has, for a command whose caller chose none: a UUIDv7, so that what is made with it sorts by time.

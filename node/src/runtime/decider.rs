@@ -5,7 +5,7 @@
 use super::{
     Refusal,
     commands::principal,
-    service::{Input, Origin, PeerEvent, Place, Routes, Service, Ticket},
+    service::{Fault, Input, Origin, PeerEvent, Place, Routes, Service, Ticket},
     state::State,
 };
 use bytes::Bytes;
@@ -306,8 +306,8 @@ impl<S: Service> Decider<S> {
         let own = ticket.filter(|_| matches!(cause, Cause::Command(_)));
         let decided = ask(&*self.service, &self.head, &self.place, now, &mut *self.random, own, asked);
         let Decided { outcome, refusal } = decided;
-        if let Some(why) = outcome.fault {
-            self.bury(cause, input.clone(), "fault", why, letter);
+        if let Some(Fault { reason, why }) = outcome.fault {
+            self.bury(cause, input.clone(), reason, why, letter);
             return Taken::Yes;
         }
         if let Some(after) = outcome.retry {
@@ -316,15 +316,7 @@ impl<S: Service> Decider<S> {
                 self.bury(cause, input.clone(), "exhausted", why, letter);
                 return Taken::Yes;
             }
-            let due = now.0.saturating_add(after.as_micros() as u64);
-            let timer = pb::Timer {
-                id: 0,
-                due,
-                key: input.key.clone(),
-                command: input.command.clone(),
-                tries: input.tries + 1,
-                source: input.source.clone(),
-            };
+            let timer = again(input, now, after);
             let size = 64 + input.command.len();
             self.add(pb::Step { cause: Some(cause), timers: vec![timer], ..pb::Step::default() }, size);
             return Taken::Yes;
@@ -379,6 +371,18 @@ impl<S: Service> Decider<S> {
         self.head.take_step(&step);
         self.draft.bytes += bytes;
         self.draft.steps.push(step);
+    }
+}
+
+/// The timer that has an input decided once more.
+pub(crate) fn again(input: &pb::Input, now: Timestamp, after: Duration) -> pb::Timer {
+    pb::Timer {
+        id: 0,
+        due: now.0.saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)),
+        key: input.key.clone(),
+        command: input.command.clone(),
+        tries: input.tries + 1,
+        source: input.source.clone(),
     }
 }
 

@@ -6,7 +6,9 @@ use super::{
     replica::{Evolver, Replica},
     service::Service,
 };
-use corduroy_log::{Calls, Config, Consistency, Log, LogError, Machine, Machines, NewTopic, topic::Format, world::World};
+use corduroy_log::{
+    Calls, Config, Consistency, Log, LogError, Machine, Machines, NewTopic, topic::Format, world::World,
+};
 use corduroy_proto::runtime::{self as pb, query_call, service_answer::Outcome};
 use futures::future::BoxFuture;
 use openraft_rt::AsyncRuntime;

@@ -1,7 +1,7 @@
 //! Rules by themselves, for tests: given these events, when this is asked, then that happens.
 use super::{
     Refusal,
-    decider::{Decided, ask},
+    decider::{Decided, again, ask},
     service::{Head, Input, Origin, PeerEvent, Place, Reply, Routes, Service, Ticket, Unreadable},
     state::State,
 };
@@ -63,7 +63,7 @@ pub struct Then<S: Service> {
     events: Vec<(String, Bytes)>,
     answers: Vec<(Ticket, Result<S::Reply, Refusal>)>,
     deferred: bool,
-    fault: Option<String>,
+    fault: Option<(&'static str, String)>,
     retry: Option<Duration>,
 }
 
@@ -207,7 +207,17 @@ impl<S: Service> Rules<S> {
             Reply::No(refusal) => Err(refusal),
         };
         let answers = outcome.answers.into_iter().map(|(ticket, reply)| (ticket, answer(reply))).collect();
-        let step = pb::Step { timers: outcome.timers, cancelled: outcome.cancelled, ..step.clone() };
+        let mut timers = outcome.timers;
+        if let Some(after) = outcome.retry {
+            let source = match origin {
+                Origin::Peer(source) => Some(source.clone()),
+                Origin::Client { .. } | Origin::Timer => None,
+            };
+            let command = command.encode_to_vec().into();
+            let input = pb::Input { key: key.to_owned(), command, source, tries, ..pb::Input::default() };
+            timers.push(again(&input, self.now, after));
+        }
+        let step = pb::Step { timers, cancelled: outcome.cancelled, ..step.clone() };
         self.state.take_step(&step);
         Then {
             ticket: ticket.unwrap_or(Ticket([0; 16])),
@@ -215,7 +225,7 @@ impl<S: Service> Rules<S> {
             events: outcome.events.iter().map(|(key, event)| (key.clone(), event.encode_to_vec().into())).collect(),
             answers,
             deferred: outcome.deferred,
-            fault: outcome.fault,
+            fault: outcome.fault.map(|fault| (fault.reason, fault.why)),
             retry: outcome.retry,
         }
     }
@@ -255,7 +265,12 @@ impl<S: Service> Then<S> {
 
     /// Why it became a dead letter.
     pub fn fault(&self) -> Option<&str> {
-        self.fault.as_deref()
+        self.fault.as_ref().map(|(_, why)| why.as_str())
+    }
+
+    /// As what kind of dead letter: `fault` or `exhausted`.
+    pub fn fault_reason(&self) -> Option<&'static str> {
+        self.fault.as_ref().map(|(reason, _)| *reason)
     }
 
     /// After what time it comes again.

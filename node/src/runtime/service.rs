@@ -262,6 +262,22 @@ pub(super) enum Reply<S: Service> {
     No(Refusal),
 }
 
+/// Why an input is to be a dead letter.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// Of those a dead letter may have.
+    pub reason: &'static str,
+    /// For people.
+    pub why: String,
+}
+
+impl Fault {
+    /// A defect, of the input or of the rules.
+    pub fn new(why: String) -> Self {
+        Fault { reason: "fault", why }
+    }
+}
+
 /// What an input came to, as long as it is only that.
 pub(super) struct Outcome<S: Service> {
     pub events: Vec<(String, S::Event)>,
@@ -271,7 +287,7 @@ pub(super) struct Outcome<S: Service> {
     pub cancelled: Vec<u64>,
     pub deferred: bool,
     pub retry: Option<Duration>,
-    pub fault: Option<String>,
+    pub fault: Option<Fault>,
 }
 
 impl<S: Service> Default for Outcome<S> {
@@ -290,7 +306,7 @@ impl<S: Service> Default for Outcome<S> {
 }
 
 /// What a decision may say. Nothing of it happens before `decide` returns, and nothing after it refused or called
-/// [`Decide::fault`] or [`Decide::retry`].
+/// [`Decide::fault`], [`Decide::exhaust`] or [`Decide::retry`].
 pub struct Decide<'a, S: Service> {
     pub(super) place: &'a Place,
     pub(super) now: Timestamp,
@@ -381,8 +397,13 @@ impl<S: Service> Decide<'_, S> {
         self.outcome.retry = Some(after);
     }
 
+    /// It was put off often enough: nothing happens, and the input becomes a dead letter (`exhausted`).
+    pub fn exhaust(&mut self, why: impl Into<String>) {
+        self.outcome.fault = Some(Fault { reason: "exhausted", why: why.into() });
+    }
+
     /// This cannot be decided, now or later: nothing happens, and the input becomes a dead letter.
     pub fn fault(&mut self, why: impl Into<String>) {
-        self.outcome.fault = Some(why.into());
+        self.outcome.fault = Some(Fault::new(why.into()));
     }
 }

@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod order;
 pub mod payment;
 pub mod stock;
+pub mod voucher;
 
 mod settings;
 

@@ -20,6 +20,12 @@ pub struct Settings {
     pub delivery_lead_days: i64,
     /// How many days come into question.
     pub delivery_horizon_days: i64,
+    /// What may earn vouchers, by name.
+    pub voucher_strategies: Vec<String>,
+    /// How long a strategy that cannot say yet is given, try by try.
+    pub voucher_retry: Vec<Duration>,
+    /// For how long vouchers can be redeemed; `None`: for good.
+    pub voucher_valid_for: Option<Duration>,
     /// Value added tax: basis points from a day on (UTC, as microseconds since 1970), in order.
     pub tax: Vec<(u64, u32)>,
 }
@@ -38,6 +44,9 @@ impl Default for Settings {
             delivery_capacity: None,
             delivery_lead_days: 1,
             delivery_horizon_days: 14,
+            voucher_strategies: vec![super::voucher::LARGE_DELIVERED.into()],
+            voucher_retry: vec![Duration::from_secs(5), Duration::from_secs(25)],
+            voucher_valid_for: None,
             tax: vec![(0, 1900), LOWERED, RAISED],
         }
     }

@@ -3,7 +3,7 @@ use crate::gateway::problem::Problem;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 /// Microseconds since 1970, as RFC 3339 in UTC.
-pub(super) fn show(micros: u64) -> String {
+pub(in crate::gateway) fn show(micros: u64) -> String {
     let instant = i64::try_from(micros).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
     instant.unwrap_or(Timestamp::MAX).to_string()
 }

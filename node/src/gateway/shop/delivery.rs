@@ -8,7 +8,6 @@ use crate::{
     runtime::IndexKey,
     services::delivery::{Delivery, day_of, of_day, of_state, state_name},
 };
-use axum::http::header;
 use corduroy_proto::delivery as pb;
 use serde::Serialize;
 use std::sync::Arc;
@@ -48,15 +47,9 @@ pub(super) async fn all(ask: Arc<Ask>) -> Result<Answer, Problem> {
     // A day has fewer.
     let by = day.map(of_day).or_else(|| state.map(of_state));
     let fetch = |partition, after, size| chunk(&ask, by.as_ref(), partition, after, size);
-    let (deliveries, more) = page.collect(ask.partitions::<Delivery>()?, fetch, keep).await?;
-    let answer = Answer::json(&deliveries);
-    Ok(match more {
-        Some(after) => answer.header(header::LINK, &pages::next(&ask, &after)),
-        None => answer,
-    })
+    Ok(pages::answer(&ask, &page.collect(ask.partitions::<Delivery>()?, fetch, keep).await?))
 }
 
-/// Deliveries of a partition: those that are found by something, or all.
 async fn chunk(
     ask: &Ask,
     by: Option<&IndexKey>,
@@ -64,18 +57,7 @@ async fn chunk(
     after: String,
     size: usize,
 ) -> Result<Chunk<Shown>, Problem> {
-    let limit = u32::try_from(size).unwrap_or(u32::MAX);
-    let (stored, horizon) = match by {
-        Some(by) => {
-            let found = ask.find::<Delivery>(partition, by, &after, limit).await?;
-            (found.aggregates, found.behind)
-        }
-        None => {
-            let (stored, more) = ask.scan::<Delivery>(partition, "", &after, limit).await?;
-            let last = stored.last().map(|(key, _)| key.clone()).filter(|_| more);
-            (stored, last)
-        }
-    };
+    let (stored, horizon) = pages::stored::<Delivery>(ask, by, partition, &after, size).await?;
     let rows = stored.into_iter().map(|(key, delivery)| (key.clone(), Shown::of(key, delivery))).collect();
     Ok(Chunk { rows, horizon })
 }

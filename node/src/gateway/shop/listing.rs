@@ -10,7 +10,6 @@ use crate::{
     runtime::{Service, partition_of},
     services::order::{Order, of_customer as by_customer, of_status, status_name, status_text},
 };
-use axum::http::header;
 use corduroy_proto::order::{self as pb, Status, state::State};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -81,11 +80,8 @@ async fn list(ask: &Ask, wanted: &Wanted<'_>) -> Result<Answer, Problem> {
     let Some(way) = wanted.way() else { return Ok(Answer::json(&[(); 0])) };
     let fetch = |partition, after, size| chunk(ask, &way, partition, partitions, after, size);
     let (orders, more) = page.collect(partitions, fetch, |order| wanted.keeps(order)).await?;
-    let answer = Answer::json(&orders.iter().map(Summary::of).collect::<Vec<_>>());
-    Ok(match more {
-        Some(after) => answer.header(header::LINK, &pages::next(ask, &after)),
-        None => answer,
-    })
+    let shown: Vec<_> = orders.iter().map(Summary::of).collect();
+    Ok(pages::answer(ask, &(shown, more)))
 }
 
 /// Orders of a partition, stored or seeded.

@@ -1,11 +1,12 @@
-//! Orders, payment, stock and delivery over HTTP.
+//! Orders, payment, stock, delivery and vouchers over HTTP.
 //!
 //! Every node serves every route: what a partition is asked goes to whoever leads it. A route is a row of [`table`],
 //! from which it is served and described.
 //!
 //! - `table`: which routes there are.
 //! - `orders`: an order line by line, and its checkout. `placing`: as a whole. `delivering`: its end. `listing`: many.
-//! - `payment`, `stock`, `delivery`: the others. `seeds`: many at once.
+//! - `payment`, `stock`, `delivery`, `vouchers`: the others. `seeds`: many at once.
+//! - `letters`, `timers`, `sagas`: what operators look at. `describe`: what services say, as JSON.
 //! - `lookup`: by id or ref. `views`: orders as they are shown. `pages`: lists that are too long for one reply.
 //! - `ids`, `money`, `dates`: how they are written.
 //!
@@ -20,6 +21,11 @@ mod placing;
 mod delivery;
 mod payment;
 mod stock;
+mod vouchers;
+
+mod letters;
+mod sagas;
+mod timers;
 
 mod seeds;
 
@@ -27,7 +33,8 @@ mod lookup;
 mod pages;
 mod views;
 
-mod dates;
+pub(super) mod dates;
+pub(super) mod describe;
 mod ids;
 mod money;
 

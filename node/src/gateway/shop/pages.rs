@@ -1,6 +1,11 @@
 //! Lists that are too long for one reply: by key, over all partitions of a service, a page at a time.
-use crate::gateway::{ask::Ask, problem::Problem};
+use crate::{
+    gateway::{answer::Answer, ask::Ask, problem::Problem},
+    runtime::{IndexKey, Service},
+};
+use axum::http::header;
 use futures::future;
+use serde::Serialize;
 
 const USUAL: usize = 1000;
 const MAX: usize = 10_000;
@@ -24,11 +29,16 @@ pub(super) struct Chunk<T> {
     pub horizon: Option<String>,
 }
 
+/// How many rows are wanted.
+pub(super) fn limit(ask: &Ask) -> Result<usize, Problem> {
+    let limit = ask.query("limit").map_or(Some(USUAL), |text| text.parse().ok()).filter(|limit| *limit > 0);
+    let limit: usize = limit.ok_or_else(|| Problem::malformed("limit", "it is a number from 1 to 10000"))?;
+    Ok(limit.min(MAX))
+}
+
 impl Page {
     pub(super) fn of(ask: &Ask) -> Result<Self, Problem> {
-        let limit = ask.query("limit").map_or(Some(USUAL), |text| text.parse().ok()).filter(|limit| *limit > 0);
-        let limit = limit.ok_or_else(|| Problem::malformed("limit", "it is a number from 1 to 10000"))?;
-        Ok(Page { limit: limit.min(MAX), after: ask.query("after").unwrap_or_default().to_owned() })
+        Ok(Page { limit: limit(ask)?, after: ask.query("after").unwrap_or_default().to_owned() })
     }
 
     /// The rows that `keep` keeps, and the key behind which there may be more.
@@ -62,6 +72,37 @@ impl Page {
     }
 }
 
+/// Aggregates of a partition behind a key, with the key behind which there may be more: those that are found by something, or all.
+pub(super) async fn stored<S: Service>(
+    ask: &Ask,
+    by: Option<&IndexKey>,
+    partition: u32,
+    after: &str,
+    size: usize,
+) -> Result<(Vec<(String, S::State)>, Option<String>), Problem> {
+    let limit = u32::try_from(size).unwrap_or(u32::MAX);
+    match by {
+        Some(by) => {
+            let found = ask.find::<S>(partition, by, after, limit).await?;
+            Ok((found.aggregates, found.behind))
+        }
+        None => {
+            let (stored, more) = ask.scan::<S>(partition, "", after, limit).await?;
+            let last = stored.last().map(|(key, _)| key.clone()).filter(|_| more);
+            Ok((stored, last))
+        }
+    }
+}
+
+/// The page as it is answered: with a link to the next one, if there may be one.
+pub(super) fn answer<T: Serialize>(ask: &Ask, (rows, more): &(Vec<T>, Option<String>)) -> Answer {
+    let answer = Answer::json(rows);
+    match more {
+        Some(after) => answer.header(header::LINK, &next(ask, after)),
+        None => answer,
+    }
+}
+
 /// All rows up to the first horizon: behind it some partition may have others.
 fn merged<T>(chunks: Vec<Chunk<T>>) -> (Vec<(String, T)>, Option<String>) {
     let horizon = chunks.iter().filter_map(|chunk| chunk.horizon.clone()).min();
@@ -72,7 +113,7 @@ fn merged<T>(chunks: Vec<Chunk<T>>) -> (Vec<(String, T)>, Option<String>) {
 }
 
 /// The link to the page behind a key.
-pub(super) fn next(ask: &Ask, after: &str) -> String {
+fn next(ask: &Ask, after: &str) -> String {
     let others = ask.queries().iter().filter(|(name, _)| name != "after");
     let others = others.map(|(name, value)| format!("{}={}&", escaped(name), escaped(value)));
     format!("<{}?{}after={}>; rel=\"next\"", ask.path(), others.collect::<String>(), escaped(after))

@@ -1,6 +1,9 @@
 //! Which routes there are.
-use super::{delivering, delivery, described, explained, listing, orders, payment, placing, seeds, stock};
-use crate::gateway::{answer::Answer, ask::Ask, problem::Problem, routes::Route};
+use super::{
+    delivering, delivery, described, explained, letters, listing, orders, payment, placing, sagas, seeds, stock,
+    timers, vouchers,
+};
+use crate::gateway::{answer::Answer, ask::Ask, problem::Problem, routes::Route, streams};
 use axum::http::{Method, StatusCode};
 use std::sync::Arc;
 
@@ -20,6 +23,32 @@ const ORDERS: &[(&str, &str)] = &[
 ];
 const DELIVERIES: &[(&str, &str)] =
     &[PAGE[0], PAGE[1], ("day", "such as 2020-07-01"), ("state", "held, refused, voided, scheduled or delivered")];
+
+const VOUCHERS: &[(&str, &str)] = &[
+    PAGE[0],
+    PAGE[1],
+    ("customer", "whose they are"),
+    ("order", "the id of the order that earned them"),
+    ("redeemed", "true or false"),
+];
+
+const LETTERS: &[(&str, &str)] = &[
+    PAGE[0],
+    PAGE[1],
+    ("service", "of which service"),
+    ("reason", "invalid, fault, exhausted or expired"),
+    ("state", "parked: those that are settled are gone"),
+    ("key", "the key that waits behind it"),
+];
+const TIMERS: &[(&str, &str)] = &[PAGE[0], ("service", "of which service"), ("key", "of which aggregate")];
+const SAGAS: &[(&str, &str)] =
+    &[PAGE[0], PAGE[1], ("state", "reserving or releasing"), ("older", "those that began so long ago, such as 30s")];
+
+const STREAM: &[(&str, &str)] = &[
+    ("partition", "of one partition alone; else of all"),
+    ("from", "earliest, latest (unless said), or the first offset: 17 of one partition, 0:17,1:20 of several"),
+    ("key", "only those with this key"),
+];
 
 const UNKNOWN_ORDER: &[&str] = &["unknown-order"];
 const LINES: &[&str] = &["unknown-order", "unknown-item", "order-busy", "order-closed", "rule-violated"];
@@ -60,12 +89,34 @@ const CHECKED_OUT: &str =
 const FOUND: &str =
     r#"{"order_id":"7","paid":false,"items":[["3",2]],"user_id":"1","total_cost":20,"status":"pending"}"#;
 const DELIVERY: &str = r#"{"orderId":"7","customerId":"ada","day":"2024-07-02","state":"scheduled"}"#;
+const VOUCHER: &str = r#"{"code":"0001V4Q8X2ZJ7C5D9N3M","orderId":"7",
+    "strategy":"Order.Large-Delivered-Five-Euro","kind":"absolute","value":"5.00","customerId":"ada",
+    "createdAt":"2024-07-02T12:00:00Z","expiresAt":null,"redeemed":false,"redeemedAt":null}"#;
+const VOUCHER_LIST: &str = r#"[{"code":"0001V4Q8X2ZJ7C5D9N3M","orderId":"7",
+    "strategy":"Order.Large-Delivered-Five-Euro","kind":"absolute","value":"5.00","customerId":"ada",
+    "createdAt":"2024-07-02T12:00:00Z","expiresAt":null,"redeemed":false,"redeemedAt":null}]"#;
+const LETTER: &str = r#"{"id":"voucher-2-17","service":"voucher","partition":2,"key":"7/Order.Large-Delivered-Five-Euro",
+    "reason":"exhausted","error":"it wanted to wait 3 times","state":"parked",
+    "source":{"topic":"order","partition":1,"offset":93,"at":"2024-07-02T12:00:00Z"},"tries":3,"redriven":0,"parked":0,
+    "firstAt":"2024-07-02T12:00:30Z","lastAt":"2024-07-02T12:00:30Z",
+    "input":{"kind":"command","name":"Consider","data":{"strategy":"Order.Large-Delivered-Five-Euro"}}}"#;
+const LETTER_LIST: &str = r#"[{"id":"voucher-2-17","service":"voucher","partition":2,"key":"7/Order.Large-Delivered-Five-Euro",
+    "reason":"exhausted","error":"it wanted to wait 3 times","state":"parked",
+    "source":{"topic":"order","partition":1,"offset":93,"at":"2024-07-02T12:00:00Z"},"tries":3,"redriven":0,"parked":0,
+    "firstAt":"2024-07-02T12:00:30Z","lastAt":"2024-07-02T12:00:30Z"}]"#;
+const TIMER_LIST: &str =
+    r#"[{"id":"order-1-5","service":"order","key":"7","due":"2024-07-02T12:00:10Z","purpose":"Deadline"}]"#;
+const SAGA: &str = r#"{"orderId":"7","attempt":1,"state":"confirmed","step":null,"since":null,"deadline":null,
+    "timeline":[{"at":"2024-07-02T12:00:00Z","partition":"order/1","offset":93,"event":"CheckoutStarted","term":2,
+    "tookMs":0}]}"#;
+const SAGA_LIST: &str = r#"[{"orderId":"7","attempt":1,"state":"reserving","step":"payment","since":"2024-07-02T12:00:00Z",
+    "deadline":"2024-07-02T12:00:10Z"}]"#;
 const CREDIT: &str = r#"{"user_id":"1","credit":10}"#;
 const FREE: &str = r#"{"item_id":"3","stock":5}"#;
 
 /// See the module.
 pub(super) fn table() -> Vec<Route> {
-    [orders_by_line(), orders_as_a_whole(), others(), pages()].into_iter().flatten().collect()
+    [orders_by_line(), orders_as_a_whole(), others(), vouchers(), operators(), pages()].into_iter().flatten().collect()
 }
 
 fn orders_by_line() -> Vec<Route> {
@@ -185,8 +236,54 @@ fn others() -> Vec<Route> {
     ]
 }
 
+fn vouchers() -> Vec<Route> {
+    vec![
+        get("/vouchers", "All vouchers", vouchers::all).query(VOUCHERS).gives(OK, "a page of them", VOUCHER_LIST),
+        get("/vouchers/{code}", "A voucher", vouchers::one)
+            .gives(OK, "the voucher", VOUCHER)
+            .refuses(&["unknown-voucher"]),
+        post("/vouchers/{code}/redeem", "Redeems a voucher", vouchers::redeem)
+            .body(r#"{"customerId":"ada","orderId":"8"}"#)
+            .gives(OK, "it is redeemed", VOUCHER)
+            .refuses(&["unknown-voucher", "voucher-redeemed", "voucher-expired", "voucher-owner"]),
+    ]
+}
+
+fn operators() -> Vec<Route> {
+    vec![
+        get("/dead-letters", "Inputs that could not be decided", letters::all).query(LETTERS).gives(
+            OK,
+            "a page of them; Corduroy-Count says how many there are",
+            LETTER_LIST,
+        ),
+        post("/dead-letters/redrive", "Runs those again that a filter names", letters::redrive_all)
+            .body(r#"{"service":"voucher","reason":"exhausted"}"#)
+            .gives(StatusCode::ACCEPTED, "they have run", r#"{"redriven":2,"failed":0}"#),
+        get("/dead-letters/{id}", "A dead letter, with what was to be decided", letters::one)
+            .gives(OK, "the dead letter", LETTER)
+            .refuses(&["unknown-dead-letter"]),
+        post("/dead-letters/{id}/redrive", "Runs a dead letter again", letters::redrive)
+            .gives(StatusCode::ACCEPTED, "it has run; if it failed again it is found where it was", "")
+            .refuses(&["unknown-dead-letter", "dead-letter-settled"]),
+        post("/dead-letters/{id}/discard", "Gives a dead letter up; what waits behind it goes on", letters::discard)
+            .body(r#"{"reason":"a duplicate"}"#)
+            .gives(OK, "it is no more", r#"{"id":"voucher-2-17","state":"discarded","reason":"a duplicate"}"#)
+            .refuses(&["unknown-dead-letter", "dead-letter-settled", "rule-violated"]),
+        get("/timers", "Timers that are set", timers::all).query(TIMERS).gives(OK, "those due first", TIMER_LIST),
+        get("/sagas", "Checkouts that are under way", sagas::all).query(SAGAS).gives(OK, "a page of them", SAGA_LIST),
+        get("/sagas/{order}", "How an order came to be what it is", sagas::one)
+            .gives(OK, "the checkout, with all that has happened", SAGA)
+            .refuses(UNKNOWN_ORDER),
+    ]
+}
+
 fn pages() -> Vec<Route> {
     vec![
+        get("/streams/{topic}", "The records of a topic, as they come", streams::topic)
+            .query(STREAM)
+            .media("text/event-stream")
+            .gives(OK, "server-sent events; what was seen is named by Last-Event-ID", "")
+            .refuses(&["unknown-topic", "rule-violated"]),
         get("/openapi.json", "This document", described).gives(OK, "this document", r#"{"openapi":"3.1.0"}"#),
         get("/problems/{name}", "What a problem means, and what to do about it", explained)
             .media("text/html")

@@ -93,7 +93,7 @@ pub(super) struct Detail<'a> {
     order_date: String,
     delivery_sent: bool,
     delivered_at: Option<String>,
-    vouchers: Vec<Voucher>,
+    vouchers: Vec<Voucher<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -116,10 +116,17 @@ struct LastRefusal<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Voucher {
-    code: String,
-    strategy: String,
+struct Voucher<'a> {
+    code: &'a str,
+    strategy: &'a str,
     value: String,
+}
+
+impl<'a> Voucher<'a> {
+    fn of(voucher: &'a pb::Voucher) -> Self {
+        let pb::Voucher { code, strategy, value, .. } = voucher;
+        Voucher { code, strategy, value: money::show(*value) }
+    }
 }
 
 impl<'a> Detail<'a> {
@@ -146,7 +153,7 @@ impl<'a> Detail<'a> {
             order_date: dates::show(order.order_date),
             delivery_sent: order.status() == Status::Delivered,
             delivered_at: (order.status() == Status::Delivered).then(|| dates::show(order.delivered_at)),
-            vouchers: Vec::new(),
+            vouchers: order.vouchers.iter().map(Voucher::of).collect(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One question to the rules of a service, whatever they do.
 use crate::runtime::{
     Refusal,
-    service::{Decide, Head, Input, Outcome, Place, Reply, Service, Ticket},
+    service::{Decide, Fault, Head, Input, Outcome, Place, Reply, Service, Ticket},
     state::State,
 };
 use corduroy_log::world::Timestamp;
@@ -38,13 +38,12 @@ pub(crate) fn ask<S: Service>(
             Some(refusal)
         }
         Err(panic) => {
-            outcome = Outcome { fault: Some(format!("a rule panicked: {}", words(&*panic))), ..Outcome::default() };
+            outcome = faulty(format!("a rule panicked: {}", words(&*panic)));
             None
         }
     };
     if outcome.events.len() > EVENTS {
-        let fault = format!("{} events at once, at most {EVENTS} are allowed", outcome.events.len());
-        outcome = Outcome { fault: Some(fault), ..Outcome::default() };
+        outcome = faulty(format!("{} events at once, at most {EVENTS} are allowed", outcome.events.len()));
     }
     if outcome.fault.is_some() {
         outcome = Outcome { fault: outcome.fault, ..Outcome::default() };
@@ -52,6 +51,10 @@ pub(crate) fn ask<S: Service>(
         outcome = Outcome { retry: outcome.retry, ..Outcome::default() };
     }
     Decided { outcome, refusal }
+}
+
+fn faulty<S: Service>(why: String) -> Outcome<S> {
+    Outcome { fault: Some(Fault::new(why)), ..Outcome::default() }
 }
 
 /// What a panic said.

@@ -1,4 +1,4 @@
-//! Marking an order as delivered.
+//! Marking an order as delivered, and the vouchers that earns.
 use super::{
     checkout, names, refusals,
     work::{Work, shown},
@@ -44,4 +44,13 @@ pub(super) fn deliver(settings: &Settings, work: &mut Work<'_, '_>) -> Result<()
     }
     work.reply();
     Ok(())
+}
+
+/// Notes a voucher on the order that has earned it, once.
+pub(super) fn link(work: &mut Work<'_, '_>, linked: &pb::Linked) {
+    let Some(voucher) = &linked.voucher else { return };
+    let is_known = work.order.vouchers.iter().any(|known| known.code == voucher.code);
+    if work.order.incarnation == linked.incarnation && !is_known {
+        work.emit(Event::VoucherLinked(linked.clone()));
+    }
 }

@@ -5,6 +5,9 @@ use bytes::Bytes;
 use corduroy_proto::order as pb;
 use pb::{Hold, HoldStatus, Kind, Participant, Status, event::Event, state::State};
 
+/// Offsets an order remembers of its events: more than most have in their lives.
+const HISTORY: usize = 64;
+
 /// Takes a fact into an aggregate.
 pub(super) fn evolve(state: &mut Option<pb::State>, key: &str, event: &pb::Event, at: At) {
     let Some(event) = &event.event else { return };
@@ -50,7 +53,7 @@ pub(super) fn take(order: &mut pb::Order, event: &Event, at: At) {
             }
             order.gross = lines::sum_or_max(&order.lines);
         }
-        Event::CheckoutStarted(started) => start(order, started),
+        Event::CheckoutStarted(started) => start(order, started, at),
         Event::Joined(joined) => {
             order.checkouts.extend(some(&joined.checkout));
             order.cancels.extend(some(&joined.cancel));
@@ -95,6 +98,7 @@ pub(super) fn take(order: &mut pb::Order, event: &Event, at: At) {
             order.set_status(Status::Delivered);
             order.delivered_at = delivered.delivered_at;
         }
+        Event::VoucherLinked(linked) => order.vouchers.extend(linked.voucher.clone()),
         Event::Completed(_) => order.completed = true,
         Event::Cancelled(_) => end(order, Status::Cancelled),
         // They say what is asked of participants, and that it came to its end: the answers changed the holds.
@@ -106,6 +110,10 @@ pub(super) fn take(order: &mut pb::Order, event: &Event, at: At) {
         | Event::PaymentReleased(_)
         | Event::Seeded(_) => {}
     }
+    if order.history.len() >= HISTORY {
+        order.history.remove(0);
+    }
+    order.history.push(at.offset);
 }
 
 fn new(placed: &pb::OrderPlaced, at: At) -> pb::Order {
@@ -131,7 +139,8 @@ fn new(placed: &pb::OrderPlaced, at: At) -> pb::Order {
     order
 }
 
-fn start(order: &mut pb::Order, started: &pb::CheckoutStarted) {
+fn start(order: &mut pb::Order, started: &pb::CheckoutStarted, at: At) {
+    order.since = at.time.0;
     order.attempt = started.attempt.as_ref().map_or(order.attempt, |attempt| attempt.attempt);
     order.set_status(Status::Reserving);
     order.last_refusal = None;

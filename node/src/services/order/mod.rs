@@ -14,7 +14,7 @@
 //!
 //! - `names`: orderRefs and the keys of aliases. `view`: what an order is called outside. `index`: what it is found by.
 //! - `work`: an order while something is decided about it.
-//! - `place`, `lines`, `deliver`, `seed`: what clients ask of an order.
+//! - `place`, `lines`, `deliver`, `seed`: what clients ask of an order; and what its delivery earns.
 //! - `checkout`, `answers`, `release`, `cancel`: the saga, forward and back. `route`: what participants say.
 //! - `evolve`: the fold. `refusals`: the ways to say no.
 //!
@@ -40,7 +40,8 @@ mod tests;
 
 pub use index::{of_customer, of_status};
 pub use names::{DUE, due_key, order_ref, parse_ref, partition_of_ref, ref_key};
-pub use view::{status_name, status_s1, status_s3, status_text, total};
+pub use view::{status_name, status_s1, status_s3, status_text, step, total};
+pub use work::name as participant_name;
 
 use super::Settings;
 use crate::runtime::{At, Decide, Head, IndexKey, Input, PeerEvent, Refusal, Routes, Service, Unreadable};
@@ -64,7 +65,7 @@ impl Order {
 
 impl Service for Order {
     const NAME: &'static str = "order";
-    const LISTENS: &'static [&'static str] = &["payment", "stock", "delivery"];
+    const LISTENS: &'static [&'static str] = &["payment", "stock", "delivery", "voucher"];
     const PARTITIONS: u32 = 4;
     const INDEX: u32 = index::VERSION;
 
@@ -85,7 +86,9 @@ impl Service for Order {
             (Command::Seed(seed), _) => return seed::seed(head, seed, cx),
             (_, Some(order)) => order,
             // An order is never taken away: what is said of one that is not there is said of another incarnation.
-            (Command::Answer(_) | Command::Deadline(_) | Command::ReleaseWait(_), None) => return Ok(()),
+            (Command::Answer(_) | Command::Deadline(_) | Command::ReleaseWait(_) | Command::LinkVoucher(_), None) => {
+                return Ok(());
+            }
             (_, None) => return Err(refusals::unknown_order(input.key)),
         };
         let mut work = Work::new(head, input.key, order, cx);
@@ -98,6 +101,7 @@ impl Service for Order {
             Command::Answer(answer) => answers::answer(settings, &mut work, answer),
             Command::Deadline(timer) => release::deadline(settings, &mut work, timer),
             Command::ReleaseWait(timer) => release::release_wait(&mut work, timer),
+            Command::LinkVoucher(linked) => deliver::link(&mut work, linked),
             Command::Place(_) | Command::Seed(_) => {}
         }
         Ok(())

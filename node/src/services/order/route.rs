@@ -1,7 +1,7 @@
-//! What events of participants are to orders: answers of holds.
+//! What events of others are to orders: answers of holds, and vouchers.
 use super::{Order, work};
 use crate::runtime::{PeerEvent, Routes, Unreadable};
-use corduroy_proto::{delivery, order as pb, payment, stock};
+use corduroy_proto::{delivery, order as pb, payment, stock, voucher};
 use pb::{HoldStatus, Participant, command::Command};
 
 /// What a participant has said of a hold.
@@ -14,12 +14,13 @@ struct Said {
     available: i64,
 }
 
-/// Brings an answer to the order it is of.
+/// Brings what was said to the order it is said of.
 pub(super) fn route(event: &PeerEvent<'_>, to: &mut Routes<'_, Order>) -> Result<(), Unreadable> {
     let said = match event.topic() {
         "payment" => from_payment(event.decode()?)?,
         "stock" => from_stock(event.decode()?)?,
         "delivery" => from_delivery(event.decode()?)?,
+        "voucher" => return from_voucher(event.decode()?, to),
         other => return Err(Unreadable(format!("{other} is no participant"))),
     };
     let Some(Said { participant, status, hold, refusal, available }) = said else { return Ok(()) };
@@ -38,6 +39,22 @@ pub(super) fn route(event: &PeerEvent<'_>, to: &mut Routes<'_, Order>) -> Result
     };
     to.to(order, pb::Command { command: Some(Command::Answer(answer)) });
     Ok(())
+}
+
+fn from_voucher(event: voucher::Event, to: &mut Routes<'_, Order>) -> Result<(), Unreadable> {
+    use voucher::event::Event;
+    match event.event {
+        Some(Event::Issued(issued)) => {
+            let relative = issued.kind() == voucher::Kind::Relative;
+            let (code, strategy, value) = (issued.code, issued.strategy, issued.value);
+            let voucher = Some(pb::Voucher { code, strategy, relative, value });
+            let linked = pb::Linked { order: issued.order.clone(), incarnation: issued.incarnation, voucher };
+            to.to(issued.order, pb::Command { command: Some(Command::LinkVoucher(linked)) });
+            Ok(())
+        }
+        Some(Event::Redeemed(_)) => Ok(()),
+        None => Err(Unreadable("an event of voucher of no kind that is known".into())),
+    }
 }
 
 fn unknown(participant: Participant) -> Unreadable {

@@ -55,3 +55,17 @@ pub(super) fn stock_is_held(order: &pb::Order) -> bool {
     let mut holds = order.holds.iter().filter(|hold| hold.participant() == Participant::Stock).peekable();
     holds.peek().is_some() && holds.all(|hold| hold.status() == HoldStatus::Held)
 }
+
+/// Where the running attempt is: the participant whose answer it waits for. `None`: none is running.
+pub fn step(order: &pb::Order) -> Option<Participant> {
+    let of = |status| move |hold: &&pb::Hold| hold.status() == status;
+    let open = match order.status() {
+        Status::Reserving => order.holds.iter().find(of(HoldStatus::Asked)),
+        // Back in reverse.
+        Status::Releasing => {
+            order.holds.iter().rev().find(|hold| matches!(hold.status(), HoldStatus::Held | HoldStatus::Asked))
+        }
+        Status::Open | Status::Confirmed | Status::Delivered | Status::Cancelled => None,
+    };
+    open.map(pb::Hold::participant)
+}

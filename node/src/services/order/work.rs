@@ -118,7 +118,7 @@ pub(super) fn rests_on_holds(order: &pb::Order, cx: &mut Decide<'_, Order>) {
 }
 
 /// The topic of a participant, and the name of its step.
-pub(super) fn name(participant: Participant) -> &'static str {
+pub fn name(participant: Participant) -> &'static str {
     match participant {
         Participant::Payment => "payment",
         Participant::Stock => "stock",

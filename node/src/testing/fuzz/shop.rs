@@ -26,7 +26,12 @@ impl<S: Service> Shelf<S> {
     fn new(service: S) -> Self {
         let peers = [Order::NAME, Payment::NAME, Stock::NAME, Delivery::NAME].map(|name| (name.to_owned(), 1));
         Shelf {
-            rules: Rules::new(service).at(Place { partition: 0, partitions: 1, peers: peers.into(), ..Place::default() }),
+            rules: Rules::new(service).at(Place {
+                partition: 0,
+                partitions: 1,
+                peers: peers.into(),
+                ..Place::default()
+            }),
             log: Vec::new(),
         }
     }
