@@ -3,12 +3,14 @@ use crate::{
     Builder,
     config::ShopConfig,
     gateway,
-    services::{delivery::Delivery, order::Order, payment::Payment, stock::Stock, voucher::Voucher},
+    services::{
+        campaign::Campaign, delivery::Delivery, order::Order, payment::Payment, stock::Stock, voucher::Voucher,
+    },
 };
 
 /// Adds all of them to a node.
 pub fn with_services(builder: Builder, config: &ShopConfig) -> Builder {
-    let settings = &config.settings;
+    let (settings, campaign_max_age) = (&config.settings, config.campaign_max_age);
     let builder = config.max_ages.iter().fold(builder, |builder, (service, age)| builder.max_age(service, *age));
     builder
         .keep(config.keep)
@@ -18,5 +20,6 @@ pub fn with_services(builder: Builder, config: &ShopConfig) -> Builder {
         .service_with(Stock, config.stock_partitions)
         .service_with(Delivery::new(settings.clone()), config.delivery_partitions)
         .service_with(Voucher::new(settings.clone()), config.voucher_partitions)
-        .routes(gateway::shop::routes)
+        .service_with(Campaign, config.campaign_partitions)
+        .routes(move |services| gateway::shop::routes(services, campaign_max_age))
 }

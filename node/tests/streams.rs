@@ -29,7 +29,11 @@ async fn read(port: u16, path: &str, behind: Option<&str>, count: usize) -> Vec<
         request = request.header("last-event-id", behind);
     }
     let answer = client.request(request.body(Empty::new()).unwrap()).await.unwrap();
-    assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].as_bytes()), (200, &b"text/event-stream"[..]), "{path}");
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["content-type"].as_bytes()),
+        (200, &b"text/event-stream"[..]),
+        "{path}"
+    );
     let (mut body, mut text, mut told) = (answer.into_body(), String::new(), Vec::new());
     while told.len() < count {
         let frame = timeout(SOON, body.frame()).await.unwrap_or_else(|_| panic!("{path} behind {behind:?}: {told:?}"));

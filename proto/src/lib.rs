@@ -46,6 +46,12 @@ pub mod delivery {
     tonic::include_proto!("corduroy.delivery.v1");
 }
 
+/// Package `corduroy.campaign.v1`.
+pub mod campaign {
+    #![allow(clippy::all, missing_docs)]
+    tonic::include_proto!("corduroy.campaign.v1");
+}
+
 pub mod batch;
 
 pub mod packet;

@@ -51,6 +51,10 @@ pub struct ShopConfig {
     pub delivery_partitions: u32,
     /// Partitions of `voucher`, when it is made.
     pub voucher_partitions: u32,
+    /// Partitions of `campaign`: one, in which ids are counted.
+    pub campaign_partitions: u32,
+    /// For how long a reply about campaigns may be kept by those it comes to.
+    pub campaign_max_age: Duration,
     /// For how long the ids of commands are remembered.
     pub keep: Keep,
     /// How old an event of a peer may be when its turn comes, by service.
@@ -68,6 +72,8 @@ impl Default for ShopConfig {
             stock_partitions: 4,
             delivery_partitions: 1,
             voucher_partitions: 4,
+            campaign_partitions: 1,
+            campaign_max_age: Duration::from_secs(100),
             keep: Keep::default(),
             max_ages: BTreeMap::new(),
             gateway_timeout: Duration::from_secs(30),

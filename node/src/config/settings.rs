@@ -69,6 +69,8 @@ pub const KEYS: &[&str] = &[
     "voucher.strategies",
     "voucher.retry",
     "voucher.valid_for",
+    "campaign.partitions",
+    "campaign.max_age",
     "idempotency.keep",
     "idempotency.quota",
     "subscription.order.max_age",
@@ -79,7 +81,7 @@ pub const KEYS: &[&str] = &[
 ];
 
 /// The tables of services, in the order of [`KEYS`].
-pub(crate) const SERVICE_TABLES: [&str; 13] = [
+pub(crate) const SERVICE_TABLES: [&str; 14] = [
     "gateway",
     "saga",
     "order",
@@ -87,6 +89,7 @@ pub(crate) const SERVICE_TABLES: [&str; 13] = [
     "stock",
     "delivery",
     "voucher",
+    "campaign",
     "idempotency",
     "subscription.order",
     "subscription.payment",
@@ -189,6 +192,7 @@ pub(super) struct Settings {
     pub stock: PartitionSettings,
     pub delivery: DeliverySettings,
     pub voucher: VoucherSettings,
+    pub campaign: CampaignSettings,
     pub idempotency: IdempotencySettings,
     pub subscription: SubscriptionSettings,
 }
@@ -250,6 +254,7 @@ impl Default for Settings {
             stock: PartitionSettings::default(),
             delivery: DeliverySettings::default(),
             voucher: VoucherSettings::default(),
+            campaign: CampaignSettings::default(),
             idempotency: IdempotencySettings::default(),
             subscription: SubscriptionSettings::default(),
         }
@@ -305,6 +310,14 @@ pub(super) struct VoucherSettings {
     pub strategies: Vec<String>,
     pub retry: Vec<Span>,
     pub valid_for: Option<Span>,
+}
+
+/// `[campaign]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct CampaignSettings {
+    pub partitions: u32,
+    pub max_age: Span,
 }
 
 /// `[idempotency]`.
@@ -384,6 +397,13 @@ impl Default for VoucherSettings {
             retry: settings.voucher_retry.into_iter().map(Span).collect(),
             valid_for: settings.voucher_valid_for.map(Span),
         }
+    }
+}
+
+impl Default for CampaignSettings {
+    fn default() -> Self {
+        let shop = ShopConfig::default();
+        CampaignSettings { partitions: shop.campaign_partitions, max_age: Span(shop.campaign_max_age) }
     }
 }
 

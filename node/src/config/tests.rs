@@ -204,3 +204,16 @@ fn orders_are_delivered_where_a_node_carries_that_service() {
     assert!(delivers(&[&["order"], &["stock"], &["payment"]], &["delivery"]), "this one was told otherwise");
     assert!(!delivers(&[&["order"], &["delivery"], &["payment"]], &["stock"]));
 }
+
+#[test]
+fn campaigns_are_in_one_partition_and_replies_are_kept_for_100_seconds_at_most() {
+    let shop = |text: &str| load_file(text, flags()).map(|config| config.shop);
+    let usual = shop("").expect("valid");
+    assert_eq!((usual.campaign_partitions, usual.campaign_max_age), (1, Duration::from_secs(100)));
+    let shorter = shop("[campaign]\npartitions = 1\nmax_age = \"0s\"\n").expect("valid");
+    assert_eq!(shorter.campaign_max_age, Duration::ZERO);
+    let refusal = shop("[campaign]\npartitions = 2\n").expect_err("ids would be given twice");
+    assert!(refusal.starts_with("campaign.partitions = 2 (in FILE): must be 1: "), "{refusal}");
+    let refusal = shop("[campaign]\nmax_age = \"101s\"\n").expect_err("too long");
+    assert!(refusal.starts_with("campaign.max_age = ") && refusal.contains("must be from 0s to "), "{refusal}");
+}

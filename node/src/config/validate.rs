@@ -182,6 +182,12 @@ impl Check<'_> {
         if let Some(valid_for) = voucher.valid_for {
             self.within("voucher.valid_for", valid_for, ms(1_000), Span(day.0 * 3_650))?;
         }
+        let campaign = &settings.campaign;
+        if campaign.partitions != 1 {
+            let problem = "must be 1: only one partition can count the ids of campaigns";
+            return Err(self.wrong("campaign.partitions", campaign.partitions, problem));
+        }
+        self.within("campaign.max_age", campaign.max_age, ms(0), ms(100_000))?;
         self.within("idempotency.keep", settings.idempotency.keep, ms(60_000), Span(day.0 * 365))?;
         let subscription = &settings.subscription;
         let ages = [
@@ -219,6 +225,8 @@ impl Check<'_> {
             stock_partitions: settings.stock.partitions,
             delivery_partitions: delivery.partitions,
             voucher_partitions: voucher.partitions,
+            campaign_partitions: campaign.partitions,
+            campaign_max_age: campaign.max_age.0,
             keep: Keep {
                 clients: settings.idempotency.keep.0,
                 quota: settings.idempotency.quota,

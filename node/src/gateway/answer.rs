@@ -11,7 +11,15 @@ use serde::Serialize;
 pub(super) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
-    body: Body,
+    body: Content,
+}
+
+/// What is answered.
+#[derive(Debug)]
+enum Content {
+    Whole(Vec<u8>),
+    /// It comes as it comes.
+    Stream(Body),
 }
 
 impl Answer {
@@ -29,13 +37,13 @@ impl Answer {
 
     fn of(kind: &'static str, body: Vec<u8>) -> Self {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
-        Answer { status: StatusCode::OK, headers, body: body.into() }
+        Answer { status: StatusCode::OK, headers, body: Content::Whole(body) }
     }
 
     /// As it is: a stream, or the beginning of another protocol.
     pub(super) fn raw(response: Response) -> Self {
         let (parts, body) = response.into_parts();
-        Answer { status: parts.status, headers: parts.headers, body }
+        Answer { status: parts.status, headers: parts.headers, body: Content::Stream(body) }
     }
 
     /// It was made, and is found there.
@@ -45,7 +53,7 @@ impl Answer {
 
     /// Done, or begun; what came of it is found there.
     pub(super) fn begun(location: &str) -> Self {
-        Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Body::empty() }.accepted_at(location)
+        Answer::nothing().accepted_at(location)
     }
 
     /// The same, with what there is to say already.
@@ -56,6 +64,25 @@ impl Answer {
     /// It has begun as the caller preferred, and goes on there.
     pub(super) fn accepted(location: &str) -> Self {
         Answer::begun(location).header(HeaderName::from_static("preference-applied"), "respond-async")
+    }
+
+    /// It is done, and there is nothing to say about it.
+    pub(super) fn nothing() -> Self {
+        Answer { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Content::Whole(Vec::new()) }
+    }
+
+    /// The caller has it already.
+    pub(super) fn unchanged(mut self) -> Self {
+        self.headers.remove(header::CONTENT_TYPE);
+        Answer { status: StatusCode::NOT_MODIFIED, body: Content::Whole(Vec::new()), ..self }
+    }
+
+    /// What it says; nothing of what comes as it comes.
+    pub(super) fn body(&self) -> &[u8] {
+        match &self.body {
+            Content::Whole(body) => body,
+            Content::Stream(_) => &[],
+        }
     }
 
     /// With a header; what cannot be in one is left out.
@@ -69,6 +96,10 @@ impl Answer {
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
-        (self.status, self.headers, self.body).into_response()
+        let body = match self.body {
+            Content::Whole(body) => body.into(),
+            Content::Stream(body) => body,
+        };
+        (self.status, self.headers, body).into_response()
     }
 }

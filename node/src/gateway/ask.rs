@@ -3,7 +3,7 @@
 //! Reads are as fresh as the caller wants; those a mutation needs for itself see everything.
 use super::{
     answer::Answer,
-    consistency::{self, Freshness},
+    consistency::{self, Freshness, Served},
     idempotency::{self, Key},
     problem::Problem,
     session::{self, Session},
@@ -18,13 +18,13 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
     response::{IntoResponse, Response},
 };
-use corduroy_log::{RealLog, error::LogError, world::Timestamp};
+use corduroy_log::{Consistency, RealLog, error::LogError, world::Timestamp};
 use corduroy_proto::runtime::{QueryAnswer, query_call};
 use prost::Message;
 use serde::de::DeserializeOwned;
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -39,6 +39,7 @@ pub(super) struct Ask {
     headers: HeaderMap,
     body: Bytes,
     fresh: Freshness,
+    served: Arc<Served>,
     session: Session,
     /// Only of mutations.
     key: OnceLock<Key>,
@@ -48,15 +49,22 @@ pub(super) struct Ask {
 #[derive(Debug, Default)]
 struct Done {
     seen: Session,
-    /// Log time of what is oldest among what was read.
+    /// Log time of what is oldest among what was read, and of what is newest.
     oldest: Option<Timestamp>,
+    newest: Option<Timestamp>,
     commands: usize,
     replays: usize,
 }
 
 impl Ask {
-    /// Takes a request as it is; what it says is read by whoever needs it.
-    pub(super) async fn read(services: NodeServices, request: Request) -> Result<Self, Problem> {
+    /// Takes a request as it is; what it says is read by whoever needs it. `usual`: how fresh a read has to be that says
+    /// nothing of it, on a node that has served this.
+    pub(super) async fn read(
+        services: NodeServices,
+        request: Request,
+        usual: Freshness,
+        served: Arc<Served>,
+    ) -> Result<Self, Problem> {
         let (mut parts, body) = request.into_parts();
         let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
         let params = RawPathParams::from_request_parts(&mut parts, &()).await;
@@ -72,14 +80,14 @@ impl Ask {
         })?;
         let session = Session::of(&headers);
         let (fresh, key, done) = (Freshness::Linearizable, OnceLock::new(), Mutex::default());
-        let ask = Ask { services, method, path, params, query, headers, body, fresh, session, key, done };
+        let ask = Ask { services, method, path, params, query, headers, body, fresh, served, session, key, done };
         if ask.mutates() {
             if let Some(given) = Key::of(&ask.headers)? {
                 ask.key.get_or_init(|| given);
             }
             return Ok(ask);
         }
-        let fresh = Freshness::read(ask.query("consistency"))?;
+        let fresh = Freshness::read(ask.query("consistency"), usual)?;
         Ok(Ask { fresh, ..ask })
     }
 
@@ -115,6 +123,26 @@ impl Ask {
     /// All of the query.
     pub(super) fn queries(&self) -> &[(String, String)] {
         &self.query
+    }
+
+    /// The headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The time, in microseconds: by the clock of this machine, but never before the log time of what was read.
+    pub(super) fn now(&self) -> u64 {
+        self.done().newest.map_or(0, |newest| newest.0).max(clock())
+    }
+
+    /// How fresh a read of a partition has to be.
+    fn consistency<S: Service>(&self, partition: u32) -> Consistency {
+        self.fresh.of(&self.session, &self.served, S::NAME, partition)
+    }
+
+    /// Whether a read of a partition sees everything anybody was told.
+    pub(super) fn is_newest<S: Service>(&self, partition: u32) -> bool {
+        self.consistency::<S>(partition) == Consistency::Linearizable
     }
 
     /// The body, as JSON.
@@ -235,7 +263,7 @@ impl Ask {
 
     /// The same where the key does not say which partition it is in.
     pub(super) async fn get_in<S: Service>(&self, partition: u32, key: &str) -> Result<Option<S::State>, Problem> {
-        let consistency = self.fresh.of(&self.session, S::NAME, partition);
+        let consistency = self.consistency::<S>(partition);
         let what = query_call::What::Get(key.to_owned());
         let answer = self.saw::<S, _>(partition, self.services.query(S::NAME, partition, what, consistency).await)?;
         let state = answer.aggregates.first().map(|found| S::State::decode(found.state.clone())).transpose();
@@ -250,7 +278,7 @@ impl Ask {
         after: &str,
         limit: u32,
     ) -> Result<(Vec<(String, S::State)>, bool), Problem> {
-        let consistency = self.fresh.of(&self.session, S::NAME, partition);
+        let consistency = self.consistency::<S>(partition);
         let found = self.services.scan::<S>(partition, prefix, after, limit, consistency).await;
         self.saw::<S, _>(partition, found)
     }
@@ -263,14 +291,14 @@ impl Ask {
         after: &str,
         limit: u32,
     ) -> Result<FoundPage<S::State>, Problem> {
-        let consistency = self.fresh.of(&self.session, S::NAME, partition);
+        let consistency = self.consistency::<S>(partition);
         let found = self.services.find::<S>(partition, by, after, limit, consistency).await;
         self.saw::<S, _>(partition, found)
     }
 
     /// What a partition keeps beside its aggregates.
     pub(super) async fn partition_state<S: Service>(&self, partition: u32) -> Result<S::Partition, Problem> {
-        let consistency = self.fresh.of(&self.session, S::NAME, partition);
+        let consistency = self.consistency::<S>(partition);
         self.saw::<S, _>(partition, self.services.partition_state::<S>(partition, consistency).await)
     }
 
@@ -288,7 +316,7 @@ impl Ask {
 
     /// Asks a partition of any service.
     pub(super) async fn look(&self, at: &Place<'_>, what: query_call::What) -> Result<QueryAnswer, Problem> {
-        let consistency = self.fresh.of(&self.session, at.service, at.partition);
+        let consistency = self.fresh.of(&self.session, &self.served, at.service, at.partition);
         let found = self.services.query(at.service, at.partition, what, consistency).await;
         self.saw_of(&at.to_string(), found)
     }
@@ -304,9 +332,13 @@ impl Ask {
 
     fn saw_of<T>(&self, partition: &str, found: Result<Found<T>, LogError>) -> Result<T, Problem> {
         let found = found.map_err(|error| Problem::of_read(&error, partition))?;
+        if self.fresh == Freshness::Nearby {
+            self.served.see(&found.position);
+        }
         let mut done = self.done();
         done.seen.see(&[found.position]);
         done.oldest = Some(done.oldest.map_or(found.time, |oldest| oldest.min(found.time)));
+        done.newest = done.newest.max(Some(found.time));
         Ok(found.value)
     }
 
@@ -321,7 +353,7 @@ impl Ask {
         if done.commands > 0 && done.commands == done.replays {
             headers.insert(idempotency::REPLAY, HeaderValue::from_static("true"));
         }
-        if self.fresh == Freshness::Stale
+        if matches!(self.fresh, Freshness::Stale | Freshness::Nearby)
             && let Some(oldest) = done.oldest
         {
             headers.insert(consistency::AGE, HeaderValue::from(age(oldest)));
@@ -357,9 +389,13 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 /// In milliseconds, by the clock of this machine.
 fn age(time: Timestamp) -> u64 {
+    clock().saturating_sub(time.0) / 1000
+}
+
+/// Microseconds since 1970, by the clock of this machine.
+fn clock() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-    now.saturating_sub(time.0) / 1000
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How a partition is named.

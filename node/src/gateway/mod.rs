@@ -14,7 +14,7 @@
 //!
 //! - `normal`, `routes`, `openapi`: from a path to its handler, and what there is.
 //! - `ask`: a request while it is answered. `idempotency`, `session`, `consistency`: what its headers mean.
-//! - `answer`, `problem`: the two ways it ends.
+//! - `answer`, `problem`: the two ways it ends. `caching`: what may be kept of it.
 //! - `shop`: the services of the shop. `streams`: events as they happen.
 //!
 //! **Invariant**: the only place that knows HTTP status codes.
@@ -34,6 +34,7 @@ pub(crate) mod shop;
 mod streams;
 
 mod answer;
+mod caching;
 mod problem;
 
 mod openapi;

@@ -1,5 +1,5 @@
 //! The description of the routes, made of the table that is served.
-use super::{NODE_ROUTES, problem::KINDS, routes::Route};
+use super::{NODE_ROUTES, consistency::Freshness, problem::KINDS, routes::Route};
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
@@ -65,10 +65,19 @@ fn parameters(route: &Route) -> Vec<Value> {
     all.extend(route.query.iter().map(|(name, says)| query(name, says)));
     let header = |name: &str, says: &str| json!({ "name": name, "in": "header", "description": says, "schema": text });
     if route.method.is_safe() {
-        all.push(query("consistency", "session, linearizable or stale"));
+        all.push(query(
+            "consistency",
+            match route.usual {
+                Freshness::Nearby => {
+                    "session, linearizable or stale; else what this node has, if Corduroy-Session names no more"
+                }
+                _ => "session, linearizable or stale",
+            },
+        ));
     } else {
         all.push(header("Idempotency-Key", "sent again under the same key, a request has one effect"));
     }
+    all.extend(route.headers.iter().map(|(name, says)| header(name, says)));
     all.push(header("Corduroy-Session", "the token of an earlier reply: this one sees at least what that said"));
     all
 }

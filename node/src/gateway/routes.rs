@@ -1,5 +1,11 @@
 //! Routes that say what they are: one table is served, and described at `/openapi.json`.
-use super::{answer::Answer, ask::Ask, problem, problem::Problem};
+use super::{
+    answer::Answer,
+    ask::Ask,
+    consistency::{Freshness, Served},
+    problem,
+    problem::Problem,
+};
 use crate::node::NodeServices;
 use axum::{
     Router,
@@ -41,6 +47,10 @@ pub(super) struct Route {
     pub problems: &'static [&'static str],
     /// What it answers is no JSON but this.
     pub media: Option<&'static str>,
+    /// Headers that it knows beside those all do: name and meaning.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// How fresh a read has to be that says nothing of it.
+    pub usual: Freshness,
 }
 
 impl fmt::Debug for Route {
@@ -60,8 +70,9 @@ impl Route {
         F: Future<Output = Result<Answer, Problem>> + Send + 'static,
     {
         let handler: Handler = Arc::new(move |ask| Box::pin(handler(ask)));
-        let (query, body, successes, problems) = (&[][..], None, Vec::new(), &[][..]);
-        Route { method, path, summary, handler, query, body, successes, problems, media: None }
+        let (query, headers, body, media) = (&[][..], &[][..], None, None);
+        let (successes, problems, usual) = (Vec::new(), &[][..], Freshness::Session);
+        Route { method, path, summary, handler, query, body, successes, problems, media, headers, usual }
     }
 
     /// What the query may say: name and meaning.
@@ -85,6 +96,16 @@ impl Route {
         Route { problems, ..self }
     }
 
+    /// What its own headers say: name and meaning.
+    pub(super) fn headers(self, headers: &'static [(&'static str, &'static str)]) -> Self {
+        Route { headers, ..self }
+    }
+
+    /// What the node has that is asked is enough for callers that name nothing newer.
+    pub(super) fn nearby(self) -> Self {
+        Route { usual: Freshness::Nearby, ..self }
+    }
+
     /// Answers no JSON.
     pub(super) fn media(self, media: &'static str) -> Self {
         Route { media: Some(media), ..self }
@@ -93,13 +114,15 @@ impl Route {
 
 /// Serves a table.
 pub(super) fn router(services: &NodeServices, table: Vec<Route>) -> Router {
-    let mut paths: BTreeMap<&'static str, MethodRouter> = BTreeMap::new();
+    let (mut paths, served) = (BTreeMap::<&'static str, MethodRouter>::new(), Arc::new(Served::default()));
     for route in table {
         let Ok(filter) = MethodFilter::try_from(route.method.clone()) else {
             unreachable!("{route:?} has a method that HTTP knows");
         };
-        let (services, handler) = (services.clone(), route.handler);
-        let serve = on(filter, move |request: Request| serve(services.clone(), handler.clone(), request));
+        let (services, served, handler, usual) = (services.clone(), served.clone(), route.handler, route.usual);
+        let serve = on(filter, move |request: Request| {
+            serve(services.clone(), served.clone(), handler.clone(), usual, request)
+        });
         let methods = paths.remove(route.path).unwrap_or_default();
         paths.insert(route.path, methods.merge(serve));
     }
@@ -107,9 +130,15 @@ pub(super) fn router(services: &NodeServices, table: Vec<Route>) -> Router {
     router.method_not_allowed_fallback(problem::method_not_allowed).layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
-async fn serve(services: NodeServices, handler: Handler, request: Request) -> Response {
+async fn serve(
+    services: NodeServices,
+    served: Arc<Served>,
+    handler: Handler,
+    usual: Freshness,
+    request: Request,
+) -> Response {
     let path = request.uri().path().to_owned();
-    match Ask::read(services, request).await {
+    match Ask::read(services, request, usual, served).await {
         Ok(ask) => {
             let ask = Arc::new(ask);
             let outcome = handler(ask.clone()).await;

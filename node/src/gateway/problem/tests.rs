@@ -24,6 +24,8 @@ fn every_name_has_its_status_and_a_page() {
             "out-of-stock out-of-credit account-missing item-missing price-changed no-delivery-slot checkout-timeout",
         ),
         (409, "checkout-cancelled order-closed order-busy id-conflict not-deliverable dead-letter-settled refused"),
+        (404, "unknown-campaign unknown-event"),
+        (412, "precondition-failed"),
         (413, "too-large"),
         (422, "rule-violated idempotency-mismatch"),
         (500, "fault"),

@@ -1,6 +1,10 @@
 //! Instants and days, as they are written.
 use crate::gateway::problem::Problem;
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::{
+    Timestamp,
+    civil::{Date, DateTime},
+    tz::TimeZone,
+};
 
 /// Microseconds since 1970, as RFC 3339 in UTC.
 pub(in crate::gateway) fn show(micros: u64) -> String {
@@ -14,6 +18,31 @@ pub(super) fn parse(path: &str, text: &str) -> Result<u64, Problem> {
     let instant = text.parse::<Timestamp>().or_else(|_| day());
     let instant = instant.map_err(|_| Problem::malformed(path, "it is no date and no instant of RFC 3339"))?;
     u64::try_from(instant.as_microsecond()).map_err(|_| Problem::rule(path, "it is before 1970"))
+}
+
+/// Microseconds since 1970, of an instant of RFC 3339 or of one such as `2020/07/01 12:00:00`, which is one in UTC.
+pub(super) fn parse_instant(path: &str, text: &str) -> Result<u64, Problem> {
+    u64::try_from(instant(path, text)?).map_err(|_| Problem::rule(path, "it is before 1970"))
+}
+
+/// The same of a date something is compared with: nothing that is here is before 1970.
+pub(super) fn parse_bound(path: &str, text: &str) -> Result<u64, Problem> {
+    Ok(u64::try_from(instant(path, text)?).unwrap_or(0))
+}
+
+fn instant(path: &str, text: &str) -> Result<i64, Problem> {
+    let plain = || plain(text)?.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp());
+    let instant = text.parse::<Timestamp>().ok().or_else(plain).map(Timestamp::as_microsecond);
+    let reason = "it is no instant of RFC 3339, and none such as 2020/07/01 12:00:00";
+    instant.ok_or_else(|| Problem::malformed(path, reason))
+}
+
+/// As `yyyy/MM/dd HH:mm:ss` has it, with two digits each and four for the year.
+fn plain(text: &str) -> Option<DateTime> {
+    const SHAPE: &[u8] = b"0000/00/00 00:00:00";
+    let fits = |(is, shape): (u8, &u8)| if *shape == b'0' { is.is_ascii_digit() } else { is == *shape };
+    let fits = text.len() == SHAPE.len() && text.bytes().zip(SHAPE).all(fits);
+    fits.then(|| text.replace('/', "-").parse().ok())?
 }
 
 /// A UTC day, counted from 1970.
@@ -50,6 +79,24 @@ mod tests {
         }
         assert_eq!(parse("at", "1969-12-31").expect_err("too early").name(), "rule-violated");
         assert_eq!(show(u64::MAX), Timestamp::MAX.to_string());
+    }
+
+    #[test]
+    fn dates_of_campaigns_are_instants_in_either_way() {
+        for (text, shown) in [
+            ("2024-11-29T01:00:00+01:00", "2024-11-29T00:00:00Z"),
+            ("2024/11/29 23:59:59", "2024-11-29T23:59:59Z"),
+            ("1970/01/01 00:00:00", "1970-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(show(parse_instant("at", text).expect(text)), shown);
+            assert_eq!(show(parse_bound("at", text).expect(text)), shown);
+        }
+        let wrong = ["", "2024-11-29", "2024/11/29", "2024/11/29 24:00:00", "2024/13/01 00:00:00", "2024/2/3 1:02:03"];
+        for text in wrong.into_iter().chain(["2024/02/30 00:00:00", "2024/11/29T00:00:00", "2024-11-29 00:00:00"]) {
+            assert_eq!(parse_instant("at", text).expect_err(text).name(), "malformed");
+        }
+        assert_eq!(parse_instant("at", "1969/12/31 23:59:59").expect_err("too early").name(), "rule-violated");
+        assert_eq!(parse_bound("at", "1969/12/31 23:59:59").ok(), Some(0));
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Orders, payment, stock, delivery and vouchers over HTTP.
+//! Orders, payment, stock, delivery, vouchers and campaigns over HTTP.
 //!
 //! Every node serves every route: what a partition is asked goes to whoever leads it. A route is a row of [`table`],
 //! from which it is served and described.
 //!
 //! - `table`: which routes there are.
 //! - `orders`: an order line by line, and its checkout. `placing`: as a whole. `delivering`: its end. `listing`: many.
-//! - `payment`, `stock`, `delivery`, `vouchers`: the others. `seeds`: many at once.
+//! - `payment`, `stock`, `delivery`, `vouchers`, `campaigns`: the others. `seeds`: many at once.
 //! - `letters`, `timers`, `sagas`: what operators look at. `describe`: what services say, as JSON.
 //! - `lookup`: by id or ref. `views`: orders as they are shown. `pages`: lists that are too long for one reply.
 //! - `ids`, `money`, `dates`: how they are written.
@@ -18,6 +18,7 @@ mod listing;
 mod orders;
 mod placing;
 
+mod campaigns;
 mod delivery;
 mod payment;
 mod stock;
@@ -44,16 +45,16 @@ mod tests;
 use super::{answer::Answer, ask::Ask, openapi, problem, problem::Problem, routes};
 use crate::node::NodeServices;
 use axum::Router;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-/// All of them, for a node with these services.
-pub(crate) fn routes(services: NodeServices) -> Router {
-    routes::router(&services, table::table())
+/// All of them, for a node with these services. Replies about campaigns may be kept for so long.
+pub(crate) fn routes(services: NodeServices, campaign_max_age: Duration) -> Router {
+    routes::router(&services, table::table(campaign_max_age))
 }
 
 /// What this is a table of.
 async fn described(_: Arc<Ask>) -> Result<Answer, Problem> {
-    Ok(Answer::json(&openapi::document(&table::table())))
+    Ok(Answer::json(&openapi::document(&table::table(Duration::ZERO))))
 }
 
 /// What a problem means.

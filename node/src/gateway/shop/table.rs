@@ -1,11 +1,15 @@
 //! Which routes there are.
+//!
+//! - `campaigns`: those of campaigns and their events.
+mod campaigns;
+
 use super::{
     delivering, delivery, described, explained, letters, listing, orders, payment, placing, sagas, seeds, stock,
     timers, vouchers,
 };
 use crate::gateway::{answer::Answer, ask::Ask, problem::Problem, routes::Route, streams};
 use axum::http::{Method, StatusCode};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 const OK: StatusCode = StatusCode::OK;
 const CREATED: StatusCode = StatusCode::CREATED;
@@ -114,9 +118,11 @@ const SAGA_LIST: &str = r#"[{"orderId":"7","attempt":1,"state":"reserving","step
 const CREDIT: &str = r#"{"user_id":"1","credit":10}"#;
 const FREE: &str = r#"{"item_id":"3","stock":5}"#;
 
-/// See the module.
-pub(super) fn table() -> Vec<Route> {
-    [orders_by_line(), orders_as_a_whole(), others(), vouchers(), operators(), pages()].into_iter().flatten().collect()
+/// See the module. Replies about campaigns may be kept for so long.
+pub(super) fn table(campaign_max_age: Duration) -> Vec<Route> {
+    let campaigns = campaigns::campaigns(campaign_max_age);
+    let all = [orders_by_line(), orders_as_a_whole(), others(), vouchers(), campaigns, operators(), pages()];
+    all.into_iter().flatten().collect()
 }
 
 fn orders_by_line() -> Vec<Route> {
@@ -304,6 +310,20 @@ where
     F: Future<Output = Result<Answer, Problem>> + Send + 'static,
 {
     Route::new(Method::POST, path, summary, handler)
+}
+
+fn put<F>(path: &'static str, summary: &'static str, handler: impl Fn(Arc<Ask>) -> F + Send + Sync + 'static) -> Route
+where
+    F: Future<Output = Result<Answer, Problem>> + Send + 'static,
+{
+    Route::new(Method::PUT, path, summary, handler)
+}
+
+fn patch<F>(path: &'static str, summary: &'static str, handler: impl Fn(Arc<Ask>) -> F + Send + Sync + 'static) -> Route
+where
+    F: Future<Output = Result<Answer, Problem>> + Send + 'static,
+{
+    Route::new(Method::PATCH, path, summary, handler)
 }
 
 fn delete<F>(

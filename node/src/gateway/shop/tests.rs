@@ -14,8 +14,10 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode},
 };
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use tower::ServiceExt;
+
+const MAX_AGE: Duration = Duration::from_secs(100);
 
 struct Said {
     status: StatusCode,
@@ -39,7 +41,7 @@ impl Said {
 }
 
 fn node() -> Router {
-    let shop = routes(NodeServices::new(&Registry::default()));
+    let shop = routes(NodeServices::new(&Registry::default()), MAX_AGE);
     application(3, shop.fallback(problem::not_found))
 }
 
@@ -62,6 +64,8 @@ async fn ask_of(node: Router, method: Method, path: &str, headers: &[(&str, &str
 async fn a_wrong_method_is_told_the_right_ones() {
     for (method, path, allow) in [
         (Method::PUT, "/orders", "GET,HEAD,POST"),
+        (Method::POST, "/events/live", "GET,HEAD"),
+        (Method::POST, "/Event-Campaigns/7/", "DELETE,GET,HEAD,PATCH,PUT"),
         (Method::GET, "/orders/value", "POST"),
         (Method::POST, "/Orders/find/1/", "GET,HEAD"),
     ] {
@@ -94,6 +98,13 @@ async fn what_cannot_be_read_is_refused_where_it_is() {
         (Method::GET, "/orders?limit=0", "", "malformed", "limit"),
         (Method::GET, "/orders?consistency=eventual", "", "malformed", "consistency"),
         (Method::GET, "/deliveries?day=2024-13-01", "", "malformed", "day"),
+        (Method::GET, "/campaign-events/x", "", "malformed", "id"),
+        (Method::GET, "/event-campaigns/live?to=2024-11-29", "", "malformed", "to"),
+        (Method::GET, "/events?campaignEventId=-1", "", "malformed", "campaignEventId"),
+        (Method::PATCH, "/events/1", r#"{"endDate":7}"#, "malformed", "endDate"),
+        (Method::PATCH, "/events/1", "[]", "malformed", ""),
+        (Method::PATCH, "/campaign-events/1", r#"{"name":null}"#, "rule-violated", "name"),
+        (Method::PUT, "/campaign-events/1", r#"{"name":"a","startDate":"2024-11-29T00:00:00Z"}"#, "malformed", ""),
         (Method::POST, "/payment/pay/1/x", "", "malformed", "amount"),
         (Method::POST, "/payment/pay/1/-1", "", "rule-violated", "amount"),
         (Method::POST, "/stock/item/create/99999999999999999999", "", "rule-violated", "price"),
@@ -180,14 +191,14 @@ async fn the_document_names_what_is_served() {
         methods.map(|method| format!("{} {path}", method.to_uppercase())).collect::<Vec<_>>()
     };
     let described: BTreeSet<String> = paths.iter().flat_map(operations).collect();
-    let served = table().iter().map(|route| format!("{route:?}")).collect::<Vec<_>>();
+    let served = table(MAX_AGE).iter().map(|route| format!("{route:?}")).collect::<Vec<_>>();
     let node = NODE_ROUTES.iter().map(|(path, _)| format!("GET {path}"));
     assert_eq!(described, served.into_iter().chain(node).collect());
 }
 
 #[test]
 fn what_the_table_shows_is_json_and_what_it_refuses_has_a_page() {
-    for route in table() {
+    for route in table(MAX_AGE) {
         for success in &route.successes {
             let shown = success.example.is_empty() || serde_json::from_str::<Value>(success.example).is_ok();
             assert!(shown, "{route:?}: {}", success.example);
@@ -198,5 +209,5 @@ fn what_the_table_shows_is_json_and_what_it_refuses_has_a_page() {
             assert!(problem::page(name).is_some(), "{route:?}: {name}");
         }
     }
-    assert_eq!(openapi::document(&table())["openapi"], "3.1.0");
+    assert_eq!(openapi::document(&table(MAX_AGE))["openapi"], "3.1.0");
 }

@@ -49,7 +49,7 @@ impl Live {
         });
         let config = NodeConfig { log, listen, shutdown_timeout: Duration::from_secs(5), shop };
         let node = builder.config(config).start().await.expect("it starts");
-        let routes = application(1, routes(told.recv().expect("it was told")));
+        let routes = application(1, routes(told.recv().expect("it was told"), super::MAX_AGE));
         let live = Live { node, routes, _dir: dir };
         let began = std::time::Instant::now();
         // A topic is there when it can be read.
