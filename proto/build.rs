@@ -8,7 +8,7 @@ const CLIENTS: [&str; 2] = ["corduroy/v1/log.proto", "corduroy/v1/admin.proto"];
 /// What nodes say to each other and keep.
 const NODES: [&str; 3] = ["corduroy/v1/peer.proto", "corduroy/v1/cluster.proto", "corduroy/v1/snapshot.proto"];
 /// What the service runtime, and the services, say and keep: a package each.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 9] = [
     "corduroy/v1/runtime.proto",
     "corduroy/v1/order.proto",
     "corduroy/v1/payment.proto",
@@ -16,6 +16,8 @@ const SERVICES: [&str; 7] = [
     "corduroy/v1/delivery.proto",
     "corduroy/v1/voucher.proto",
     "corduroy/v1/campaign.proto",
+    "corduroy/v1/activity.proto",
+    "corduroy/v1/account.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -4,7 +4,8 @@ use crate::{
     config::ShopConfig,
     gateway,
     services::{
-        campaign::Campaign, delivery::Delivery, order::Order, payment::Payment, stock::Stock, voucher::Voucher,
+        account::Account, activity::Activity, campaign::Campaign, delivery::Delivery, order::Order, payment::Payment,
+        stock::Stock, voucher::Voucher,
     },
 };
 
@@ -20,6 +21,8 @@ pub fn with_services(builder: Builder, config: &ShopConfig) -> Builder {
         .service_with(Stock, config.stock_partitions)
         .service_with(Delivery::new(settings.clone()), config.delivery_partitions)
         .service_with(Voucher::new(settings.clone()), config.voucher_partitions)
+        .service_with(Activity::new(settings.clone()), config.activity_partitions)
+        .service_with(Account, config.account_partitions)
         .service_with(Campaign, config.campaign_partitions)
         .routes(move |services| gateway::shop::routes(services, campaign_max_age))
 }

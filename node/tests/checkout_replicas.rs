@@ -74,7 +74,9 @@ fn has_checkpoints(shop: &SimServices, node: u64) -> bool {
 async fn waiting(shop: &SimServices, node: u64) -> (usize, usize, usize) {
     let ask = async |services: Services<SimWorld>| {
         let (mut letters, mut parked, mut timers) = (0, 0, 0);
-        for (service, partitions) in [("order", 2), ("payment", 2), ("stock", 2), ("delivery", 1)] {
+        for (service, partitions) in
+            [("order", 2), ("payment", 2), ("stock", 2), ("delivery", 1), ("activity", 1), ("account", 2)]
+        {
             for partition in 0..partitions {
                 for what in [query_call::What::Letters(true), query_call::What::Timers(true)] {
                     let found = services.query(service, partition, what, Consistency::Stale).await.unwrap().value;
@@ -102,7 +104,7 @@ fn a_checkpoint_of_any_moment_and_the_log_behind_it_are_the_whole_log() {
             };
             let make = services(settings((seed_number % 2 == 1).then_some(50)));
             let aged = move |node: Registry<SimWorld>| {
-                let services = ["order", "payment", "stock", "delivery"];
+                let services = ["order", "payment", "stock", "delivery", "activity", "account"];
                 make(services.iter().fold(node, |node, service| node.max_age(service, SECOND)))
             };
             let shop = sim.cluster_with(3, aged, checkpoints).await;

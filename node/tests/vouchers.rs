@@ -82,6 +82,18 @@ async fn a_delivered_order_earns_a_voucher_that_can_be_used_once() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
+    // And so has the account of its customer.
+    let listed = json!([{ "code": code, "value": "5.00", "redeemed": false }]);
+    let deadline = std::time::Instant::now() + SOON;
+    loop {
+        let account = callers.get(2, "/accounts/ada").await;
+        if account.body["vouchers"] == listed {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{account:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
     // Everything about it is found from any node.
     for node in 0..callers.nodes() {
         assert_eq!(callers.get(node, &format!("/Vouchers/{}", code.to_lowercase())).await.body, *voucher);

@@ -52,6 +52,18 @@ pub mod campaign {
     tonic::include_proto!("corduroy.campaign.v1");
 }
 
+/// Package `corduroy.activity.v1`.
+pub mod activity {
+    #![allow(clippy::all, missing_docs)]
+    tonic::include_proto!("corduroy.activity.v1");
+}
+
+/// Package `corduroy.account.v1`.
+pub mod account {
+    #![allow(clippy::all, missing_docs)]
+    tonic::include_proto!("corduroy.account.v1");
+}
+
 pub mod batch;
 
 pub mod packet;

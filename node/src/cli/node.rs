@@ -28,9 +28,9 @@ hot_tail, hot_tail_total, index_cache, view_cache, checkpoint, state, partitions
 election_min, election_max, append_timeout, read_timeout, disk_overdue, disk_stuck, disk_failed, checkpoint_interval;
 [gateway] timeout; [saga] timeout, async_timeout, release_wait; [order] partitions, max_lines; [payment] partitions;
 [stock] partitions; [delivery] partitions, capacity_per_day, lead_days, horizon_days; [voucher] partitions,
-strategies, retry, valid_for; [campaign] partitions, max_age; [idempotency] keep, quota;
-[subscription.order] max_age; [subscription.payment] max_age; [subscription.stock] max_age; [subscription.delivery] max_age;
-[subscription.voucher] max_age.
+strategies, retry, valid_for; [campaign] partitions, max_age; [activity] partitions, types; [account] partitions;
+[idempotency] keep, quota; [subscription.order] max_age; [subscription.payment] max_age; [subscription.stock] max_age;
+[subscription.delivery] max_age; [subscription.voucher] max_age; [subscription.activity] max_age; [subscription.account] max_age.
 Sizes and times carry units (\"4MiB\", \"250ms\"). Keys without a flag are also read from the environment: limits.record
 is CORDUROY_LIMITS_RECORD.
 

@@ -55,6 +55,10 @@ pub struct ShopConfig {
     pub campaign_partitions: u32,
     /// For how long a reply about campaigns may be kept by those it comes to.
     pub campaign_max_age: Duration,
+    /// Partitions of `activity`, when it is made.
+    pub activity_partitions: u32,
+    /// Partitions of `account`, when it is made.
+    pub account_partitions: u32,
     /// For how long the ids of commands are remembered.
     pub keep: Keep,
     /// How old an event of a peer may be when its turn comes, by service.
@@ -74,6 +78,8 @@ impl Default for ShopConfig {
             voucher_partitions: 4,
             campaign_partitions: 1,
             campaign_max_age: Duration::from_secs(100),
+            activity_partitions: 1,
+            account_partitions: 4,
             keep: Keep::default(),
             max_ages: BTreeMap::new(),
             gateway_timeout: Duration::from_secs(30),

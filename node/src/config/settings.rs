@@ -1,7 +1,7 @@
 //! The configuration as it is written: every key, with its default.
 use super::{
     ShopConfig,
-    units::{Size, Span},
+    units::{Names, Size, Span},
 };
 use crate::runtime::Keep;
 use corduroy_log::config::{Limits, Timing};
@@ -71,6 +71,9 @@ pub const KEYS: &[&str] = &[
     "voucher.valid_for",
     "campaign.partitions",
     "campaign.max_age",
+    "activity.partitions",
+    "activity.types",
+    "account.partitions",
     "idempotency.keep",
     "idempotency.quota",
     "subscription.order.max_age",
@@ -78,10 +81,12 @@ pub const KEYS: &[&str] = &[
     "subscription.stock.max_age",
     "subscription.delivery.max_age",
     "subscription.voucher.max_age",
+    "subscription.activity.max_age",
+    "subscription.account.max_age",
 ];
 
 /// The tables of services, in the order of [`KEYS`].
-pub(crate) const SERVICE_TABLES: [&str; 14] = [
+pub(crate) const SERVICE_TABLES: [&str; 18] = [
     "gateway",
     "saga",
     "order",
@@ -90,12 +95,16 @@ pub(crate) const SERVICE_TABLES: [&str; 14] = [
     "delivery",
     "voucher",
     "campaign",
+    "activity",
+    "account",
     "idempotency",
     "subscription.order",
     "subscription.payment",
     "subscription.stock",
     "subscription.delivery",
     "subscription.voucher",
+    "subscription.activity",
+    "subscription.account",
 ];
 
 /// The keys that come from the environment because they have no flag (flags have twins of their own).
@@ -193,6 +202,8 @@ pub(super) struct Settings {
     pub delivery: DeliverySettings,
     pub voucher: VoucherSettings,
     pub campaign: CampaignSettings,
+    pub activity: ActivitySettings,
+    pub account: PartitionSettings,
     pub idempotency: IdempotencySettings,
     pub subscription: SubscriptionSettings,
 }
@@ -255,6 +266,8 @@ impl Default for Settings {
             delivery: DeliverySettings::default(),
             voucher: VoucherSettings::default(),
             campaign: CampaignSettings::default(),
+            activity: ActivitySettings::default(),
+            account: PartitionSettings::default(),
             idempotency: IdempotencySettings::default(),
             subscription: SubscriptionSettings::default(),
         }
@@ -285,7 +298,7 @@ pub(super) struct OrderSettings {
     pub max_lines: u32,
 }
 
-/// `[payment]`, `[stock]`.
+/// `[payment]`, `[stock]`, `[account]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct PartitionSettings {
@@ -320,6 +333,14 @@ pub(super) struct CampaignSettings {
     pub max_age: Span,
 }
 
+/// `[activity]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct ActivitySettings {
+    pub partitions: u32,
+    pub types: Names,
+}
+
 /// `[idempotency]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -337,6 +358,8 @@ pub(super) struct SubscriptionSettings {
     pub stock: Subscription,
     pub delivery: Subscription,
     pub voucher: Subscription,
+    pub activity: Subscription,
+    pub account: Subscription,
 }
 
 /// `[subscription.order]` and its like.
@@ -404,6 +427,13 @@ impl Default for CampaignSettings {
     fn default() -> Self {
         let shop = ShopConfig::default();
         CampaignSettings { partitions: shop.campaign_partitions, max_age: Span(shop.campaign_max_age) }
+    }
+}
+
+impl Default for ActivitySettings {
+    fn default() -> Self {
+        let shop = ShopConfig::default();
+        ActivitySettings { partitions: shop.activity_partitions, types: Names(shop.settings.activity_types) }
     }
 }
 

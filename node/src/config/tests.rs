@@ -99,6 +99,24 @@ fn keys_of_services_are_read_from_the_file_and_from_the_environment() {
 }
 
 #[test]
+fn types_of_activity_are_names_that_are_known() {
+    let types = |text: &str| load_file(text, flags()).map(|config| config.shop.settings.activity_types);
+    assert_eq!(types("").expect("the default").len(), 3);
+    let two = ["ORDER_CREATED", "ORDER_CANCELLED"].map(str::to_owned);
+    for text in ["\"ORDER_CREATED, ORDER_CANCELLED\"", "[\"ORDER_CREATED\", \"ORDER_CANCELLED\"]"] {
+        assert_eq!(types(&format!("[activity]\ntypes = {text}\n")).expect(text), two);
+    }
+    assert!(types("[activity]\ntypes = \"\"\n").expect("none").is_empty());
+    let environment = vec![("CORDUROY_ACTIVITY_TYPES".into(), "ORDER_CREATED".into())];
+    let config = NodeConfig::load(&Sources { environment, flags: flags(), ..Sources::default() }).expect("valid");
+    assert_eq!(config.shop.settings.activity_types, ["ORDER_CREATED"]);
+    let refusal = types("[activity]\ntypes = \"ORDER_CREATED, ORDER_LOST\"\n").expect_err("there is no such type");
+    assert!(refusal.starts_with("activity.types = \"ORDER_LOST\" (in FILE): must be some of"), "{refusal}");
+    let refusal = types("[activity]\ntypes = 7\n").expect_err("no names");
+    assert!(refusal.contains("activity.types"), "{refusal}");
+}
+
+#[test]
 fn environment_wins_over_the_file() {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(b"[limits]\nbatch = \"2MiB\"\n").expect("written");

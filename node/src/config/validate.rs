@@ -2,9 +2,12 @@
 use super::{
     ConfigError, Listen, NodeConfig, ShopConfig,
     settings::{LimitSettings, ListenSettings, NodeEntry, Settings, TimingSettings},
-    units::{Size, Span},
+    units::{Names, Size, Span},
 };
-use crate::{runtime::Keep, services::voucher::STRATEGIES};
+use crate::{
+    runtime::Keep,
+    services::{activity, voucher::STRATEGIES},
+};
 use corduroy_log::{
     config::{Config, DiskPatience, Limits, NodeAddress, Timing},
     topic::{ClusterId, check_name},
@@ -153,6 +156,8 @@ impl Check<'_> {
             ("stock.partitions", settings.stock.partitions),
             ("delivery.partitions", settings.delivery.partitions),
             ("voucher.partitions", settings.voucher.partitions),
+            ("activity.partitions", settings.activity.partitions),
+            ("account.partitions", settings.account.partitions),
         ];
         for (key, partitions) in partitions {
             self.within(key, partitions, 1, 256)?;
@@ -196,6 +201,8 @@ impl Check<'_> {
             ("stock", "subscription.stock.max_age", subscription.stock.max_age),
             ("delivery", "subscription.delivery.max_age", subscription.delivery.max_age),
             ("voucher", "subscription.voucher.max_age", subscription.voucher.max_age),
+            ("activity", "subscription.activity.max_age", subscription.activity.max_age),
+            ("account", "subscription.account.max_age", subscription.account.max_age),
         ];
         let mut max_ages = BTreeMap::new();
         for (service, key, age) in ages {
@@ -216,6 +223,7 @@ impl Check<'_> {
             voucher_strategies: voucher.strategies.clone(),
             voucher_retry: voucher.retry.iter().map(|pause| pause.0).collect(),
             voucher_valid_for: voucher.valid_for.map(|span| span.0),
+            activity_types: self.activity_types(&settings.activity.types)?,
             ..crate::services::Settings::default()
         };
         Ok(ShopConfig {
@@ -227,6 +235,8 @@ impl Check<'_> {
             voucher_partitions: voucher.partitions,
             campaign_partitions: campaign.partitions,
             campaign_max_age: campaign.max_age.0,
+            activity_partitions: settings.activity.partitions,
+            account_partitions: settings.account.partitions,
             keep: Keep {
                 clients: settings.idempotency.keep.0,
                 quota: settings.idempotency.quota,
@@ -236,6 +246,17 @@ impl Check<'_> {
             max_ages,
             gateway_timeout: settings.gateway.timeout.0,
         })
+    }
+
+    /// Each is the code of a type that this build knows.
+    fn activity_types(&self, types: &Names) -> Result<Vec<String>, ConfigError> {
+        match types.0.iter().find(|code| activity::with_code(code).is_none()) {
+            None => Ok(types.0.clone()),
+            Some(unknown) => {
+                let known = activity::TYPES.map(|known| known.code).join(", ");
+                Err(self.wrong("activity.types", format!("{unknown:?}"), format!("must be some of {known}")))
+            }
+        }
     }
 
     fn limits(&self, limits: &LimitSettings) -> Result<Limits, ConfigError> {

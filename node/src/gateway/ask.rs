@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     node::NodeServices,
-    runtime::{Answered, CommandError, CommandOptions, Found, FoundPage, IndexKey, Service, Ticket, partition_of},
+    runtime::{Answered, At, CommandError, CommandOptions, Found, FoundPage, IndexKey, Service, Ticket, partition_of},
 };
 use axum::{
     body::Bytes,
@@ -19,14 +19,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use corduroy_log::{Consistency, RealLog, error::LogError, world::Timestamp};
-use corduroy_proto::runtime::{QueryAnswer, query_call};
+use corduroy_proto::runtime::{Position, QueryAnswer, query_call};
 use prost::Message;
 use serde::de::DeserializeOwned;
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+/// How long a read waits for a service that has not read yet what its caller was told, and how often it looks.
+const CATCHES_UP: Duration = Duration::from_secs(2);
+const LOOKS: Duration = Duration::from_millis(20);
 
 /// See the module.
 #[derive(Debug)]
@@ -187,9 +191,14 @@ impl Ask {
         self.services.partitions(S::NAME).filter(|count| *count > 0).ok_or_else(|| none().with("partition", S::NAME))
     }
 
+    /// The partition of a key.
+    pub(super) fn partition_of<S: Service>(&self, key: &str) -> Result<u32, Problem> {
+        Ok(partition_of(key, self.partitions::<S>()?))
+    }
+
     /// Has a command decided, by the key of the request.
     pub(super) async fn command<S: Service>(&self, key: &str, command: &S::Command) -> Result<S::Reply, Problem> {
-        self.command_in::<S>(partition_of(key, self.partitions::<S>()?), key, command).await
+        self.command_in::<S>(self.partition_of::<S>(key)?, key, command).await
     }
 
     /// The same where the key does not say which partition it is in.
@@ -258,7 +267,7 @@ impl Ask {
 
     /// The state of an aggregate.
     pub(super) async fn get<S: Service>(&self, key: &str) -> Result<Option<S::State>, Problem> {
-        self.get_in::<S>(partition_of(key, self.partitions::<S>()?), key).await
+        self.get_in::<S>(self.partition_of::<S>(key)?, key).await
     }
 
     /// The same where the key does not say which partition it is in.
@@ -324,6 +333,62 @@ impl Ask {
     /// The log of this node.
     pub(super) fn log(&self) -> Result<&RealLog, Problem> {
         self.services.log().map_err(|error| Problem::new("no-quorum", error.to_string()))
+    }
+
+    /// The events of a partition at these offsets, in order: of many, the first of them.
+    pub(super) async fn events<S: Service>(
+        &self,
+        partition: u32,
+        offsets: Vec<u64>,
+    ) -> Result<Vec<(At, S::Event)>, Problem> {
+        let seen = offsets.last().map_or(0, |last| last.saturating_add(1));
+        // They are known to be there: whoever has them may say what they are.
+        let consistency = match self.fresh {
+            Freshness::Stale => Consistency::Stale,
+            Freshness::Nearby | Freshness::Session | Freshness::Linearizable => Consistency::Session(seen),
+        };
+        self.saw::<S, _>(partition, self.services.events::<S>(partition, offsets, consistency).await)
+    }
+
+    /// How far a partition has read its sources.
+    pub(super) async fn read_by<S: Service>(&self, partition: u32) -> Result<Vec<Position>, Problem> {
+        let consistency = self.consistency::<S>(partition);
+        let what = query_call::What::Sources(true);
+        let answer = self.saw::<S, _>(partition, self.services.query(S::NAME, partition, what, consistency).await)?;
+        Ok(answer.sources)
+    }
+
+    /// Waits until a partition has read of its sources what the caller was told of them.
+    pub(super) async fn caught_up<S: Service>(&self, partition: u32) -> Result<(), Problem> {
+        let told = match self.fresh {
+            Freshness::Stale => Vec::new(),
+            Freshness::Nearby | Freshness::Session | Freshness::Linearizable => self.session.of_topics(S::LISTENS),
+        };
+        let began = Instant::now();
+        while !told.is_empty() {
+            let read = self.read_by::<S>(partition).await?;
+            let has = |told: &&Position| {
+                let mut of_this =
+                    read.iter().filter(|read| (&read.topic, read.partition) == (&told.topic, told.partition));
+                told.offset == 0 || of_this.any(|read| read.offset >= told.offset)
+            };
+            let Some(missing) = told.iter().find(|told| !has(told)) else { break };
+            if began.elapsed() >= CATCHES_UP {
+                let detail =
+                    format!("what the session token says of {}/{} is not read yet", missing.topic, missing.partition);
+                return Err(Problem::new("no-quorum", detail).with("partition", shown::<S>(partition)));
+            }
+            tokio::time::sleep(LOOKS).await;
+        }
+        Ok(())
+    }
+
+    /// The end of a partition.
+    pub(super) async fn end<S: Service>(&self, partition: u32) -> Result<Position, Problem> {
+        let consistency = self.consistency::<S>(partition);
+        let what = query_call::What::Sources(true);
+        let answer = self.saw::<S, _>(partition, self.services.query(S::NAME, partition, what, consistency).await)?;
+        Ok(Position { topic: S::NAME.into(), partition, offset: answer.end })
     }
 
     fn saw<S: Service, T>(&self, partition: u32, found: Result<Found<T>, LogError>) -> Result<T, Problem> {

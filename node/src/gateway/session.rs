@@ -69,6 +69,11 @@ impl Session {
         self.0.get(&(topic.to_owned(), partition)).copied()
     }
 
+    /// What it says of these topics.
+    pub(super) fn of_topics(&self, topics: &[&str]) -> Vec<pb::Position> {
+        self.positions().into_iter().filter(|position| topics.contains(&position.topic.as_str())).collect()
+    }
+
     /// `topic/partition:offset`, of each partition.
     pub(super) fn shown(&self) -> String {
         let shown = self.0.iter().map(|((topic, partition), offset)| format!("{topic}/{partition}:{offset}"));

@@ -2,7 +2,7 @@
 use super::{
     Refusal,
     registry::Registry,
-    service::{Service, Ticket, partition_of},
+    service::{At, Service, Ticket, partition_of},
 };
 use bytes::Bytes;
 use corduroy_log::{
@@ -349,6 +349,26 @@ impl<W: World> Services<W> {
         };
         let aggregates = found.value.aggregates.iter().map(state).collect::<Result<_, LogError>>()?;
         Ok(Found { value: (aggregates, found.value.more), position: found.position, time: found.time })
+    }
+
+    /// The events of a partition at these offsets, in order: of many, as many as go into one answer.
+    ///
+    /// # Errors
+    /// As [`Services::get`].
+    pub async fn events<S: Service>(
+        &self,
+        partition: u32,
+        offsets: Vec<u64>,
+        consistency: Consistency,
+    ) -> Result<Found<Vec<(At, S::Event)>>, LogError> {
+        let what = query_call::What::Events(pb::EventsCall { offsets });
+        let found = self.query(S::NAME, partition, what, consistency).await?;
+        let event = |stored: &pb::StoredEvent| {
+            let at = At { offset: stored.offset, time: Timestamp(stored.time) };
+            Ok((at, S::Event::decode(stored.event.clone()).map_err(unreadable)?))
+        };
+        let value = found.value.events.iter().map(event).collect::<Result<_, LogError>>()?;
+        Ok(Found { value, position: found.position, time: found.time })
     }
 
     /// What a partition keeps beside its aggregates.

@@ -19,7 +19,7 @@
 //! - `replica`: a partition's state on this node, and who waits for what becomes of it.
 //! - `leader`, `feed`: the task of a partition that is led here.
 //! - `call`: from anywhere to the leader, and back.
-//! - `index`: finding aggregates otherwise than by key.
+//! - `index`: finding aggregates otherwise than by key. `events`: reading facts, where a state says which.
 //! - `registry`: the services of a node.
 mod refusal;
 mod service;
@@ -37,6 +37,7 @@ mod feed;
 mod leader;
 
 mod call;
+mod events;
 mod index;
 mod registry;
 

@@ -1,7 +1,7 @@
 //! The services of a node, and their partitions.
 use super::{
     call::{answer_call, unavailable},
-    index,
+    events, index,
     leader::{COMMANDS, Mail, lead},
     replica::{Evolver, Replica},
     service::Service,
@@ -186,6 +186,14 @@ impl<W: World, S: Service> AnyHost<W> for Host<W, S> {
                     Err(error) => unavailable(error.to_string()),
                 };
             }
+            if let Some(query_call::What::Events(events)) = call.what {
+                let found =
+                    async { events::at(&log.partition(S::NAME, partition)?, &events.offsets, consistency).await };
+                return match found.await {
+                    Ok(answer) => pb::ServiceAnswer { outcome: Some(Outcome::Query(answer)) },
+                    Err(error) => unavailable(error.to_string()),
+                };
+            }
             let reached = async { log.partition(S::NAME, partition)?.offsets(consistency).await };
             if let Err(error) = reached.await {
                 return unavailable(error.to_string());
@@ -265,8 +273,8 @@ fn look<S: Service>(replica: &Replica<S, Mail>, what: Option<query_call::What>) 
         }
         Some(query_call::What::Timers(_)) => answer.timers = state.timers().cloned().collect(),
         Some(query_call::What::Sources(_)) => answer.sources = vec![pb::Position::default()],
-        // It waits for a view.
-        Some(query_call::What::Find(_)) | None => {}
+        // One waits for a view, the other reads the log.
+        Some(query_call::What::Find(_) | query_call::What::Events(_)) | None => {}
     }
     answer
 }

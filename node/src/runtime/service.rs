@@ -28,6 +28,9 @@ pub trait Service: Send + Sync + Sized + 'static {
     const LISTENS: &'static [&'static str] = &[];
     /// How many partitions its topic gets when it is made, unless the node is told otherwise.
     const PARTITIONS: u32 = 4;
+    /// Whether inputs of peers and timers wait behind a dead letter of their key. `false`: they go on, for what comes to the same in
+    /// whatever order.
+    const PARKS: bool = true;
     /// Raise it when [`Service::index`] says something else than before: what was kept is then made anew. 0: it is not asked.
     const INDEX: u32 = 0;
 
@@ -228,6 +231,11 @@ impl<'a, S: Service> Routes<'a, S> {
         if self.place.partition == partition {
             self.commands.push((key.into(), command));
         }
+    }
+
+    /// To each of the service's partitions. What comes later with the same key waits while this is a dead letter.
+    pub fn to_each(&mut self, key: impl Into<String>, command: S::Command) {
+        self.commands.push((key.into(), command));
     }
 
     /// What was collected for this partition.

@@ -26,6 +26,8 @@ pub struct Settings {
     pub voucher_retry: Vec<Duration>,
     /// For how long vouchers can be redeemed; `None`: for good.
     pub voucher_valid_for: Option<Duration>,
+    /// The codes of the types of activity that are counted.
+    pub activity_types: Vec<String>,
     /// Value added tax: basis points from a day on (UTC, as microseconds since 1970), in order.
     pub tax: Vec<(u64, u32)>,
 }
@@ -47,6 +49,7 @@ impl Default for Settings {
             voucher_strategies: vec![super::voucher::LARGE_DELIVERED.into()],
             voucher_retry: vec![Duration::from_secs(5), Duration::from_secs(25)],
             voucher_valid_for: None,
+            activity_types: super::activity::TYPES.map(|known| known.code.to_owned()).into(),
             tax: vec![(0, 1900), LOWERED, RAISED],
         }
     }

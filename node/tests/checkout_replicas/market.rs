@@ -2,7 +2,10 @@
 use corduroy_log::testing::{SimTasks, SimWorld};
 use corduroy_node::{
     runtime::{CommandOptions, Registry, Services, Ticket},
-    services::{Settings, delivery::Delivery, order::Order, payment::Payment, stock::Stock},
+    services::{
+        Settings, account::Account, activity::Activity, delivery::Delivery, order::Order, payment::Payment,
+        stock::Stock,
+    },
     testing::SimServices,
 };
 use corduroy_proto::{order, payment, stock};
@@ -31,6 +34,8 @@ pub fn services(settings: Settings) -> impl Fn(Registry<SimWorld>) -> Registry<S
             .service_with(Payment, 2)
             .service_with(Stock, 2)
             .service_with(Delivery::new(settings.clone()), 1)
+            .service_with(Activity::new(settings.clone()), 1)
+            .service_with(Account, 2)
     }
 }
 

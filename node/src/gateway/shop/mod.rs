@@ -1,11 +1,11 @@
-//! Orders, payment, stock, delivery, vouchers and campaigns over HTTP.
+//! The services of the shop over HTTP.
 //!
 //! Every node serves every route: what a partition is asked goes to whoever leads it. A route is a row of [`table`],
 //! from which it is served and described.
 //!
 //! - `table`: which routes there are.
 //! - `orders`: an order line by line, and its checkout. `placing`: as a whole. `delivering`: its end. `listing`: many.
-//! - `payment`, `stock`, `delivery`, `vouchers`, `campaigns`: the others. `seeds`: many at once.
+//! - `payment`, `stock`, `delivery`, `vouchers`, `account`, `activity`, `campaigns`: the others. `seeds`: many at once.
 //! - `letters`, `timers`, `sagas`: what operators look at. `describe`: what services say, as JSON.
 //! - `lookup`: by id or ref. `views`: orders as they are shown. `pages`: lists that are too long for one reply.
 //! - `ids`, `money`, `dates`: how they are written.
@@ -18,6 +18,8 @@ mod listing;
 mod orders;
 mod placing;
 
+mod account;
+mod activity;
 mod campaigns;
 mod delivery;
 mod payment;

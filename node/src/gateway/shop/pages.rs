@@ -41,6 +41,11 @@ impl Page {
         Ok(Page { limit: limit(ask)?, after: ask.query("after").unwrap_or_default().to_owned() })
     }
 
+    /// Rows of the page, at most.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// The rows that `keep` keeps, and the key behind which there may be more.
     pub(super) async fn collect<T, F>(
         &self,
@@ -113,7 +118,7 @@ fn merged<T>(chunks: Vec<Chunk<T>>) -> (Vec<(String, T)>, Option<String>) {
 }
 
 /// The link to the page behind a key.
-fn next(ask: &Ask, after: &str) -> String {
+pub(super) fn next(ask: &Ask, after: &str) -> String {
     let others = ask.queries().iter().filter(|(name, _)| name != "after");
     let others = others.map(|(name, value)| format!("{}={}&", escaped(name), escaped(value)));
     format!("<{}?{}after={}>; rel=\"next\"", ask.path(), others.collect::<String>(), escaped(after))

@@ -4,8 +4,8 @@
 mod campaigns;
 
 use super::{
-    delivering, delivery, described, explained, letters, listing, orders, payment, placing, sagas, seeds, stock,
-    timers, vouchers,
+    account, activity, delivering, delivery, described, explained, letters, listing, orders, payment, placing, sagas,
+    seeds, stock, timers, vouchers,
 };
 use crate::gateway::{answer::Answer, ask::Ask, problem::Problem, routes::Route, streams};
 use axum::http::{Method, StatusCode};
@@ -53,6 +53,7 @@ const STREAM: &[(&str, &str)] = &[
     ("from", "earliest, latest (unless said), or the first offset: 17 of one partition, 0:17,1:20 of several"),
     ("key", "only those with this key"),
 ];
+const EVENTS: &[(&str, &str)] = &[PAGE[0], ("after", "the seq behind which the page begins")];
 
 const UNKNOWN_ORDER: &[&str] = &["unknown-order"];
 const LINES: &[&str] = &["unknown-order", "unknown-item", "order-busy", "order-closed", "rule-violated"];
@@ -115,14 +116,23 @@ const SAGA: &str = r#"{"orderId":"7","attempt":1,"state":"confirmed","step":null
     "tookMs":0}]}"#;
 const SAGA_LIST: &str = r#"[{"orderId":"7","attempt":1,"state":"reserving","step":"payment","since":"2024-07-02T12:00:00Z",
     "deadline":"2024-07-02T12:00:10Z"}]"#;
+const ACCOUNT: &str = r#"{"customerId":"ada","balance":10,"orders":[{"id":"7","ref":"OS000001-ORD",
+    "status":"confirmed","total":20}],"vouchers":[{"code":"ABCD","value":"5.00","redeemed":false}],"seq":12}"#;
+const CUSTOMER_EVENTS: &str = r#"[{"customerId":"ada","seq":1,"at":"2024-07-01T12:00:00Z",
+    "source":{"topic":"order","partition":2,"offset":17},"event":"OrderPlaced",
+    "subjects":["ORDER_CREATE","ORDER_PLACED_SUCCESS"],"orderId":"7","balance":null}]"#;
+const PROFILE: &str = r#"{"displayName":"Ada","contact":"ada@example.com"}"#;
+const ACTIVITIES: &str = r#"[{"activityDate":"2024-07-01","activityTypeCode":"ORDER_CREATED",
+    "activityTypeName":"Order Created","quantity":3}]"#;
 const CREDIT: &str = r#"{"user_id":"1","credit":10}"#;
 const FREE: &str = r#"{"item_id":"3","stock":5}"#;
 
 /// See the module. Replies about campaigns may be kept for so long.
 pub(super) fn table(campaign_max_age: Duration) -> Vec<Route> {
     let campaigns = campaigns::campaigns(campaign_max_age);
-    let all = [orders_by_line(), orders_as_a_whole(), others(), vouchers(), campaigns, operators(), pages()];
-    all.into_iter().flatten().collect()
+    let orders = [orders_by_line(), orders_as_a_whole()];
+    let all = orders.into_iter().chain([others(), told_by_orders(), vouchers(), campaigns, operators(), pages()]);
+    all.flatten().collect()
 }
 
 fn orders_by_line() -> Vec<Route> {
@@ -280,6 +290,32 @@ fn operators() -> Vec<Route> {
         get("/sagas/{order}", "How an order came to be what it is", sagas::one)
             .gives(OK, "the checkout, with all that has happened", SAGA)
             .refuses(UNKNOWN_ORDER),
+    ]
+}
+
+/// What is kept of what happens to orders.
+fn told_by_orders() -> Vec<Route> {
+    vec![
+        get("/accounts/{customer}", "A customer: balance, orders and vouchers", account::find)
+            .gives(OK, "as far as it was told of", ACCOUNT)
+            .refuses(&["unknown-user"]),
+        get("/accounts/{customer}/events", "What has concerned a customer, one after the other", account::events)
+            .query(EVENTS)
+            .gives(OK, "a page of them; Corduroy-First says which is the first that can be had", CUSTOMER_EVENTS)
+            .refuses(&["unknown-user"]),
+        put("/accounts/{customer}/profile", "How a customer is called and reached", account::set_profile)
+            .body(PROFILE)
+            .gives(
+                OK,
+                "so it is from now on",
+                r#"{"customerId":"ada","displayName":"Ada","contact":"ada@example.com"}"#,
+            )
+            .refuses(&["unknown-user", "rule-violated"]),
+        get("/activities/{date}", "How much of what happened on a day, in UTC", activity::of_day).gives(
+            OK,
+            "what occurred; Corduroy-Lag says how many events of orders are not counted yet",
+            ACTIVITIES,
+        ),
     ]
 }
 

@@ -65,9 +65,9 @@ impl<S: Service> Decider<S> {
         }
     }
 
-    /// Input that waits its turn behind dead letters of its key.
+    /// Input that waits its turn behind dead letters of its key, where the service says so.
     pub(super) fn take(&mut self, cause: Cause, input: pb::Input) -> Taken {
-        if self.head.is_blocked(&input.key) {
+        if S::PARKS && self.head.is_blocked(&input.key) {
             self.add(pb::Step { cause: Some(cause), parks: Some(input), ..pb::Step::default() }, 128);
             return Taken::Yes;
         }

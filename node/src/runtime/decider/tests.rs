@@ -111,3 +111,48 @@ fn an_event_that_is_too_old_when_its_turn_comes_is_a_dead_letter_that_can_be_red
     let last: Vec<_> = decider.head().letters().map(|letter| letter.reason.as_str()).collect();
     assert_eq!((decider.head().get("third"), last), (Some(6), vec!["expired"]));
 }
+
+/// Adds up, and one number is too much for it. In whatever order: nobody waits.
+struct Loose;
+
+impl Service for Loose {
+    const NAME: &'static str = "loose";
+    const PARKS: bool = false;
+    type State = u64;
+    type Partition = ();
+    type Event = u64;
+    type Command = u64;
+    type Reply = ();
+
+    fn decide(&self, _: &Head<'_, Self>, input: Input<'_, Self>, cx: &mut Decide<'_, Self>) -> Result<(), Refusal> {
+        match *input.command {
+            13 => cx.fault("an unlucky number"),
+            number => cx.emit(input.key, number),
+        }
+        Ok(())
+    }
+
+    fn evolve(state: &mut Option<u64>, _: &str, event: &u64, _: At) {
+        *state = Some(state.unwrap_or_default() + event);
+    }
+
+    fn route(&self, event: &PeerEvent<'_>, to: &mut Routes<'_, Self>) -> Result<(), Unreadable> {
+        to.to("sum", event.decode::<u64>()?);
+        Ok(())
+    }
+}
+
+#[test]
+fn where_order_does_not_matter_nothing_waits_behind_a_dead_letter() {
+    let place = Place { partition: 0, partitions: 1, ..Place::default() };
+    let mut decider = Decider::new(Arc::new(Loose), place, State::default(), &Limits::default(), || 0);
+    decider.begin(Timestamp(1));
+    for event in [record(0, 2), record(1, 13), record(2, 5), record(3, 13), record(4, 1)] {
+        let source = pb::SourceCause { topic: "peer".into(), partition: 0, offset: event.offset, time: 1 };
+        assert_eq!(decider.event(&source, &event), Taken::Yes);
+    }
+    let head = decider.head();
+    assert_eq!((head.get("sum"), head.letters().count(), head.parked().count()), (Some(8), 2, 0));
+    assert!(head.is_blocked("sum"), "it has dead letters all the same");
+    assert_eq!(decider.unparked(), None);
+}

@@ -54,7 +54,10 @@ fn held(settings: &Settings, work: &mut Work<'_, '_>, answer: &pb::HoldAnswer) {
             }
         }
         Participant::Stock => {
-            work.emit(Event::StockSecured(pb::StockSecured { attempt, partition, position }));
+            let stock = work.order.holds.iter().filter(|hold| hold.participant() == Participant::Stock);
+            let mut others = stock.filter(|hold| hold.partition != partition);
+            let all = others.all(|hold| hold.status() == HoldStatus::Held);
+            work.emit(Event::StockSecured(pb::StockSecured { attempt, partition, position, all }));
             if view::stock_is_held(&work.order) {
                 checkout::after_stock(settings, work);
             }

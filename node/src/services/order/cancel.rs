@@ -38,5 +38,8 @@ pub(super) fn end(work: &mut Work<'_, '_>) {
         reason: "asked for".to_owned(),
         order_date,
         due_key: if due { names::due_key(order_date, work.key) } else { String::new() },
+        customer: work.order.customer.clone(),
+        number: work.order.number,
+        total: work.order.gross,
     }));
 }

@@ -37,7 +37,8 @@ pub(super) fn start(settings: &Settings, work: &mut Work<'_, '_>, prices: &[Line
     let timeout = if waits { settings.saga_timeout } else { settings.saga_async_timeout };
     let attempt = pb::Attempt { attempt: work.order.attempt.saturating_add(1), ..work.attempt() };
     if work.order.lines.is_empty() {
-        let started = pb::CheckoutStarted { attempt: Some(attempt), ..pb::CheckoutStarted::default() };
+        let number = work.order.number;
+        let started = pb::CheckoutStarted { attempt: Some(attempt), number, ..pb::CheckoutStarted::default() };
         work.emit(Event::CheckoutStarted(started));
         confirm(settings, work);
         return Ok(());
@@ -67,6 +68,7 @@ pub(super) fn start(settings: &Settings, work: &mut Work<'_, '_>, prices: &[Line
         caller: caller.map(|ticket| ticket.to_bytes()).unwrap_or_default(),
         deadline_timer,
         prices,
+        number: work.order.number,
     }));
     Ok(())
 }
@@ -119,9 +121,11 @@ fn confirm(settings: &Settings, work: &mut Work<'_, '_>) {
         stock_partitions: stock.map(|hold| hold.partition).collect(),
         delivery,
         due_key: names::due_key(before.order_date, work.key),
+        slot_held: before.holds.iter().any(|hold| hold.participant() == Participant::Delivery),
     }));
     if !ships(&before) {
-        work.emit(Event::Completed(pb::OrderCompleted { order: work.key.to_owned() }));
+        let (order, customer) = (work.key.to_owned(), before.customer.clone());
+        work.emit(Event::Completed(pb::OrderCompleted { order, customer }));
     }
     work.reply_to(&before.checkouts);
     let closed = refusals::closed(&work.order);

@@ -34,10 +34,11 @@ pub(super) fn deliver(settings: &Settings, work: &mut Work<'_, '_>) -> Result<()
                 attempt: order.attempt,
                 due_key: names::due_key(order.order_date, work.key),
                 order: order.id,
-                customer: order.customer,
+                customer: order.customer.clone(),
             }));
             if !order.completed {
-                work.emit(Event::Completed(pb::OrderCompleted { order: work.key.to_owned() }));
+                let (order, customer) = (work.key.to_owned(), order.customer);
+                work.emit(Event::Completed(pb::OrderCompleted { order, customer }));
             }
         }
         _ => return Err(refusals::not_deliverable(&work.order)),

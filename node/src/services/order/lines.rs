@@ -18,8 +18,8 @@ pub(super) fn add(settings: &Settings, work: &mut Work<'_, '_>, line: &Line) -> 
     let mut lines = work.order.lines.clone();
     lines.push(line.clone());
     check_all(settings, &lines)?;
-    let order = work.key.to_owned();
-    work.emit(Event::LineAdded(pb::LineChanged { order, line: Some(line.clone()) }));
+    let changed = changed(work, line, &lines);
+    work.emit(Event::LineAdded(changed));
     work.reply();
     Ok(())
 }
@@ -27,13 +27,25 @@ pub(super) fn add(settings: &Settings, work: &mut Work<'_, '_>, line: &Line) -> 
 /// Removes the newest line of an item.
 pub(super) fn remove(work: &mut Work<'_, '_>, item: &str) -> Result<(), Refusal> {
     may_change(&work.order)?;
-    let newest = newest(&work.order.lines, item).and_then(|at| work.order.lines.get(at)).cloned();
-    let Some(line) = newest else { return Err(refusals::unknown_item(item)) };
-    let order = work.key.to_owned();
-    work.emit(Event::LineRemoved(pb::LineChanged { order, line: Some(line.clone()) }));
+    let Some(newest) = newest(&work.order.lines, item) else { return Err(refusals::unknown_item(item)) };
+    let mut lines = work.order.lines.clone();
+    let line = lines.remove(newest);
+    let changed = changed(work, &line, &lines);
+    work.emit(Event::LineRemoved(changed));
     let shown = shown(work.key, false);
     work.cx.reply_with(move |head| pb::Reply { line: Some(line), ..shown(head) });
     Ok(())
+}
+
+/// What is told of a line, and of the order that has these lines with it.
+fn changed(work: &Work<'_, '_>, line: &Line, lines: &[Line]) -> pb::LineChanged {
+    pb::LineChanged {
+        order: work.key.to_owned(),
+        line: Some(line.clone()),
+        customer: work.order.customer.clone(),
+        number: work.order.number,
+        total: sum_or_max(lines),
+    }
 }
 
 fn may_change(order: &pb::Order) -> Result<(), Refusal> {
@@ -76,7 +88,7 @@ pub(super) fn sum(lines: &[Line]) -> Option<i64> {
 }
 
 /// The same where a fact is taken: what was checked when it was decided cannot be refused.
-pub(super) fn sum_or_max(lines: &[Line]) -> i64 {
+pub fn sum_or_max(lines: &[Line]) -> i64 {
     sum(lines).unwrap_or(i64::MAX)
 }
 

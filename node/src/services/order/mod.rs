@@ -13,6 +13,7 @@
 //! everything can be given back; after it everything will be posted.
 //!
 //! - `names`: orderRefs and the keys of aliases. `view`: what an order is called outside. `index`: what it is found by.
+//! - `subjects`: what its events are called in notifications.
 //! - `work`: an order while something is decided about it.
 //! - `place`, `lines`, `deliver`, `seed`: what clients ask of an order; and what its delivery earns.
 //! - `checkout`, `answers`, `release`, `cancel`: the saga, forward and back. `route`: what participants say.
@@ -32,6 +33,7 @@ mod refusals;
 mod release;
 mod route;
 mod seed;
+pub mod subjects;
 mod view;
 mod work;
 
@@ -39,8 +41,9 @@ mod work;
 mod tests;
 
 pub use index::{of_customer, of_status};
+pub use lines::sum_or_max as total_of;
 pub use names::{DUE, due_key, order_ref, parse_ref, partition_of_ref, ref_key};
-pub use view::{status_name, status_s1, status_s3, status_text, step, total};
+pub use view::{status_name, status_s1, status_s3, status_text, status_word, step, total};
 pub use work::name as participant_name;
 
 use super::Settings;

@@ -71,7 +71,8 @@ fn reject(work: &mut Work<'_, '_>, refusal: pb::Refusal) {
     work.rests_on_holds();
     let told = refusals::attempt_failed(&before, &refusal);
     let attempt = Some(work.attempt());
-    work.emit(Event::CheckoutRejected(pb::CheckoutRejected { attempt, refusal: Some(refusal) }));
+    let released = before.holds.iter().any(|hold| hold.status() == HoldStatus::Voided);
+    work.emit(Event::CheckoutRejected(pb::CheckoutRejected { attempt, refusal: Some(refusal), released }));
     if before.cancelling {
         super::cancel::end(work);
     }

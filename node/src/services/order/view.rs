@@ -35,7 +35,12 @@ pub fn status_s3(order: &pb::Order) -> &'static str {
 
 /// Its status as it is, for problems and detail views.
 pub fn status_text(order: &pb::Order) -> &'static str {
-    match order.status() {
+    status_word(order.status())
+}
+
+/// The same of a status by itself.
+pub fn status_word(status: Status) -> &'static str {
+    match status {
         Status::Open => "open",
         Status::Reserving => "reserving",
         Status::Releasing => "releasing",

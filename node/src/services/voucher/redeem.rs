@@ -36,8 +36,8 @@ pub(super) fn redeem(
         return Err(no("voucher-expired", "has expired"));
     }
     let by = if request.customer.is_empty() { voucher.customer.clone() } else { request.customer.clone() };
-    let (order, customer) = (request.order.clone(), voucher.customer);
-    let redeemed = pb::VoucherRedeemed { code: code.to_owned(), by, order, customer };
+    let (order, customer, value) = (request.order.clone(), voucher.customer, voucher.value);
+    let redeemed = pb::VoucherRedeemed { code: code.to_owned(), by, order, customer, value };
     cx.emit(&key, pb::Event { event: Some(Event::Redeemed(redeemed)) });
     cx.reply_with(move |head| pb::Reply { voucher: find(head, &key) });
     Ok(())

@@ -91,7 +91,7 @@ fn an_order_that_is_delivered_twice_has_one_voucher() {
 #[test]
 fn what_else_becomes_of_orders_earns_nothing() {
     let mut rules = rules();
-    let completed = OrderEvent::Completed(order::OrderCompleted { order: "o".into() });
+    let completed = OrderEvent::Completed(order::OrderCompleted { order: "o".into(), ..Default::default() });
     assert!(tell(&mut rules, &order::Event { event: Some(completed) }).is_empty());
     assert!(rules.tell("order", 0, 0, "o", &order::Event::default()).is_err(), "of an unknown kind");
     let nameless = delivered("", "ada", 15_000, 1900);

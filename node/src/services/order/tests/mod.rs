@@ -3,6 +3,7 @@ mod ends;
 mod failing;
 mod orders;
 mod seeds;
+mod subjects;
 mod world;
 
 use super::*;
