@@ -132,6 +132,10 @@ impl<W: World> Controller<W> {
                     self.format
                 )));
             }
+            if self.knows_less() {
+                // Until it is said that this build came back, and no raise came before that: what others emit may be new to it.
+                continue;
+            }
             self.reconcile(wanted).await?;
             self.forget_deleted().await;
             if self.registered(&self.map.get()) {
@@ -216,18 +220,24 @@ impl<W: World> Controller<W> {
         }
     }
 
+    /// Whether the map still says that this node knows formats that its build does not know.
+    fn knows_less(&self) -> bool {
+        self.map.get().nodes.get(&self.host.node).is_some_and(|node| Format(node.format) > self.format)
+    }
+
     fn registered(&self, map: &Map) -> bool {
         map.nodes.get(&self.host.node) == Some(&self.registration())
     }
 
-    /// Announces this node's addresses, until the map has them.
-    async fn register(self: Arc<Self>) {
+    /// Announces this node's addresses, whenever the map does not have them: what an earlier life of it has proposed may still
+    /// come.
+    async fn register(self: Arc<Self>) -> Infallible {
         // A map that is still catching up may already say so.
         let mut pause = Duration::ZERO;
         loop {
             let found = self.map.wait(|map| self.registered(map).then_some(()));
             if <W::Tasks as AsyncRuntime>::timeout(pause, found).await.is_ok() {
-                return;
+                self.map.wait(|map| (!self.registered(map)).then_some(())).await;
             }
             self.enter("registering with the cluster");
             let fact = ClusterEvent { event: Some(Event::NodeRegistered(self.registration())) };

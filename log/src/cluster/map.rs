@@ -77,7 +77,11 @@ impl Map {
                 self.topics.entry(topic.name.clone()).or_insert_with(|| TopicPlan::new(id, topic));
             }
             Event::TopicDeleted(topic) => drop(self.topics.remove(&topic.name)),
-            Event::FormatRaised(raised) => self.format = self.format.max(Format(raised.format)),
+            Event::FormatRaised(raised) => {
+                // It was proposed before somebody came back who knows less: not beyond what all who are registered know now.
+                let known = self.known_to_all(self.nodes.keys().copied());
+                self.format = self.format.max(Format(raised.format).min(known));
+            }
         }
     }
 

@@ -19,11 +19,17 @@ mod shop;
 mod stock;
 mod voucher;
 
+mod account;
+mod campaign;
+
 mod dead_letters;
 mod saga;
 
 mod bench;
 mod dump;
+
+mod completions;
+mod man;
 
 mod connect;
 pub(crate) mod exit;
@@ -32,7 +38,7 @@ mod moment;
 mod output;
 mod records;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use exit::Failure;
 use output::Format;
 use std::process::ExitCode;
@@ -78,9 +84,13 @@ enum Command {
     Payment(payment::Args),
     Stock(stock::Args),
     Voucher(voucher::Args),
+    Account(account::Args),
+    Campaign(campaign::Args),
     DeadLetters(dead_letters::Args),
     Saga(saga::Args),
     Bench(bench::Args),
+    Completions(completions::Args),
+    Man(man::Args),
     ExitCodes(exit::Args),
 }
 
@@ -108,9 +118,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Payment(args) => payment::run(&args, format),
         Command::Stock(args) => stock::run(&args, format),
         Command::Voucher(args) => voucher::run(&args, format),
+        Command::Account(args) => account::run(&args, format),
+        Command::Campaign(args) => campaign::run(&args, format),
         Command::DeadLetters(args) => dead_letters::run(&args, format),
         Command::Saga(args) => saga::run(&args, format),
         Command::Bench(args) => bench::run(args, format),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, &Cli::command()),
         Command::ExitCodes(_) => exit::print(),
     }
 }
@@ -128,7 +142,6 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn command_line_is_well_formed() {

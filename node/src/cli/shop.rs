@@ -88,6 +88,8 @@ pub(super) fn run(args: &HttpArgs, request: &Request, format: Option<Format>) ->
         let mut out = Output::new();
         match format.unwrap_or(Format::Text) {
             Format::Json => out.json(&answer.body)?,
+            // What is done without a word.
+            Format::Text if answer.body.is_null() => out.line("done")?,
             Format::Text => out.line(&text(&answer.body))?,
         }
         out.flush()

@@ -14,7 +14,7 @@ use crate::{
 };
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request, ws::WebSocketUpgrade},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -41,6 +41,8 @@ pub(super) struct Ask {
     params: Vec<(String, String)>,
     query: Vec<(String, String)>,
     headers: HeaderMap,
+    /// Of a caller that wants a WebSocket.
+    upgrade: Mutex<Option<WebSocketUpgrade>>,
     body: Bytes,
     fresh: Freshness,
     served: Arc<Served>,
@@ -77,6 +79,7 @@ impl Ask {
         let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
         let Query(query) = query.map_err(|rejection| Problem::malformed("query", rejection.body_text()))?;
         let headers = parts.headers.clone();
+        let upgrade = Mutex::new(WebSocketUpgrade::from_request_parts(&mut parts, &()).await.ok());
         let body = Bytes::from_request(Request::from_parts(parts, body), &()).await;
         let body = body.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Problem::new("too-large", "a body has at most 1 MiB"),
@@ -84,7 +87,8 @@ impl Ask {
         })?;
         let session = Session::of(&headers);
         let (fresh, key, done) = (Freshness::Linearizable, OnceLock::new(), Mutex::default());
-        let ask = Ask { services, method, path, params, query, headers, body, fresh, served, session, key, done };
+        let ask =
+            Ask { services, method, path, params, query, headers, upgrade, body, fresh, served, session, key, done };
         if ask.mutates() {
             if let Some(given) = Key::of(&ask.headers)? {
                 ask.key.get_or_init(|| given);
@@ -117,6 +121,11 @@ impl Ask {
     /// What the query says last of this.
     pub(super) fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().rev().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The way to a WebSocket, once; `None`: the caller wants none.
+    pub(super) fn upgrade(&self) -> Option<WebSocketUpgrade> {
+        self.upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A header, where it is a text.
@@ -259,6 +268,7 @@ impl Ask {
             Err(CommandError::Refused(refusal)) => (&refusal.positions[..], refusal.replayed),
             Err(_) => (&[][..], false),
         };
+        positions.iter().for_each(|position| self.served.see(position));
         done.seen.see(positions);
         done.replays += usize::from(replayed);
         drop(done);
@@ -314,7 +324,7 @@ impl Ask {
     /// The partitions of all services there are, or of one.
     pub(super) fn places<'s>(&self, service: Option<&'s str>) -> Vec<Place<'s>> {
         let names: Vec<&'s str> = match service {
-            Some(service) => vec![service],
+            Some(service) => vec![service].into_iter().filter(|name| self.services.names().contains(name)).collect(),
             None => self.services.names(),
         };
         let of = |service| {
@@ -397,7 +407,7 @@ impl Ask {
 
     fn saw_of<T>(&self, partition: &str, found: Result<Found<T>, LogError>) -> Result<T, Problem> {
         let found = found.map_err(|error| Problem::of_read(&error, partition))?;
-        if self.fresh == Freshness::Nearby {
+        if self.fresh != Freshness::Stale {
             self.served.see(&found.position);
         }
         let mut done = self.done();

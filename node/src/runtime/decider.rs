@@ -311,6 +311,12 @@ impl<S: Service> Decider<S> {
             return Taken::Yes;
         }
         if let Some(after) = outcome.retry {
+            if matches!(cause, Cause::Redrive(_)) {
+                // Its followers would go before it, and the caller would never hear of it.
+                let why = format!("it is not possible yet: redrive it again, in {after:?} or later");
+                self.bury(cause, input.clone(), "exhausted", why, letter);
+                return Taken::Yes;
+            }
             if input.tries + 1 >= TRIES {
                 let why = format!("it was put off {TRIES} times");
                 self.bury(cause, input.clone(), "exhausted", why, letter);

@@ -235,6 +235,10 @@ fn unknown(why: String) -> pb::ServiceAnswer {
     pb::ServiceAnswer { outcome: Some(Outcome::Unknown(why)) }
 }
 
+/// Dead letters, and timers, of one answer: those that are there first, and those that are due first.
+const LETTERS: usize = 1000;
+const TIMERS: usize = 10_000;
+
 /// How many aggregates, where so many are asked for.
 fn page(limit: u32) -> usize {
     (if limit == 0 { PAGE } else { limit.min(10 * PAGE) }) as usize
@@ -264,14 +268,19 @@ fn look<S: Service>(replica: &Replica<S, Mail>, what: Option<query_call::What>) 
         }
         Some(query_call::What::Partition(_)) => answer.partition = state.partition().encode_to_vec().into(),
         Some(query_call::What::Letters(_)) => {
-            answer.letters = state.letters().cloned().collect();
+            answer.letters = state.letters().take(LETTERS).cloned().collect();
+            answer.more = state.letters().nth(LETTERS).is_some();
             let parked = |(key, inputs): (&str, &imbl::Vector<Arc<pb::Input>>)| pb::ParkedInputs {
                 key: key.to_owned(),
-                inputs: inputs.iter().map(|input| (**input).clone()).collect(),
+                // How many there are is what is asked.
+                inputs: inputs.iter().map(|_| pb::Input::default()).collect(),
             };
             answer.parked = state.parked().map(parked).collect();
         }
-        Some(query_call::What::Timers(_)) => answer.timers = state.timers().cloned().collect(),
+        Some(query_call::What::Timers(_)) => {
+            answer.timers = state.timers().take(TIMERS).cloned().collect();
+            answer.more = state.timers().nth(TIMERS).is_some();
+        }
         Some(query_call::What::Sources(_)) => answer.sources = vec![pb::Position::default()],
         // One waits for a view, the other reads the log.
         Some(query_call::What::Find(_) | query_call::What::Events(_)) | None => {}

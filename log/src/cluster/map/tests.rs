@@ -59,16 +59,19 @@ fn a_format_is_known_to_all_when_the_last_node_knows_it_and_is_never_lowered() {
     assert_eq!(map.known_to_all([1, 2]), Format::FIRST, "it was registered before there were formats");
     map.evolve(2, knows(2, 2));
     assert_eq!((map.known_to_all([1, 2]), map.format), (Format(2), Format::FIRST));
-    for (offset, raised, comes_to) in [(3, 2, 2), (4, 1, 2), (5, 0, 2), (6, 3, 3)] {
+    for (offset, raised, comes_to) in [(3, 2, 2), (4, 1, 2), (5, 0, 2), (6, 3, 2)] {
         map.evolve(offset, Event::FormatRaised(pb::FormatRaised { format: raised }));
-        assert_eq!(map.format, Format(comes_to));
+        assert_eq!(map.format, Format(comes_to), "not beyond what all know, and never back");
     }
+    map.evolve(7, knows(2, 1));
+    assert_eq!((map.known_to_all([1, 2]), map.format), (Format::FIRST, Format(2)));
 }
 
 #[test]
 fn a_map_that_was_frozen_has_its_format() {
     let raised = Arc::new(ClusterMap::default());
-    raised.get().evolve(0, Event::FormatRaised(pb::FormatRaised { format: 4 }));
+    raised.get().evolve(0, knows(1, 4));
+    raised.get().evolve(1, Event::FormatRaised(pb::FormatRaised { format: 4 }));
     let state = (raised.machine::<crate::world::RealWorld>().freeze().rest)();
     let restored = Arc::new(ClusterMap::default());
     restored.machine::<crate::world::RealWorld>().install(&state, None).unwrap();

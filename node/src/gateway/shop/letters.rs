@@ -111,6 +111,11 @@ fn read_id(id: &str) -> Option<(Place<'_>, u64)> {
     Some((Place { service: parts.next()?, partition }, letter))
 }
 
+/// What letters are sorted by.
+fn order_of((at, letter): (Place<'_>, u64)) -> (String, u32, u64) {
+    (at.service.to_owned(), at.partition, letter)
+}
+
 /// The one in the path, where there is such a partition.
 fn named(ask: &Ask) -> Result<(Place<'_>, u64), Problem> {
     let id = ask.param("id");
@@ -167,8 +172,14 @@ pub(super) async fn all(ask: Arc<Ask>) -> Result<Answer, Problem> {
     let filter = Filter::of_query(&ask);
     let found: Vec<Shown> = found(&ask, &filter).await?.into_iter().map(|(.., shown)| shown).collect();
     let count = found.len();
-    let behind = ask.query("after").and_then(|after| found.iter().position(|shown| shown.id == after));
-    let mut rows: Vec<Shown> = found.into_iter().skip(behind.map_or(0, |place| place + 1)).collect();
+    // The one behind which it goes on may be gone.
+    let behind = ask
+        .query("after")
+        .map(|after| read_id(after).map(order_of).ok_or_else(|| Problem::malformed("after", "it is an id")));
+    let behind = behind.transpose()?;
+    let is_behind =
+        |shown: &Shown| behind.as_ref().is_none_or(|behind| read_id(&shown.id).map(order_of).as_ref() > Some(behind));
+    let mut rows: Vec<Shown> = found.into_iter().filter(is_behind).collect();
     let more = rows.len() > limit;
     rows.truncate(limit);
     let more = rows.last().filter(|_| more).map(|last| last.id.clone());

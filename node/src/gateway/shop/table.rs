@@ -48,6 +48,14 @@ const TIMERS: &[(&str, &str)] = &[PAGE[0], ("service", "of which service"), ("ke
 const SAGAS: &[(&str, &str)] =
     &[PAGE[0], PAGE[1], ("state", "reserving or releasing"), ("older", "those that began so long ago, such as 30s")];
 
+const NOTIFICATIONS: &[(&str, &str)] = &[
+    ("customer", "of this customer: with seq, without gaps"),
+    ("order", "of this order"),
+    ("subjects", "such as ORDER_FINALISED_SUCCESS,PAYMENT_PROCESSED_ERROR, by name or alias"),
+    ("after", "behind this id, or this position"),
+    ("profile", "reservation: the four messages of a reservation alone"),
+];
+
 const STREAM: &[(&str, &str)] = &[
     ("partition", "of one partition alone; else of all"),
     ("from", "earliest, latest (unless said), or the first offset: 17 of one partition, 0:17,1:20 of several"),
@@ -326,6 +334,16 @@ fn pages() -> Vec<Route> {
             .media("text/event-stream")
             .gives(OK, "server-sent events; what was seen is named by Last-Event-ID", "")
             .refuses(&["unknown-topic", "rule-violated"]),
+        get("/notifications", "What happens to orders, as it happens: a WebSocket", streams::notifications)
+            .query(NOTIFICATIONS)
+            .media("application/json")
+            .gives(StatusCode::SWITCHING_PROTOCOLS, "messages; what was seen is named by after", "")
+            .refuses(RULE),
+        get("/ws", "The same", streams::notifications)
+            .query(NOTIFICATIONS)
+            .media("application/json")
+            .gives(StatusCode::SWITCHING_PROTOCOLS, "messages; what was seen is named by after", "")
+            .refuses(RULE),
         get("/openapi.json", "This document", described).gives(OK, "this document", r#"{"openapi":"3.1.0"}"#),
         get("/problems/{name}", "What a problem means, and what to do about it", explained)
             .media("text/html")

@@ -2,35 +2,33 @@
 use super::position::Position;
 use corduroy_log::{LogError, RealLog, Record, Subscription, world::RealWorld};
 use futures::{
-    StreamExt as _,
+    StreamExt as _, future,
     stream::{self, BoxStream},
 };
 use std::collections::VecDeque;
+
+/// Records as they come, each with its partition.
+pub(super) type Records = BoxStream<'static, Result<(u32, Record), LogError>>;
 
 /// The records of these partitions from a position on, each with the partition it is of. Only what is committed comes; what nobody
 /// takes is not read. Ends with the first error, and when the node stops.
 ///
 /// # Errors
 /// There is no such topic, or partition.
-pub(super) fn follow(
-    log: &RealLog,
-    topic: &str,
-    partitions: &[u32],
-    from: &Position,
-) -> Result<BoxStream<'static, Result<(u32, Record), LogError>>, LogError> {
+pub(super) fn follow(log: &RealLog, topic: &str, partitions: &[u32], from: &Position) -> Result<Records, LogError> {
     let mut streams = Vec::new();
     for partition in partitions {
         streams.push(one(log, topic, *partition, from.next(*partition))?);
     }
-    Ok(stream::select_all(streams).boxed())
+    let until_failed = |failed: &mut bool, next: Result<(u32, Record), LogError>| {
+        let told = (!*failed).then_some(next);
+        *failed |= told.as_ref().is_some_and(Result::is_err);
+        future::ready(told)
+    };
+    Ok(stream::select_all(streams).scan(false, until_failed).boxed())
 }
 
-fn one(
-    log: &RealLog,
-    topic: &str,
-    partition: u32,
-    from: u64,
-) -> Result<BoxStream<'static, Result<(u32, Record), LogError>>, LogError> {
+fn one(log: &RealLog, topic: &str, partition: u32, from: u64) -> Result<Records, LogError> {
     let subscription = log.subscribe(topic, partition, from)?;
     let begin = (Some(subscription), from, VecDeque::new());
     let next = move |(subscription, mut from, mut read): (Option<Subscription<RealWorld>>, _, VecDeque<_>)| async move {

@@ -1,6 +1,9 @@
 //! How far a reader of several partitions is, as a text: `17` of one, `0:17,1:20` of several.
 use std::collections::BTreeMap;
 
+/// Where nothing was seen.
+const NOTHING: &str = "-";
+
 /// The last offset seen of each partition; of one that is not in it, nothing was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::gateway) struct Position(BTreeMap<u32, u64>);
@@ -8,6 +11,9 @@ pub(in crate::gateway) struct Position(BTreeMap<u32, u64>);
 impl Position {
     /// `only`: the partition of a text that names none.
     pub(in crate::gateway) fn read(text: &str, only: Option<u32>) -> Option<Self> {
+        if text == NOTHING {
+            return Some(Position::default());
+        }
         if let (Some(only), Ok(offset)) = (only, text.parse()) {
             return Some(Position([(only, offset)].into()));
         }
@@ -25,6 +31,9 @@ impl Position {
         if let Some(offset) = only.and_then(|only| self.0.get(&only)) {
             return offset.to_string();
         }
+        if self.0.is_empty() {
+            return NOTHING.to_owned();
+        }
         self.0.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect::<Vec<_>>().join(",")
     }
 
@@ -41,6 +50,17 @@ impl Position {
         }
     }
 
+    /// Of all other partitions, as a text; empty where nothing was seen of them.
+    pub(in crate::gateway) fn without(&self, partition: u32) -> String {
+        let others = self.0.iter().filter(|(other, _)| **other != partition);
+        others.map(|(partition, offset)| format!("{partition}:{offset}")).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whether it is of no others than these.
+    pub(in crate::gateway) fn is_within(&self, partitions: &[u32]) -> bool {
+        self.0.keys().all(|partition| partitions.contains(partition))
+    }
+
     /// This was seen.
     pub(in crate::gateway) fn saw(&mut self, partition: u32, offset: u64) {
         self.0.insert(partition, offset);
@@ -53,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_position_is_read_as_it_is_shown() {
-        for (text, only) in [("17", Some(3)), ("0:17,1:20", None), ("2:0", None), ("", None)] {
+        for (text, only) in [("17", Some(3)), ("0:17,1:20", None), ("2:0", None), ("-", None), ("-", Some(3))] {
             let position = Position::read(text, only).expect(text);
             assert_eq!(position.show(only), text);
         }

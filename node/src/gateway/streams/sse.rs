@@ -7,12 +7,15 @@ use axum::response::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use corduroy_log::{Consistency, LogError, RealLog, Record};
-use futures::{StreamExt as _, future};
+use futures::{StreamExt as _, future, stream};
 use serde_json::{Value, json};
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 /// So often something is said, if only that there is nothing to say.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// After so many records that are not wanted it is said how far they are.
+const PASSED: u32 = 1000;
 
 /// What is asked for.
 struct Wanted {
@@ -28,17 +31,26 @@ pub(in crate::gateway) async fn topic(ask: Arc<Ask>) -> Result<Answer, Problem> 
     let topic = ask.param("topic").to_owned();
     let Wanted { partitions, only, mut position, key } = wanted(&ask, &log, &topic).await?;
     let records = follow::follow(&log, &topic, &partitions, &position).map_err(|error| of_topic(&topic, &error))?;
+    // Who breaks off before anything came goes on here, too.
+    let begin = Event::default().id(position.show(only));
+    let mut passed = 0_u32;
     let shown = records.take_until(left(log)).filter_map(move |next| {
         let told = match next {
             Ok((partition, record)) => {
                 position.saw(partition, record.offset);
                 let is_wanted = key.as_ref().is_none_or(|key| record.key.as_deref() == Some(key.as_bytes()));
-                is_wanted.then(|| event(&topic, partition, &record, &position.show(only)))
+                passed = if is_wanted { 0 } else { passed + 1 };
+                if is_wanted {
+                    Some(event(&topic, partition, &record, &position.show(only)))
+                } else {
+                    passed.is_multiple_of(PASSED).then(|| Event::default().id(position.show(only)))
+                }
             }
             Err(error) => Some(Event::default().event("ended").data(error.to_string())),
         };
         future::ready(told.map(Ok::<_, Infallible>))
     });
+    let shown = stream::once(future::ready(Ok(begin))).chain(shown);
     Ok(Answer::raw(Sse::new(shown).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()))
 }
 
@@ -63,7 +75,8 @@ async fn wanted(ask: &Ask, log: &RealLog, topic: &str) -> Result<Wanted, Problem
     let key = ask.query("key").map(str::to_owned);
     let read = |name: &str, text| {
         let none = || Problem::malformed(name, "it is an offset, or, of several partitions, such as 0:17,1:20");
-        Position::read(text, only).ok_or_else(none)
+        let is_here = |position: &Position| position.is_within(&partitions);
+        Position::read(text, only).filter(is_here).ok_or_else(none)
     };
     let position = match (ask.header("last-event-id"), ask.query("from")) {
         (Some(seen), _) => read("Last-Event-ID", seen)?,
@@ -83,7 +96,7 @@ async fn wanted(ask: &Ask, log: &RealLog, topic: &str) -> Result<Wanted, Problem
 }
 
 /// Everything there is has been seen.
-async fn ends(log: &RealLog, topic: &str, partitions: &[u32]) -> Result<Position, Problem> {
+pub(super) async fn ends(log: &RealLog, topic: &str, partitions: &[u32]) -> Result<Position, Problem> {
     let ends = partitions.iter().map(|partition| log.offsets(topic, *partition, Consistency::Stale));
     let ends = future::try_join_all(ends).await.map_err(|error| of_topic(topic, &error))?;
     let mut position = Position::default();

@@ -156,3 +156,48 @@ fn where_order_does_not_matter_nothing_waits_behind_a_dead_letter() {
     assert!(head.is_blocked("sum"), "it has dead letters all the same");
     assert_eq!(decider.unparked(), None);
 }
+
+/// Always puts off what it is asked for.
+struct Later;
+
+impl Service for Later {
+    const NAME: &'static str = "later";
+    type State = u64;
+    type Partition = ();
+    type Event = u64;
+    type Command = u64;
+    type Reply = ();
+
+    fn decide(&self, _: &Head<'_, Self>, _: Input<'_, Self>, cx: &mut Decide<'_, Self>) -> Result<(), Refusal> {
+        cx.retry(Duration::from_secs(1));
+        Ok(())
+    }
+
+    fn evolve(_: &mut Option<u64>, _: &str, _: &u64, _: At) {}
+
+    fn route(&self, event: &PeerEvent<'_>, to: &mut Routes<'_, Self>) -> Result<(), Unreadable> {
+        to.to("key", event.decode::<u64>()?);
+        Ok(())
+    }
+}
+
+/// Were it put off, what waits behind it would go first, and who asked would never hear of it.
+#[test]
+fn a_redrive_that_has_to_wait_is_a_dead_letter_again_and_is_answered() {
+    let place = Place { partition: 0, partitions: 1, ..Place::default() };
+    let mut decider = Decider::new(Arc::new(Later), place, State::default(), &Limits::default(), || 0)
+        .max_age(Some(Duration::from_micros(HOUR)));
+    decider.begin(Timestamp(10 * HOUR));
+    for (event, time) in [(record(0, 2), 1), (record(1, 3), 10 * HOUR)] {
+        let source = pb::SourceCause { topic: "peer".into(), partition: 0, offset: event.offset, time };
+        assert_eq!(decider.event(&source, &event), Taken::Yes);
+    }
+    assert_eq!((decider.head().letters().count(), decider.head().parked().count()), (1, 1), "one is too old");
+    let cause = pb::CommandCause { id: Ticket([7; 16]).to_bytes(), ..pb::CommandCause::default() };
+    assert_eq!(decider.redrive(cause, 1), Taken::Yes);
+    let head = decider.head();
+    let letters: Vec<_> = head.letters().map(|letter| (letter.reason.as_str(), letter.redriven)).collect();
+    assert_eq!((letters, head.parked().count(), head.timers().count()), (vec![("exhausted", 1)], 1, 0));
+    let answers: Vec<_> = decider.draft.steps.iter().flat_map(|step| &step.answers).collect();
+    assert_eq!(answers.iter().map(|answer| &answer.id[..]).collect::<Vec<_>>(), [&[7; 16][..]]);
+}

@@ -3,9 +3,9 @@ use crate::runtime::At;
 use corduroy_proto::account::{self as pb};
 
 /// Orders, and vouchers, that are kept of a customer: of more, the latest.
-pub const ORDERS: usize = 1000;
+pub const ORDERS: usize = 200;
 /// Events of a customer of which it is kept where they are: of more, the latest.
-pub const EVENTS: usize = 4096;
+pub const EVENTS: usize = 1024;
 
 pub(super) fn evolve(state: &mut Option<pb::Account>, event: &pb::CustomerEvent, at: At) {
     let account = state.get_or_insert_default();

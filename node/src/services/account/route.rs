@@ -27,7 +27,7 @@ pub(super) fn route(event: &PeerEvent<'_>, to: &mut Routes<'_, Account>) -> Resu
             let source = event.source;
             let (topic, partition) = (source.topic.clone(), source.partition);
             let source = pb::Source { topic, partition, offset: source.offset, time: source.time };
-            let note = pb::Note { source: Some(source), ..note };
+            let note = pb::Note { source: Some(source), ..*note };
             to.to(customer, pb::Command { command: Some(Command::Note(note)) });
         }
         Told::ToAll(what, partitions) => {
@@ -41,10 +41,16 @@ pub(super) fn route(event: &PeerEvent<'_>, to: &mut Routes<'_, Account>) -> Resu
 
 /// Whom an event concerns.
 enum Told {
-    To(String, pb::Note),
+    To(String, Box<pb::Note>),
     /// Many at once, of a service with so many partitions.
     ToAll(What, u32),
     ToNobody,
+}
+
+impl Told {
+    fn to(customer: String, note: pb::Note) -> Self {
+        Told::To(customer, Box::new(note))
+    }
 }
 
 /// What changes of an order.
@@ -72,7 +78,7 @@ fn from_order(event: order::Event) -> Result<Told, Unreadable> {
     let told = |name: &str, customer: String, id: String, change: Change| {
         let Change { number, status, total } = change;
         let order = pb::OrderChange { id, number, status: status.map(Into::into), total };
-        Told::To(customer, pb::Note { name: name.into(), subjects, order: Some(order), ..pb::Note::default() })
+        Told::to(customer, pb::Note { name: name.into(), subjects, order: Some(order), ..pb::Note::default() })
     };
     let of = |attempt: Option<order::Attempt>| {
         let attempt = attempt.ok_or_else(|| Unreadable("an event of order that names no attempt".into()))?;
@@ -141,7 +147,7 @@ impl Change {
 fn from_payment(event: payment::Event) -> Result<Told, Unreadable> {
     use payment::event::Event;
     let is = |name: &str, user: String, balance: i64| {
-        Told::To(user, pb::Note { name: name.into(), balance: Some(balance), ..pb::Note::default() })
+        Told::to(user, pb::Note { name: name.into(), balance: Some(balance), ..pb::Note::default() })
     };
     Ok(match event.event.ok_or_else(|| Unreadable("an event of payment of no known kind".into()))? {
         Event::Opened(opened) => is("AccountOpened", opened.user, 0),
@@ -151,11 +157,11 @@ fn from_payment(event: payment::Event) -> Result<Told, Unreadable> {
         Event::Refused(refused) => is("PaymentHoldRefused", refused.user, refused.available),
         // It was taken from the balance when it was held.
         Event::Posted(posted) => {
-            Told::To(posted.user, pb::Note { name: "PaymentPosted".into(), ..pb::Note::default() })
+            Told::to(posted.user, pb::Note { name: "PaymentPosted".into(), ..pb::Note::default() })
         }
         Event::Voided(voided) => {
             let (name, returned) = ("PaymentVoided".into(), voided.amount);
-            Told::To(voided.user, pb::Note { name, returned, ..pb::Note::default() })
+            Told::to(voided.user, pb::Note { name, returned, ..pb::Note::default() })
         }
         Event::Seeded(seeded) => Told::ToAll(What::Users(pb::Users { users: seeded.users, money: seeded.money }), 0),
     })
@@ -164,7 +170,7 @@ fn from_payment(event: payment::Event) -> Result<Told, Unreadable> {
 fn from_voucher(event: voucher::Event) -> Result<Told, Unreadable> {
     use voucher::event::Event;
     let told = |name: &str, customer: String, voucher: pb::Voucher| {
-        Told::To(customer, pb::Note { name: name.into(), voucher: Some(voucher), ..pb::Note::default() })
+        Told::to(customer, pb::Note { name: name.into(), voucher: Some(voucher), ..pb::Note::default() })
     };
     Ok(match event.event.ok_or_else(|| Unreadable("an event of voucher of no known kind".into()))? {
         Event::Issued(issued) => {

@@ -227,7 +227,7 @@ fn of_many_orders_and_events_the_latest_are_kept() {
         order(&mut rules, placed("ann", &number.to_string()));
     }
     let kept = orders(&rules, "ann");
-    assert_eq!((kept.len(), kept[0].0.as_str(), kept[ORDERS - 1].0.as_str()), (ORDERS, "1", "1000"));
+    assert_eq!((kept.len(), kept[0].0.as_str(), kept[ORDERS - 1].0.as_str()), (ORDERS, "1", &*ORDERS.to_string()));
     let mut state = rules.state("ann");
     let event = pb::CustomerEvent { seq: 5000, ..pb::CustomerEvent::default() };
     for offset in 0..=EVENTS as u64 {
