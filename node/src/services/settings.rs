@@ -68,3 +68,24 @@ pub fn gross(net: i64, vat_bp: u32) -> Option<i64> {
     let tax = net.checked_mul(i64::from(vat_bp))?.checked_add(5_000)? / 10_000;
     net.checked_add(tax)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A6: half a year at 16 percent, both of its ends to the second.
+    #[test]
+    fn the_tax_of_an_order_is_that_of_its_date() {
+        const SECOND: u64 = 1_000_000;
+        let (lowered, raised) = (1_593_561_600 * SECOND, 1_609_459_200 * SECOND);
+        let settings = Settings::default();
+        for (date, bp) in
+            [(0, 1900), (lowered - SECOND, 1900), (lowered, 1600), (raised - SECOND, 1600), (raised, 1900)]
+        {
+            assert_eq!(settings.vat_bp(date), bp, "at {date}");
+        }
+        assert_eq!(gross(15_000, 1900), Some(17_850));
+        assert_eq!((gross(3, 1600), gross(4, 1600)), (Some(3), Some(5)), "half up");
+        assert_eq!(gross(i64::MAX, 1900), None);
+    }
+}
