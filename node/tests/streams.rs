@@ -50,6 +50,17 @@ async fn read(port: u16, path: &str, behind: Option<&str>, count: usize) -> Vec<
     told
 }
 
+/// The id that a stream begins with; then breaks off.
+async fn begins(port: u16, path: &str) -> String {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<bytes::Bytes>>();
+    let request = http::Request::get(format!("http://127.0.0.1:{port}{path}")).body(Empty::new()).unwrap();
+    let mut body = client.request(request).await.unwrap().into_body();
+    let frame = timeout(SOON, body.frame()).await.expect("it comes at once").unwrap().unwrap();
+    let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
+    assert!(!text.contains("data:"), "{text}");
+    text.trim().strip_prefix("id:").unwrap().trim().to_owned()
+}
+
 /// Where an event is in the log.
 fn place(told: &Told) -> (u64, u64) {
     (told.data["partition"].as_u64().unwrap(), told.data["offset"].as_u64().unwrap())
@@ -163,6 +174,12 @@ async fn a_stream_is_of_what_was_asked_for_and_ends_with_its_node() {
     let placed = callers.ask(0, "POST", "/orders/value", &[], Some(&body)).await.unwrap();
     let live = timeout(SOON, live).await.unwrap().unwrap();
     assert_eq!(live[0].data["key"], placed.body["orderId"]);
+
+    // Who breaks off before anything came goes on where it was: the first id comes before any record.
+    let begun = begins(ports[1], "/streams/order?key=late").await;
+    let placed = callers.ask(0, "POST", "/orders/value", &[], Some(&body)).await.unwrap();
+    let missed = read(ports[2], "/streams/order", Some(&begun), 1).await;
+    assert_eq!(missed[0].data["key"], placed.body["orderId"]);
 
     for (path, problem) in [
         ("/streams/nothing", "unknown-topic"),

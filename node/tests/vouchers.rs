@@ -1,4 +1,4 @@
-//! What delivered orders earn, and what operators can do about what goes wrong, on three real nodes.
+//! What delivered orders earn, and what operators see of orders under way, on real nodes.
 #![allow(clippy::unwrap_used, reason = "nothing but tests is in here")]
 mod harness;
 
@@ -199,4 +199,55 @@ async fn the_steps_of_an_order_can_be_followed_through_all_services() {
         assert_eq!(callers.get(node, "/dead-letters/voucher-0-1").await.problem(), "unknown-dead-letter");
         assert_eq!(callers.get(node, "/dead-letters/none").await.problem(), "unknown-dead-letter");
     }
+}
+
+/// A checkout that waits for a service that is gone is shown with whom it waits for, and so is the timer that ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkout_that_waits_is_shown_with_its_timer_until_it_is_over() {
+    let shop: &[&str] = &["order", "payment", "delivery"];
+    let carried = [Some(shop), Some(shop), Some(shop), Some(&["stock"][..])];
+    let mut cluster = Cluster::of(&carried, "");
+    cluster.start_all();
+    let callers = Callers::of(&cluster);
+    let (item, user) = (callers.item(5, 50).await, callers.user(15).await);
+    let order = callers.order(&user, &[(&item, 1)]).await;
+    cluster.nodes[3].kill();
+    let others = callers.afresh_without(3);
+    let begun = [("prefer", "respond-async")];
+    let begun = others.ask(0, "POST", &format!("/orders/checkout/{order}"), &begun, None).await.unwrap();
+    assert_eq!((begun.status, begun.header("location")), (202, Some(&*format!("/sagas/{order}"))), "{begun:?}");
+
+    let deadline = std::time::Instant::now() + SOON;
+    let saga = loop {
+        let saga = others.get(1, &format!("/sagas/{order}")).await;
+        if saga.body["step"] == "stock" {
+            break saga.body;
+        }
+        assert!(std::time::Instant::now() < deadline, "{saga:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!((&saga["state"], &saga["attempt"]), (&json!("reserving"), &json!(1)), "{saga}");
+    for node in 0..others.nodes() {
+        let under_way = others.get(node, "/sagas?state=reserving").await;
+        let [listed] = &under_way.body.as_array().unwrap()[..] else { panic!("{under_way:?}") };
+        let shown = ["orderId", "step", "since", "deadline"].map(|name| &listed[name]);
+        assert_eq!(shown, [&json!(order), &json!("stock"), &saga["since"], &saga["deadline"]]);
+        assert_eq!(others.get(node, "/sagas?state=releasing").await.body, json!([]));
+        assert_eq!(others.get(node, "/sagas?older=1h").await.body, json!([]));
+        let timers = others.get(node, &format!("/timers?service=order&key={order}")).await;
+        let [timer] = &timers.body.as_array().unwrap()[..] else { panic!("{timers:?}") };
+        assert_eq!((&timer["purpose"], &timer["due"]), (&json!("Deadline"), &saga["deadline"]), "{timer}");
+    }
+    assert_eq!(others.get(0, "/sagas?older=soon").await.problem(), "malformed");
+
+    cluster.nodes[3].start();
+    cluster.nodes[3].wait_ready();
+    let deadline = std::time::Instant::now() + SOON;
+    while callers.get(0, "/sagas").await.body != json!([]) {
+        assert!(std::time::Instant::now() < deadline, "it is still under way");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(callers.get(2, &format!("/sagas/{order}")).await.body["state"], json!("confirmed"));
+    let timers = callers.get(0, &format!("/timers?service=order&key={order}")).await;
+    assert_eq!(timers.body, json!([]), "{timers:?}");
 }

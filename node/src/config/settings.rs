@@ -320,7 +320,7 @@ pub(super) struct DeliverySettings {
 #[serde(default)]
 pub(super) struct VoucherSettings {
     pub partitions: u32,
-    pub strategies: Vec<String>,
+    pub strategies: Names,
     pub retry: Vec<Span>,
     pub valid_for: Option<Span>,
 }
@@ -416,7 +416,7 @@ impl Default for VoucherSettings {
         let ShopConfig { settings, voucher_partitions, .. } = ShopConfig::default();
         VoucherSettings {
             partitions: voucher_partitions,
-            strategies: settings.voucher_strategies,
+            strategies: Names(settings.voucher_strategies),
             retry: settings.voucher_retry.into_iter().map(Span).collect(),
             valid_for: settings.voucher_valid_for.map(Span),
         }

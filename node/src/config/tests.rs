@@ -235,3 +235,15 @@ fn campaigns_are_in_one_partition_and_replies_are_kept_for_100_seconds_at_most()
     let refusal = shop("[campaign]\nmax_age = \"101s\"\n").expect_err("too long");
     assert!(refusal.starts_with("campaign.max_age = ") && refusal.contains("must be from 0s to "), "{refusal}");
 }
+
+#[test]
+fn strategies_of_vouchers_are_names_that_are_known() {
+    let strategies = |text: &str| load_file(text, flags()).map(|config| config.shop.settings.voucher_strategies);
+    let one = "Order.Large-Delivered-Five-Euro";
+    for text in [format!("\"{one}\""), format!("[\"{one}\"]")] {
+        assert_eq!(strategies(&format!("[voucher]\nstrategies = {text}\n")).expect(&text), [one]);
+    }
+    assert!(strategies("[voucher]\nstrategies = \"\"\n").expect("none").is_empty());
+    let refusal = strategies("[voucher]\nstrategies = \"Order.Free\"\n").expect_err("there is no such strategy");
+    assert!(refusal.starts_with("voucher.strategies = \"Order.Free\" (in FILE): must be some of"), "{refusal}");
+}

@@ -174,13 +174,6 @@ impl Check<'_> {
         self.within("delivery.lead_days", delivery.lead_days, 0, 3_650)?;
         self.within("delivery.horizon_days", delivery.horizon_days, 1, 3_650)?;
         let voucher = &settings.voucher;
-        for strategy in &voucher.strategies {
-            if !STRATEGIES.iter().any(|known| known.name == strategy) {
-                let known: Vec<&str> = STRATEGIES.iter().map(|known| known.name).collect();
-                let problem = format!("there is no such strategy; there are: {}", known.join(", "));
-                return Err(self.wrong("voucher.strategies", strategy, problem));
-            }
-        }
         for pause in &voucher.retry {
             self.within("voucher.retry", *pause, ms(1), Span(day.0 * 365))?;
         }
@@ -220,10 +213,18 @@ impl Check<'_> {
             delivery_capacity: delivery.capacity_per_day.map(i64::from),
             delivery_lead_days: delivery.lead_days.into(),
             delivery_horizon_days: delivery.horizon_days.into(),
-            voucher_strategies: voucher.strategies.clone(),
+            voucher_strategies: self.known(
+                "voucher.strategies",
+                &voucher.strategies,
+                &STRATEGIES.map(|known| known.name),
+            )?,
             voucher_retry: voucher.retry.iter().map(|pause| pause.0).collect(),
             voucher_valid_for: voucher.valid_for.map(|span| span.0),
-            activity_types: self.activity_types(&settings.activity.types)?,
+            activity_types: self.known(
+                "activity.types",
+                &settings.activity.types,
+                &activity::TYPES.map(|known| known.code),
+            )?,
             ..crate::services::Settings::default()
         };
         Ok(ShopConfig {
@@ -249,12 +250,12 @@ impl Check<'_> {
     }
 
     /// Each is the code of a type that this build knows.
-    fn activity_types(&self, types: &Names) -> Result<Vec<String>, ConfigError> {
-        match types.0.iter().find(|code| activity::with_code(code).is_none()) {
-            None => Ok(types.0.clone()),
+    /// Names, all of which there are.
+    fn known(&self, key: &str, names: &Names, known: &[&str]) -> Result<Vec<String>, ConfigError> {
+        match names.0.iter().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(names.0.clone()),
             Some(unknown) => {
-                let known = activity::TYPES.map(|known| known.code).join(", ");
-                Err(self.wrong("activity.types", format!("{unknown:?}"), format!("must be some of {known}")))
+                Err(self.wrong(key, format!("{unknown:?}"), format!("must be some of {}", known.join(", "))))
             }
         }
     }

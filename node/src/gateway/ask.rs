@@ -282,9 +282,7 @@ impl Ask {
 
     /// The same where the key does not say which partition it is in.
     pub(super) async fn get_in<S: Service>(&self, partition: u32, key: &str) -> Result<Option<S::State>, Problem> {
-        let consistency = self.consistency::<S>(partition);
-        let what = query_call::What::Get(key.to_owned());
-        let answer = self.saw::<S, _>(partition, self.services.query(S::NAME, partition, what, consistency).await)?;
+        let answer = self.look(&Place { service: S::NAME, partition }, query_call::What::Get(key.to_owned())).await?;
         let state = answer.aggregates.first().map(|found| S::State::decode(found.state.clone())).transpose();
         state.map_err(|_| Problem::defect("state that can be read"))
     }
@@ -362,9 +360,7 @@ impl Ask {
 
     /// How far a partition has read its sources.
     pub(super) async fn read_by<S: Service>(&self, partition: u32) -> Result<Vec<Position>, Problem> {
-        let consistency = self.consistency::<S>(partition);
-        let what = query_call::What::Sources(true);
-        let answer = self.saw::<S, _>(partition, self.services.query(S::NAME, partition, what, consistency).await)?;
+        let answer = self.look(&Place { service: S::NAME, partition }, query_call::What::Sources(true)).await?;
         Ok(answer.sources)
     }
 
@@ -395,9 +391,7 @@ impl Ask {
 
     /// The end of a partition.
     pub(super) async fn end<S: Service>(&self, partition: u32) -> Result<Position, Problem> {
-        let consistency = self.consistency::<S>(partition);
-        let what = query_call::What::Sources(true);
-        let answer = self.saw::<S, _>(partition, self.services.query(S::NAME, partition, what, consistency).await)?;
+        let answer = self.look(&Place { service: S::NAME, partition }, query_call::What::Sources(true)).await?;
         Ok(Position { topic: S::NAME.into(), partition, offset: answer.end })
     }
 

@@ -1,6 +1,7 @@
 //! From anywhere to the leader of a key, and back; and questions, to any replica.
 use super::{
     Refusal,
+    aim::Aim,
     registry::Registry,
     service::{At, Service, Ticket, partition_of},
 };
@@ -16,9 +17,6 @@ use prost::Message;
 use std::{fmt, time::Duration};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-/// Pause before the second attempt; doubles up to `RETRY_MAX`.
-const RETRY_MIN: Duration = Duration::from_millis(2);
-const RETRY_MAX: Duration = Duration::from_millis(50);
 /// Nothing happened, and for so long there is nobody who could do it.
 const NO_QUORUM: Duration = Duration::from_millis(1500);
 /// Bound on a question, but for [`NO_QUORUM`].
@@ -266,7 +264,7 @@ impl<W: World> Services<W> {
                     None => CommandError::NoQuorum(format!("{name}: {why}")),
                 });
             }
-            let node = match self.aim(service, partition, &mut aim) {
+            let node = match self.registry.log().and_then(|log| aim.next(log, service, partition)) {
                 Ok(node) => node,
                 Err(error) => return Err(CommandError::NoService(error.to_string())),
             };
@@ -404,9 +402,9 @@ impl<W: World> Services<W> {
         let call = pb::QueryCall { consistency: Some(consistency), what: Some(what) };
         let began = <<W::Tasks as AsyncRuntime>::Instant as Instant>::now();
         let mut why = String::from("no node was asked");
-        let mut aim = Aim { here_first: true, ..Aim::default() };
+        let mut aim = Aim::here_first();
         while began.elapsed() < NO_QUORUM {
-            let node = self.aim(service, partition, &mut aim)?;
+            let node = self.registry.log().and_then(|log| aim.next(log, service, partition))?;
             match self.ask(node, service, partition, service_call::What::Query(call.clone()), QUESTION).await {
                 Outcome::Query(answer) => {
                     let position = pb::Position { topic: service.into(), partition, offset: answer.end };
@@ -419,20 +417,6 @@ impl<W: World> Services<W> {
             <W::Tasks as AsyncRuntime>::sleep(aim.pause()).await;
         }
         Err(LogError::Unavailable(format!("{service}/{partition}: {why}")))
-    }
-
-    /// Whom to ask next.
-    fn aim(&self, service: &str, partition: u32, aim: &mut Aim) -> Result<NodeId, LogError> {
-        let log = self.registry.log()?;
-        let (leader, replicas) = log.holders(service, partition)?;
-        if replicas.is_empty() {
-            return Err(LogError::Unavailable(format!("nobody holds {service}/{partition}")));
-        }
-        let hint = aim.hint.take();
-        let here = (aim.here_first && aim.missed == 0 && replicas.contains(&log.node())).then(|| log.node());
-        let leader = leader.filter(|_| aim.missed.is_multiple_of(2));
-        let turn = replicas[(log.node() as usize + aim.missed as usize) % replicas.len()];
-        Ok(hint.or(here).or(leader).unwrap_or(turn))
     }
 
     async fn ask(
@@ -473,29 +457,6 @@ fn ten(random: [u8; 16]) -> [u8; 10] {
     let mut ten = [0; 10];
     ten.copy_from_slice(&random[..10]);
     ten
-}
-
-/// Who was asked, and what that came to.
-#[derive(Default)]
-struct Aim {
-    here_first: bool,
-    missed: u32,
-    hint: Option<NodeId>,
-}
-
-impl Aim {
-    fn missed(&mut self, hint: Option<NodeId>) {
-        self.missed += 1;
-        self.hint = hint;
-    }
-
-    /// None at all the first time somebody says who it is.
-    fn pause(&self) -> Duration {
-        if self.hint.is_some() && self.missed < 2 {
-            return Duration::ZERO;
-        }
-        (RETRY_MIN * 2u32.saturating_pow(self.missed.saturating_sub(1).min(10))).min(RETRY_MAX)
-    }
 }
 
 /// The id of a command whose client chose a key: the key itself where that is a UUID, else made of it, of whom and of for which

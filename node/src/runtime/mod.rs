@@ -18,7 +18,7 @@
 //! - `decider`: from inputs to batches. Pure.
 //! - `replica`: a partition's state on this node, and who waits for what becomes of it.
 //! - `leader`, `feed`: the task of a partition that is led here.
-//! - `call`: from anywhere to the leader, and back.
+//! - `call`: from anywhere to the leader, and back. `aim`: whom to ask for it.
 //! - `index`: finding aggregates otherwise than by key. `events`: reading facts, where a state says which.
 //! - `registry`: the services of a node.
 mod refusal;
@@ -36,6 +36,7 @@ mod replica;
 mod feed;
 mod leader;
 
+mod aim;
 mod call;
 mod events;
 mod index;

@@ -116,7 +116,7 @@ async fn timeline(ask: &Ask, order: &pb::Order) -> Result<Vec<Happened>, Problem
     let mut entries: Vec<Entry> = Vec::new();
     let mut reads = stream::iter(reads).buffered(READS);
     while let Some(entry) = reads.next().await {
-        entries.extend(entry.map_err(|error| Problem::of_read(&error, &format!("{}/{home}", Order::NAME)))?);
+        entries.push(entry.map_err(|error| Problem::of_read(&error, &format!("{}/{home}", Order::NAME)))?);
     }
     entries.sort_by_key(|entry| entry.time);
     let mut before = entries.first().map_or(0, |entry| entry.time);
@@ -145,19 +145,19 @@ struct Entry {
     term: Option<u64>,
 }
 
-/// What is at an offset, wherever that is. `None`: it did not come in time.
-async fn read(log: &RealLog, topic: &'static str, partition: u32, offset: u64) -> Result<Option<Entry>, LogError> {
+/// What is at an offset, wherever that is.
+async fn read(log: &RealLog, topic: &'static str, partition: u32, offset: u64) -> Result<Entry, LogError> {
     let mut subscription = log.subscribe(topic, partition, offset)?;
-    let Ok(batches) = tokio::time::timeout(PATIENCE, subscription.next()).await else { return Ok(None) };
-    let batches = batches?;
-    let Some(placed) = batches.first() else { return Ok(None) };
-    let records = placed.records(offset).unwrap_or_default();
-    Ok(records.into_iter().next().map(|record| Entry {
+    let missing = || LogError::Unavailable(format!("{topic}/{partition} did not give its event at {offset}"));
+    let batches = tokio::time::timeout(PATIENCE, subscription.next()).await.map_err(|_| missing())??;
+    let placed = batches.first().ok_or_else(missing)?;
+    let record = placed.records(offset).ok().and_then(|records| records.into_iter().next()).ok_or_else(missing)?;
+    Ok(Entry {
         topic,
         partition,
         offset: record.offset,
         time: record.time.0,
         event: describe::event(topic, &record.value).name,
         term: placed.batch.term(),
-    }))
+    })
 }

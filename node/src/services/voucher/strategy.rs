@@ -27,7 +27,7 @@ pub enum Verdict {
 pub const LARGE_DELIVERED: &str = "Order.Large-Delivered-Five-Euro";
 
 /// All there are.
-pub const STRATEGIES: &[Strategy] = &[Strategy { name: LARGE_DELIVERED, decide: large_delivered }];
+pub const STRATEGIES: [Strategy; 1] = [Strategy { name: LARGE_DELIVERED, decide: large_delivered }];
 
 fn large_delivered(order: &pb::Facts) -> Verdict {
     if order.delivered && order.gross >= 10_000 { Verdict::Voucher(Kind::Absolute, 500) } else { Verdict::None }
